@@ -29,7 +29,7 @@ def test_the_conformance_case_is_the_real_one() -> None:
     assert example in Path(f_remote_control.__file__).read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"`t\.([a-z_]+)\(", README))))
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`tester\.([a-z_]+)\(", README))))
 def test_every_method_of_the_tester_exists(name: str) -> None:
     assert callable(getattr(Tester, name))
 

@@ -2,8 +2,8 @@
 
 A case is composed of them: each function performs the manual actions and checks the messages that
 lead from the previous state to its own. Which events these are depends on TxStartPoint and
-TxStopPoint (`t.start_points`, `t.stop_points`) and on the session of the EVSE. A state that
-already holds is not entered again.
+TxStopPoint (`tester.start_points`, `tester.stop_points`) and on the session of the EVSE. A state
+that already holds is not entered again.
 
     parking_bay_occupied     ev_connected_pre_session     authorize_driver   (these in any order)
     -> start_energy_transfer -> suspend_energy_transfer
@@ -38,13 +38,13 @@ CARD_TO_CABLE_S = 0.5  # time an EV driver needs to see the acceptance and take 
 # Booting.
 
 
-def reset_station(t: Tester) -> None:
+def reset_station(tester: Tester) -> None:
     """The station restarts; it has not yet reconnected."""
-    t.reset_station("Booting step 1")
+    tester.reset_station("Booting step 1")
 
 
 def reset_and_boot(
-    t: Tester, *, reset: bool = True, connectors: dict[int, str] | None = None
+    tester: Tester, *, reset: bool = True, connectors: dict[int, str] | None = None
 ) -> Payload:
     """The station restarted, was accepted and reported its state. Returns the BootNotification.
 
@@ -53,43 +53,49 @@ def reset_and_boot(
         connectors: AvailabilityState by EVSE where it is not Available.
     """
     if reset:
-        t.reset_station("Booted step 1")
-    boot = t.expect_boot_notification("Booted step 3")
-    t.expect_statuses("Booted step 5", exceptions=connectors)
-    t.expect_security_event("Booted step 7", *STARTUP)
+        tester.reset_station("Booted step 1")
+    boot = tester.expect_boot_notification("Booted step 3")
+    tester.expect_statuses("Booted step 5", exceptions=connectors)
+    tester.expect_security_event("Booted step 7", *STARTUP)
     return boot
 
 
 def make_unavailable(
-    t: Tester, evse_id: int | None = None, connector_id: int | None = None
+    tester: Tester, evse_id: int | None = None, connector_id: int | None = None
 ) -> None:
     """Set the station, an EVSE or a connector Inoperative."""
     request: Payload = {"operationalStatus": "Inoperative"}
     if evse_id is not None:
         request["evse"] = {"id": evse_id} | ({"connectorId": connector_id} if connector_id else {})
-    t.send_call("Unavailable step 1", "ChangeAvailability", request, {"status": "Accepted"})
-    for evse, connector in t.connectors:
+    tester.send_call("Unavailable step 1", "ChangeAvailability", request, {"status": "Accepted"})
+    for evse, connector in tester.connectors:
         if evse_id in (None, evse) and connector_id in (None, connector):
-            t.expect_status("Unavailable step 3", "Unavailable", evse, connector)
+            tester.expect_status("Unavailable step 3", "Unavailable", evse, connector)
 
 
 # Before energy flows.
 
 
-def parking_bay_occupied(t: Tester) -> None:
+def parking_bay_occupied(tester: Tester) -> None:
     """No action: there is no sensor."""
     require(
-        "ParkingBayOccupied", "ParkingBayOccupancy" not in t.start_points, "no bay sensor exists"
+        "ParkingBayOccupied",
+        "ParkingBayOccupancy" not in tester.start_points,
+        "no bay sensor exists",
     )
 
 
-def ev_connected_pre_session(t: Tester, evse_id: int | None = None, *, ready: bool = True) -> None:
+def ev_connected_pre_session(
+    tester: Tester, evse_id: int | None = None, *, ready: bool = True
+) -> None:
     """Cable and EV are connected; a transaction may have started."""
-    session = t.session_on(evse_id)
-    t.plug_in(evse_id, ready=ready)
-    t.expect_status("EVConnectedPreSession step 1", "Occupied", evse_id)
+    session = tester.session_on(evse_id)
+    tester.plug_in(evse_id, ready=ready)
+    tester.expect_status("EVConnectedPreSession step 1", "Occupied", evse_id)
     authorized = session.id_token is not None
-    begins = "EVConnected" in t.start_points or ("PowerPathClosed" in t.start_points and authorized)
+    begins = "EVConnected" in tester.start_points or (
+        "PowerPathClosed" in tester.start_points and authorized
+    )
     if session.is_open or begins:
         expected: dict[str, Any] = {
             "eventType": "Updated" if session.is_open else "Started",
@@ -98,11 +104,11 @@ def ev_connected_pre_session(t: Tester, evse_id: int | None = None, *, ready: bo
                 one_of("EVConnected", "SuspendedEVSE", "Charging") if authorized else "EVConnected"
             ),
         }
-        t.expect_event("EVConnectedPreSession step 3", expected, evse_id)
+        tester.expect_event("EVConnectedPreSession step 3", expected, evse_id)
 
 
 def authorize_driver(
-    t: Tester,
+    tester: Tester,
     id_token: str = VALID,
     evse_id: int | None = None,
     *,
@@ -117,36 +123,38 @@ def authorize_driver(
         cached: the authorization cache has the token, so no AuthorizeRequest is sent.
     """
     if remote:
-        _authorize_remotely(t, id_token, evse_id, cached=cached)
+        _authorize_remotely(tester, id_token, evse_id, cached=cached)
     else:
-        t.present_id_token(id_token, evse_id, anywhere=anywhere)
-        _authorize_locally(t, id_token, evse_id, cached=cached)
+        tester.present_id_token(id_token, evse_id, anywhere=anywhere)
+        _authorize_locally(tester, id_token, evse_id, cached=cached)
 
 
-def _authorize_locally(t: Tester, id_token: str, evse_id: int | None, *, cached: bool) -> None:
-    session = t.session_on(evse_id)
+def _authorize_locally(tester: Tester, id_token: str, evse_id: int | None, *, cached: bool) -> None:
+    session = tester.session_on(evse_id)
     if cached:
-        t.expect_no_call(
+        tester.expect_no_call(
             "Authorized step 1", "Authorize", {"idToken.idToken": id_token}, wait_s=1.0
         )
     else:
-        expect_authorize(t, "Authorized step 1", id_token)
-        t.wait(CARD_TO_CABLE_S)
+        expect_authorize(tester, "Authorized step 1", id_token)
+        tester.wait(CARD_TO_CABLE_S)
     _set_authorized(session, id_token)
-    if starts_by_authorization(t, session):
-        first_event_after_authorization(t, "Authorized step 3", evse_id, "Authorized")
+    if starts_by_authorization(tester, session):
+        first_event_after_authorization(tester, "Authorized step 3", evse_id, "Authorized")
 
 
-def _authorize_remotely(t: Tester, id_token: str, evse_id: int | None, *, cached: bool) -> None:
-    session = t.session_on(evse_id)
-    remote_start_id = request_start(t, "Authorized step 1", id_token, evse_id)
-    if t.read_value("AuthCtrlr", "AuthorizeRemoteStart") == "true" and not cached:
-        expect_authorize(t, "Authorized step 3", id_token)
+def _authorize_remotely(
+    tester: Tester, id_token: str, evse_id: int | None, *, cached: bool
+) -> None:
+    session = tester.session_on(evse_id)
+    remote_start_id = request_start(tester, "Authorized step 1", id_token, evse_id)
+    if tester.read_value("AuthCtrlr", "AuthorizeRemoteStart") == "true" and not cached:
+        expect_authorize(tester, "Authorized step 3", id_token)
     _set_authorized(session, id_token)
     session.remote_start_id = remote_start_id
-    if starts_by_authorization(t, session):
-        first_event_after_authorization(t, "Authorized step 5", evse_id, "RemoteStart")
-        _record_time(t, "RequestStartTransaction", t.timings.remote_start)
+    if starts_by_authorization(tester, session):
+        first_event_after_authorization(tester, "Authorized step 5", evse_id, "RemoteStart")
+        _record_time(tester, "RequestStartTransaction", tester.timings.remote_start)
 
 
 def _set_authorized(session: Session, id_token: str) -> None:
@@ -155,20 +163,20 @@ def _set_authorized(session: Session, id_token: str) -> None:
     session.remote_start_reported = False
 
 
-def starts_by_authorization(t: Tester, session: Session) -> bool:
+def starts_by_authorization(tester: Tester, session: Session) -> bool:
     """Whether an authorization in this session makes the station send a TransactionEvent."""
     return (
         session.is_open
-        or "Authorized" in t.start_points
-        or ("PowerPathClosed" in t.start_points and session.plugged)
+        or "Authorized" in tester.start_points
+        or ("PowerPathClosed" in tester.start_points and session.plugged)
     )
 
 
 def first_event_after_authorization(
-    t: Tester, step: str, evse_id: int | None, trigger_reason: str
+    tester: Tester, step: str, evse_id: int | None, trigger_reason: str
 ) -> Payload:
-    session = t.session_on(evse_id)
-    return t.expect_event(
+    session = tester.session_on(evse_id)
+    return tester.expect_event(
         step,
         {
             "eventType": "Updated" if session.is_open else "Started",
@@ -178,9 +186,9 @@ def first_event_after_authorization(
     )
 
 
-def expect_authorize(t: Tester, step: str, id_token: str = VALID) -> Payload:
+def expect_authorize(tester: Tester, step: str, id_token: str = VALID) -> Payload:
     """The station sends AuthorizeRequest for this token."""
-    return t.expect_call(
+    return tester.expect_call(
         step,
         "Authorize",
         {"idToken.idToken": id_token, "idToken.type": TOKEN_TYPE},
@@ -189,15 +197,15 @@ def expect_authorize(t: Tester, step: str, id_token: str = VALID) -> Payload:
 
 
 def request_start(
-    t: Tester,
+    tester: Tester,
     step: str,
     id_token: str = VALID,
     evse_id: int | None = None,
     more: Payload | None = None,
 ) -> int:
     """RequestStartTransaction is accepted; returns the remoteStartId."""
-    session = t.session_on(evse_id)
-    remote_start_id = t.next_id()
+    session = tester.session_on(evse_id)
+    remote_start_id = tester.next_id()
     request = {
         "idToken": {"idToken": id_token, "type": TOKEN_TYPE},
         "remoteStartId": remote_start_id,
@@ -206,40 +214,42 @@ def request_start(
     expected: dict[str, Any] = {"status": "Accepted"}
     if session.is_open:
         expected["transactionId"] = session.transaction_id
-    t.send_call(step, "RequestStartTransaction", request | (more or {}), expected)
+    tester.send_call(step, "RequestStartTransaction", request | (more or {}), expected)
     return remote_start_id
 
 
 def start_energy_transfer(
-    t: Tester, evse_id: int | None = None, *, id_token: str = VALID, remote: bool = False
+    tester: Tester, evse_id: int | None = None, *, id_token: str = VALID, remote: bool = False
 ) -> str:
     """Energy flows; returns the transactionId."""
-    session = t.session_on(evse_id)
+    session = tester.session_on(evse_id)
     if session.id_token is None:
-        authorize_driver(t, id_token, evse_id, remote=remote)
+        authorize_driver(tester, id_token, evse_id, remote=remote)
     if not session.plugged:
-        _plug_in_authorized(t, session)
+        _plug_in_authorized(tester, session)
     step = "EnergyTransferStarted step 9"
     charging = {
         "triggerReason": "ChargingStateChanged",
         "transactionInfo.chargingState": "Charging",
     }
-    event = t.peek_event(step, evse_id)
+    event = tester.peek_event(step, evse_id)
     if event["transactionInfo"].get("chargingState") in ("EVConnected", "SuspendedEVSE"):
-        t.expect_event(
+        tester.expect_event(
             "EnergyTransferStarted step 7", {"triggerReason": "ChargingStateChanged"}, evse_id
         )
-    t.expect_event(step, charging, evse_id)
-    t.wait_until(lambda: t.is_power_flowing(evse_id), step, "energy from the station to the EV")
+    tester.expect_event(step, charging, evse_id)
+    tester.wait_until(
+        lambda: tester.is_power_flowing(evse_id), step, "energy from the station to the EV"
+    )
     assert session.transaction_id is not None  # an event was consumed
     return session.transaction_id
 
 
-def _plug_in_authorized(t: Tester, session: Session) -> None:
-    t.plug_in(session.evse_id)
-    t.expect_status("EnergyTransferStarted step 1", "Occupied", session.evse_id)
-    if session.is_open or {"EVConnected", "PowerPathClosed"} & set(t.start_points):
-        t.expect_event(
+def _plug_in_authorized(tester: Tester, session: Session) -> None:
+    tester.plug_in(session.evse_id)
+    tester.expect_status("EnergyTransferStarted step 1", "Occupied", session.evse_id)
+    if session.is_open or {"EVConnected", "PowerPathClosed"} & set(tester.start_points):
+        tester.expect_event(
             "EnergyTransferStarted step 3",
             {
                 "triggerReason": one_of("CablePluggedIn", "RemoteStart"),
@@ -249,11 +259,11 @@ def _plug_in_authorized(t: Tester, session: Session) -> None:
         )
 
 
-def suspend_energy_transfer(t: Tester, evse_id: int | None = None) -> None:
+def suspend_energy_transfer(tester: Tester, evse_id: int | None = None) -> None:
     """The EV stops requesting energy."""
-    t.wait(t.settings.transaction_s)
-    t.pause_ev(evse_id)
-    t.expect_event(
+    tester.wait(tester.settings.transaction_s)
+    tester.pause_ev(evse_id)
+    tester.expect_event(
         "EnergyTransferSuspended step 1",
         {
             "triggerReason": "ChargingStateChanged",
@@ -268,30 +278,30 @@ def suspend_energy_transfer(t: Tester, evse_id: int | None = None) -> None:
 
 
 def authorize_stop(
-    t: Tester, evse_id: int | None = None, *, id_token: str | None = None, remote: bool = False
+    tester: Tester, evse_id: int | None = None, *, id_token: str | None = None, remote: bool = False
 ) -> None:
     """The EV driver or the CSMS (`remote`) ended the authorization."""
-    session = t.session_on(evse_id)
-    t.wait(t.settings.transaction_s)
+    session = tester.session_on(evse_id)
+    tester.wait(tester.settings.transaction_s)
     if remote:
-        request_stop(t, "StopAuthorized step 1", evse_id)
-        expect_stop(t, "StopAuthorized step 3", evse_id, trigger="RemoteStop", reason="Remote")
+        request_stop(tester, "StopAuthorized step 1", evse_id)
+        expect_stop(tester, "StopAuthorized step 3", evse_id, trigger="RemoteStop", reason="Remote")
     else:
         token = id_token or session.id_token
         assert token is not None  # the session was authorized
-        t.present_id_token(token, evse_id)
+        tester.present_id_token(token, evse_id)
         reason = one_of("Local", OMITTED)
-        expect_stop(t, "StopAuthorized step 1", evse_id, "StopAuthorized", reason, token)
+        expect_stop(tester, "StopAuthorized step 1", evse_id, "StopAuthorized", reason, token)
 
 
-def request_stop(t: Tester, step: str, evse_id: int | None = None) -> None:
+def request_stop(tester: Tester, step: str, evse_id: int | None = None) -> None:
     """RequestStopTransaction of the transaction of an EVSE is accepted."""
-    request = {"transactionId": t.session_on(evse_id).transaction_id}
-    t.send_call(step, "RequestStopTransaction", request, {"status": "Accepted"})
+    request = {"transactionId": tester.session_on(evse_id).transaction_id}
+    tester.send_call(step, "RequestStopTransaction", request, {"status": "Accepted"})
 
 
 def expect_stop(
-    t: Tester,
+    tester: Tester,
     step: str,
     evse_id: int | None,
     trigger: str,
@@ -302,10 +312,10 @@ def expect_stop(
 
     The last one ends the transaction if TxStopPoint requires it.
     """
-    events = [_expect_stop_event(t, step, evse_id, trigger, reason, id_token)]
-    ends = bool(ENDING_POINTS & set(t.stop_points))
+    events = [_expect_stop_event(tester, step, evse_id, trigger, reason, id_token)]
+    ends = bool(ENDING_POINTS & set(tester.stop_points))
     if ends and events[-1]["eventType"] != "Ended":
-        events.append(_expect_stop_event(t, step, evse_id, trigger, reason, id_token))
+        events.append(_expect_stop_event(tester, step, evse_id, trigger, reason, id_token))
     last = events[-1]
     check_fields(step, last, {"eventType": "Ended" if ends else "Updated"})
     if ends:
@@ -314,9 +324,9 @@ def expect_stop(
 
 
 def _expect_stop_event(
-    t: Tester, step: str, evse_id: int | None, trigger: str, reason: Any, id_token: str | None
+    tester: Tester, step: str, evse_id: int | None, trigger: str, reason: Any, id_token: str | None
 ) -> Payload:
-    event = t.expect_event(
+    event = tester.expect_event(
         step, {"triggerReason": one_of(trigger, "ChargingStateChanged")}, evse_id
     )
     if event["triggerReason"] == "ChargingStateChanged":
@@ -326,10 +336,10 @@ def _expect_stop_event(
     return event
 
 
-def expect_deauthorized(t: Tester, evse_id: int | None = None) -> None:
+def expect_deauthorized(tester: Tester, evse_id: int | None = None) -> None:
     """The CSMS refuses the token in a TransactionEventResponse. Errata 6.2.118."""
-    ends = bool(ENDING_POINTS & set(t.stop_points))
-    t.expect_event(
+    ends = bool(ENDING_POINTS & set(tester.stop_points))
+    tester.expect_event(
         "Deauthorized step 3",
         {
             "triggerReason": "Deauthorized",
@@ -341,14 +351,14 @@ def expect_deauthorized(t: Tester, evse_id: int | None = None) -> None:
     )
 
 
-def ev_connected_post_session(t: Tester, evse_id: int | None = None) -> None:
+def ev_connected_post_session(tester: Tester, evse_id: int | None = None) -> None:
     """Energy flow has ended and needs a new authorization."""
-    session = t.session_on(evse_id)
+    session = tester.session_on(evse_id)
     if session.is_open:
-        if session.id_token is not None and not ENDING_POINTS & set(t.stop_points):
-            authorize_stop(t, evse_id)
+        if session.id_token is not None and not ENDING_POINTS & set(tester.stop_points):
+            authorize_stop(tester, evse_id)
         if session.is_open:
-            t.expect_event(
+            tester.expect_event(
                 "EVConnectedPostSession step 1",
                 {
                     "triggerReason": "ChargingStateChanged",
@@ -356,20 +366,20 @@ def ev_connected_post_session(t: Tester, evse_id: int | None = None) -> None:
                 },
                 evse_id,
             )
-    t.wait_until(
-        lambda: t.bench.station.read_emulated_evse(session.evse_id)["contactor"] == "open",
+    tester.wait_until(
+        lambda: tester.bench.station.read_emulated_evse(session.evse_id)["contactor"] == "open",
         "EVConnectedPostSession",
         "open contactor",
     )
 
 
-def ev_disconnected(t: Tester, evse_id: int | None = None, status: str = "Available") -> None:
+def ev_disconnected(tester: Tester, evse_id: int | None = None, status: str = "Available") -> None:
     """Cable and EV are disconnected."""
-    session = t.session_on(evse_id)
-    t.unplug(evse_id)
-    t.expect_status("EVDisconnected step 1", status, evse_id)
+    session = tester.session_on(evse_id)
+    tester.unplug(evse_id)
+    tester.expect_status("EVDisconnected step 1", status, evse_id)
     if session.is_open:
-        t.expect_event(
+        tester.expect_event(
             "EVDisconnected step 3",
             {
                 "triggerReason": "EVCommunicationLost",
@@ -379,75 +389,79 @@ def ev_disconnected(t: Tester, evse_id: int | None = None, status: str = "Availa
         )
 
 
-def parking_bay_unoccupied(t: Tester, evse_id: int | None = None) -> None:
+def parking_bay_unoccupied(tester: Tester, evse_id: int | None = None) -> None:
     """The remaining steps of the end of a session; there is no sensor for the parking bay."""
-    session = t.session_on(evse_id)
+    session = tester.session_on(evse_id)
     if session.is_open and session.id_token is not None:
-        authorize_stop(t, evse_id)
+        authorize_stop(tester, evse_id)
     if session.plugged:
-        ev_connected_post_session(t, evse_id)
-        ev_disconnected(t, evse_id)
+        ev_connected_post_session(tester, evse_id)
+        ev_disconnected(tester, evse_id)
 
 
 # Memory states.
 
 
-def id_token_cached(t: Tester, id_token: str = VALID) -> None:
+def id_token_cached(tester: Tester, id_token: str = VALID) -> None:
     """The authorization cache has the token, if accepted after a whole session. Errata 6.2.120."""
-    if not t.profile.supports("C-49"):
+    if not tester.profile.supports("C-49"):
         return
-    accepted = t.csms.responses.id_token_infos[id_token.casefold()]["status"] == "Accepted"
+    accepted = tester.csms.responses.id_token_infos[id_token.casefold()]["status"] == "Accepted"
     if not accepted:
-        t.present_id_token(id_token)
-        expect_authorize(t, "IdTokenCached step 2", id_token)
-        t.bench.wait_settled()
-        t.discard_received()
+        tester.present_id_token(id_token)
+        expect_authorize(tester, "IdTokenCached step 2", id_token)
+        tester.bench.wait_settled()
+        tester.discard_received()
         return
-    authorize_driver(t, id_token)
-    start_energy_transfer(t)
-    authorize_stop(t)
-    ev_connected_post_session(t)
-    ev_disconnected(t)
-    t.bench.wait_settled()
-    t.discard_received()
+    authorize_driver(tester, id_token)
+    start_energy_transfer(tester)
+    authorize_stop(tester)
+    ev_connected_post_session(tester)
+    ev_disconnected(tester)
+    tester.bench.wait_settled()
+    tester.discard_received()
 
 
-def transaction_events_in_queue_ended(t: Tester) -> None:
+def transaction_events_in_queue_ended(tester: Tester) -> None:
     """A whole session while offline: its events are queued."""
-    t.configure_variable("AuthCtrlr", "OfflineTxForUnknownIdEnabled", value=True)
-    id_token_cached(t)
-    with t.offline_period():
-        t.plug_in()
-        wait_for_world(t, "plugged", True)
-        t.present_id_token()
-        t.wait_until(t.is_power_flowing, "TransactionEventsInQueueEnded", "energy to the EV")
-        t.present_id_token()
-        wait_for_world(t, "contactor", "open")
-        t.unplug()
-        wait_for_world(t, "plugged", False)
-        t.wait(1.0)
+    tester.configure_variable("AuthCtrlr", "OfflineTxForUnknownIdEnabled", value=True)
+    id_token_cached(tester)
+    with tester.offline_period():
+        tester.plug_in()
+        wait_for_world(tester, "plugged", True)
+        tester.present_id_token()
+        tester.wait_until(
+            tester.is_power_flowing, "TransactionEventsInQueueEnded", "energy to the EV"
+        )
+        tester.present_id_token()
+        wait_for_world(tester, "contactor", "open")
+        tester.unplug()
+        wait_for_world(tester, "plugged", False)
+        tester.wait(1.0)
 
 
-def start_offline_transaction(t: Tester, id_token: str = VALID) -> None:
+def start_offline_transaction(tester: Tester, id_token: str = VALID) -> None:
     """A transaction starts while offline; then the CSMS is reachable again."""
-    with t.offline_period():
-        t.present_id_token(id_token)
-        t.plug_in()
-        t.wait_until(t.is_power_flowing, "StartOfflineTransaction", "energy to the EV")
+    with tester.offline_period():
+        tester.present_id_token(id_token)
+        tester.plug_in()
+        tester.wait_until(tester.is_power_flowing, "StartOfflineTransaction", "energy to the EV")
 
 
-def wait_for_world(t: Tester, fact: str, value: object, evse_id: int | None = None) -> None:
+def wait_for_world(tester: Tester, fact: str, value: object, evse_id: int | None = None) -> None:
     """Wait until the emulated hardware of an EVSE has this value."""
-    t.wait_until(
-        lambda: bool(t.bench.station.read_emulated_evse(evse_id or t.evse_id)[fact] == value),
+    tester.wait_until(
+        lambda: bool(
+            tester.bench.station.read_emulated_evse(evse_id or tester.evse_id)[fact] == value
+        ),
         "manual action",
         f"{fact} {value}",
     )
 
 
-def install_certificate(t: Tester, use: str, certificate: CertifiedKey) -> None:
+def install_certificate(tester: Tester, use: str, certificate: CertifiedKey) -> None:
     """A root certificate is in the store."""
-    t.send_call(
+    tester.send_call(
         "CertificateInstalled step 1",
         "InstallCertificate",
         {"certificateType": use, "certificate": certificate.pem},
@@ -455,10 +469,10 @@ def install_certificate(t: Tester, use: str, certificate: CertifiedKey) -> None:
     )
 
 
-def installed_certificates(t: Tester, step: str, *uses: str) -> list[Payload]:
+def installed_certificates(tester: Tester, step: str, *uses: str) -> list[Payload]:
     """certificateHashDataChain of the certificates installed for these uses; may be empty."""
     request: Payload = {"certificateType": list(uses)} if uses else {}
-    response = t.send_call(
+    response = tester.send_call(
         step, "GetInstalledCertificateIds", request, {"status": one_of("Accepted", "NotFound")}
     )
     if response["status"] == "NotFound":
@@ -467,10 +481,10 @@ def installed_certificates(t: Tester, step: str, *uses: str) -> list[Payload]:
     return list(response["certificateHashDataChain"])
 
 
-def check_installed_certificates(t: Tester, *certificates: tuple[str, CertifiedKey]) -> None:
+def check_installed_certificates(tester: Tester, *certificates: tuple[str, CertifiedKey]) -> None:
     """Assert that each of these certificates is listed for its use."""
     step = "GetInstalledCertificates step 2"
-    listed = installed_certificates(t, step, *dict.fromkeys(use for use, _ in certificates))
+    listed = installed_certificates(tester, step, *dict.fromkeys(use for use, _ in certificates))
     for use, certificate in certificates:
         require(
             step,
@@ -491,29 +505,30 @@ def is_listed(listed: list[Payload], use: str, certificate: CertifiedKey) -> boo
 # Used by several blocks.
 
 
-def take_queued_events(t: Tester, step: str) -> list[Payload]:
+def take_queued_events(tester: Tester, step: str) -> list[Payload]:
     """Consume all events that were queued while offline; at least one."""
-    t.take_call(step, TRANSACTION_EVENT, timeout_s=MANUAL_ACTION_TIMEOUT_S)
-    t.bench.wait_settled()
+    tester.take_call(step, TRANSACTION_EVENT, timeout_s=MANUAL_ACTION_TIMEOUT_S)
+    tester.bench.wait_settled()
     events = [
-        frame.payload for frame in t.csms.calls_for(TRANSACTION_EVENT, t.first_relevant_frame)
+        frame.payload
+        for frame in tester.csms.calls_for(TRANSACTION_EVENT, tester.first_relevant_frame)
     ]
     for event in events:
-        session = t.session_on()
+        session = tester.session_on()
         session.transaction_id = event["transactionInfo"]["transactionId"]
         session.is_open = event["eventType"] != "Ended"
     return events
 
 
-def check_still_charging(t: Tester, step: str) -> None:
+def check_still_charging(tester: Tester, step: str) -> None:
     """Assert that the transaction is open and energy flows."""
-    ended = t.pending_calls(TRANSACTION_EVENT, {"eventType": "Ended"})
+    ended = tester.pending_calls(TRANSACTION_EVENT, {"eventType": "Ended"})
     require(step, not ended, f"the transaction may not end, got {ended[:1]}")
-    require(step, t.is_power_flowing(), "energy must still flow")
+    require(step, tester.is_power_flowing(), "energy must still flow")
 
 
-def _record_time(t: Tester, action: str, seconds: list[float]) -> None:
-    frames = t.csms.record.frames
+def _record_time(tester: Tester, action: str, seconds: list[float]) -> None:
+    frames = tester.csms.record.frames
     request = next(
         (frame for frame in reversed(frames) if frame.action == action and not frame.incoming), None
     )

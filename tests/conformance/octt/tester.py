@@ -2,9 +2,9 @@
 
 A case of Part 6 is a function of one `Tester`, written in the order of the document's steps:
 
-    t.plug_in()                                                        manual action
-    t.expect_status("step 1", "Occupied")                              message awaited and checked
-    t.send_call("step 3", "Reset", {"type": "OnIdle"}, {"status": "Accepted"})    CALL of the CSMS
+    tester.plug_in()                                                   manual action
+    tester.expect_status("step 1", "Occupied")                         message awaited and checked
+    tester.send_call("step 3", "Reset", {"type": "OnIdle"}, {...})     CALL of the CSMS, checked
 
 Rules of waiting and consuming:
 

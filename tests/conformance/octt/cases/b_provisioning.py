@@ -31,50 +31,50 @@ NOT_A_NUMBER = ("true", "abc")
 # Booting (B01 to B03).
 
 
-def tc_b_01_cs(t: Tester) -> None:
-    states.reset_and_boot(t)
+def tc_b_01_cs(tester: Tester) -> None:
+    states.reset_and_boot(tester)
 
 
-def tc_b_02_cs(t: Tester) -> None:
-    t.csms.responses.boot_status = "Pending"
-    t.csms.responses.boot_interval_s = 60
-    t.reset_station("manual action")
-    t.expect_boot_notification("step 1")
-    status = set_variable(t, "step 3", "OfflineThreshold", "300")
+def tc_b_02_cs(tester: Tester) -> None:
+    tester.csms.responses.boot_status = "Pending"
+    tester.csms.responses.boot_interval_s = 60
+    tester.reset_station("manual action")
+    tester.expect_boot_notification("step 1")
+    status = set_variable(tester, "step 3", "OfflineThreshold", "300")
     check_fields("step 4", status, {"attributeStatus": "Accepted"})
-    result = get_variable(t, "step 5", "OfflineThreshold")
+    result = get_variable(tester, "step 5", "OfflineThreshold")
     check_fields("step 6", result, {"attributeStatus": "Accepted"})
-    request_base_report(t, "step 7", "FullInventory")
+    request_base_report(tester, "step 7", "FullInventory")
     request = {
         "idToken": {"idToken": VALID, "type": TOKEN_TYPE},
-        "remoteStartId": t.next_id(),
-        "evseId": t.evse_id,
+        "remoteStartId": tester.next_id(),
+        "evseId": tester.evse_id,
     }
-    t.send_call("step 11", "RequestStartTransaction", request, {"status": "Rejected"})
-    t.csms.responses.boot_status = "Accepted"
-    t.csms.responses.boot_interval_s = 300
-    answer = t.send_call(
+    tester.send_call("step 11", "RequestStartTransaction", request, {"status": "Rejected"})
+    tester.csms.responses.boot_status = "Accepted"
+    tester.csms.responses.boot_interval_s = 300
+    answer = tester.send_call(
         "step 13",
         "TriggerMessage",
         {"requestedMessage": "BootNotification"},
         {"status": one_of("Accepted", "NotImplemented")},
     )
     triggered = answer["status"] == "Accepted"
-    t.expect_boot_notification(
+    tester.expect_boot_notification(
         "step 15", {"reason": "Triggered"} if triggered else {}, timeout_s=70
     )
-    t.expect_statuses("step 17")
+    tester.expect_statuses("step 17")
 
 
-def tc_b_03_cs(t: Tester) -> None:
-    interval_s = t.settings.heartbeat_interval_s
-    t.csms.responses.boot_status = "Rejected"
-    t.csms.responses.boot_interval_s = interval_s
-    t.reset_station("manual action")
-    first = t.take_call("step 1", "BootNotification", timeout_s=60)
-    t.csms.responses.boot_status = "Accepted"
-    t.csms.responses.boot_interval_s = 300
-    second = t.take_call("step 3", "BootNotification", timeout_s=interval_s + 20)
+def tc_b_03_cs(tester: Tester) -> None:
+    interval_s = tester.settings.heartbeat_interval_s
+    tester.csms.responses.boot_status = "Rejected"
+    tester.csms.responses.boot_interval_s = interval_s
+    tester.reset_station("manual action")
+    first = tester.take_call("step 1", "BootNotification", timeout_s=60)
+    tester.csms.responses.boot_status = "Accepted"
+    tester.csms.responses.boot_interval_s = 300
+    second = tester.take_call("step 3", "BootNotification", timeout_s=interval_s + 20)
     waited_s = second.monotonic_s - first.monotonic_s
     require(
         "step 3",
@@ -83,79 +83,81 @@ def tc_b_03_cs(t: Tester) -> None:
     )
     between = [
         frame.action
-        for frame in t.csms.record.frames[first.number + 1 : second.number]
+        for frame in tester.csms.record.frames[first.number + 1 : second.number]
         if frame.incoming and frame.type == 2
     ]
     require("step 3", not between, f"nothing may be sent in between, got {between}")
-    t.expect_statuses("step 5")
+    tester.expect_statuses("step 5")
 
 
-def tc_b_30_cs(t: Tester) -> None:
-    t.csms.responses.boot_status = "Rejected"
-    t.csms.responses.boot_interval_s = 5
-    t.reset_station("manual action")
-    t.expect_boot_notification("step 1")
-    if t.csms.is_connected:
-        request = {"requestId": t.next_id(), "reportBase": "FullInventory"}
-        t.expect_call_error("step 3", "GetBaseReport", request, "SecurityError")
-    t.csms.responses.boot_status = "Accepted"
-    t.csms.responses.boot_interval_s = 300
-    t.expect_boot_notification("afterwards")
+def tc_b_30_cs(tester: Tester) -> None:
+    tester.csms.responses.boot_status = "Rejected"
+    tester.csms.responses.boot_interval_s = 5
+    tester.reset_station("manual action")
+    tester.expect_boot_notification("step 1")
+    if tester.csms.is_connected:
+        request = {"requestId": tester.next_id(), "reportBase": "FullInventory"}
+        tester.expect_call_error("step 3", "GetBaseReport", request, "SecurityError")
+    tester.csms.responses.boot_status = "Accepted"
+    tester.csms.responses.boot_interval_s = 300
+    tester.expect_boot_notification("afterwards")
 
 
 # Status after an offline period (B04).
 
 
-def tc_b_51_cs(t: Tester) -> None:
-    threshold_s = t.settings.offline_threshold_s
-    t.configure_variable(COMM, "OfflineThreshold", threshold_s)
-    t.configure_variable(COMM, "RetryBackOffWaitMinimum", threshold_s + 2)
-    t.configure_variable(COMM, "RetryBackOffRandomRange", 0)
-    t.go_offline()
-    t.plug_in()
-    t.wait(threshold_s + 1)
-    t.go_online()
-    t.expect_statuses("step 4", exceptions={t.evse_id: "Occupied"})
+def tc_b_51_cs(tester: Tester) -> None:
+    threshold_s = tester.settings.offline_threshold_s
+    tester.configure_variable(COMM, "OfflineThreshold", threshold_s)
+    tester.configure_variable(COMM, "RetryBackOffWaitMinimum", threshold_s + 2)
+    tester.configure_variable(COMM, "RetryBackOffRandomRange", 0)
+    tester.go_offline()
+    tester.plug_in()
+    tester.wait(threshold_s + 1)
+    tester.go_online()
+    tester.expect_statuses("step 4", exceptions={tester.evse_id: "Occupied"})
 
 
-def tc_b_52_cs(t: Tester) -> None:
-    threshold_s = t.settings.offline_threshold_s + 4
-    t.configure_variable(COMM, "OfflineThreshold", threshold_s)
-    t.configure_variable(COMM, "RetryBackOffWaitMinimum", t.settings.offline_threshold_s - 4)
-    t.configure_variable(COMM, "RetryBackOffRandomRange", 0)
-    t.go_offline()
-    t.plug_in()
-    t.wait(1)
-    t.go_online()
-    t.expect_status("step 4", "Occupied")
-    t.expect_no_status("step 4", 2.0, t.settings.second_evse_id)
+def tc_b_52_cs(tester: Tester) -> None:
+    threshold_s = tester.settings.offline_threshold_s + 4
+    tester.configure_variable(COMM, "OfflineThreshold", threshold_s)
+    tester.configure_variable(
+        COMM, "RetryBackOffWaitMinimum", tester.settings.offline_threshold_s - 4
+    )
+    tester.configure_variable(COMM, "RetryBackOffRandomRange", 0)
+    tester.go_offline()
+    tester.plug_in()
+    tester.wait(1)
+    tester.go_online()
+    tester.expect_status("step 4", "Occupied")
+    tester.expect_no_status("step 4", 2.0, tester.settings.second_evse_id)
 
 
 # GetVariables and SetVariables (B05, B06).
 
 
-def tc_b_06_cs(t: Tester) -> None:
-    t.configure_variable(COMM, "OfflineThreshold", 300)
-    result = get_variable(t, "step 1", "OfflineThreshold", attributeType="Actual")
+def tc_b_06_cs(tester: Tester) -> None:
+    tester.configure_variable(COMM, "OfflineThreshold", 300)
+    result = get_variable(tester, "step 1", "OfflineThreshold", attributeType="Actual")
     check_fields("step 2", result, _expected_value("OfflineThreshold", COMM, "300"))
 
 
-def tc_b_07_cs(t: Tester) -> None:
-    t.configure_variable(COMM, "OfflineThreshold", 300)
-    t.configure_variable("AuthCtrlr", "LocalAuthorizeOffline", value=True)
+def tc_b_07_cs(tester: Tester) -> None:
+    tester.configure_variable(COMM, "OfflineThreshold", 300)
+    tester.configure_variable("AuthCtrlr", "LocalAuthorizeOffline", value=True)
     expected = (("OfflineThreshold", COMM, "300"), ("LocalAuthorizeOffline", "AuthCtrlr", "true"))
     data = [
         {"variable": {"name": name}, "component": {"name": component}, "attributeType": "Actual"}
         for name, component, _ in expected
     ]
-    response = t.send_call("step 1", "GetVariables", {"getVariableData": data})
+    response = tester.send_call("step 1", "GetVariables", {"getVariableData": data})
     for name, component, value in expected:
         result = _result_of(response["getVariableResult"], name)
         check_fields("step 2", result, _expected_value(name, component, value))
 
 
-def tc_b_32_cs(t: Tester) -> None:
-    result = get_variable(t, "step 1", "OfflineThreshold", "UnknownComponent")
+def tc_b_32_cs(tester: Tester) -> None:
+    result = get_variable(tester, "step 1", "OfflineThreshold", "UnknownComponent")
     check_fields(
         "step 2",
         result,
@@ -163,26 +165,26 @@ def tc_b_32_cs(t: Tester) -> None:
     )
 
 
-def tc_b_33_cs(t: Tester) -> None:
-    result = get_variable(t, "step 1", "UnknownVariable")
+def tc_b_33_cs(tester: Tester) -> None:
+    result = get_variable(tester, "step 1", "UnknownVariable")
     check_fields("step 2", result, _expected_refusal("UnknownVariable", COMM, "UnknownVariable"))
 
 
-def tc_b_34_cs(t: Tester) -> None:
-    result = get_variable(t, "step 1", "OfflineThreshold", attributeType="Target")
+def tc_b_34_cs(tester: Tester) -> None:
+    result = get_variable(tester, "step 1", "OfflineThreshold", attributeType="Target")
     expected = _expected_refusal("NotSupportedAttributeType", COMM, "OfflineThreshold")
     check_fields("step 2", result, expected | {"attributeType": "Target"})
 
 
-def tc_b_09_cs(t: Tester) -> None:
-    t.configure_variable(COMM, "OfflineThreshold", 299)
-    result = set_variable(t, "step 1", "OfflineThreshold", "300", attributeType="Actual")
+def tc_b_09_cs(tester: Tester) -> None:
+    tester.configure_variable(COMM, "OfflineThreshold", 299)
+    result = set_variable(tester, "step 1", "OfflineThreshold", "300", attributeType="Actual")
     check_fields("step 2", result, _expected_change("OfflineThreshold", COMM))
 
 
-def tc_b_10_cs(t: Tester) -> None:
-    t.configure_variable(COMM, "OfflineThreshold", 299)
-    t.configure_variable("AuthCtrlr", "LocalAuthorizeOffline", value=False)
+def tc_b_10_cs(tester: Tester) -> None:
+    tester.configure_variable(COMM, "OfflineThreshold", 299)
+    tester.configure_variable("AuthCtrlr", "LocalAuthorizeOffline", value=False)
     expected = (("OfflineThreshold", COMM, "300"), ("LocalAuthorizeOffline", "AuthCtrlr", "true"))
     data = [
         {
@@ -193,14 +195,14 @@ def tc_b_10_cs(t: Tester) -> None:
         }
         for name, component, value in expected
     ]
-    response = t.send_call("step 1", "SetVariables", {"setVariableData": data})
+    response = tester.send_call("step 1", "SetVariables", {"setVariableData": data})
     for name, component, _ in expected:
         result = _result_of(response["setVariableResult"], name)
         check_fields("step 2", result, _expected_change(name, component))
 
 
-def tc_b_35_cs(t: Tester) -> None:
-    result = set_variable(t, "step 1", "OfflineThreshold", "300", "UnknownComponent")
+def tc_b_35_cs(tester: Tester) -> None:
+    result = set_variable(tester, "step 1", "OfflineThreshold", "300", "UnknownComponent")
     check_fields(
         "step 2",
         result,
@@ -208,19 +210,19 @@ def tc_b_35_cs(t: Tester) -> None:
     )
 
 
-def tc_b_36_cs(t: Tester) -> None:
-    result = set_variable(t, "step 1", "UnknownVariable", "300")
+def tc_b_36_cs(tester: Tester) -> None:
+    result = set_variable(tester, "step 1", "UnknownVariable", "300")
     check_fields("step 2", result, _expected_refusal("UnknownVariable", COMM, "UnknownVariable"))
 
 
-def tc_b_37_cs(t: Tester) -> None:
-    result = set_variable(t, "step 1", "OfflineThreshold", "300", attributeType="Target")
+def tc_b_37_cs(tester: Tester) -> None:
+    result = set_variable(tester, "step 1", "OfflineThreshold", "300", attributeType="Target")
     expected = _expected_refusal("NotSupportedAttributeType", COMM, "OfflineThreshold")
     check_fields("step 2", result, expected | {"attributeType": "Target"})
 
 
-def tc_b_11_cs(t: Tester) -> None:
-    t.configure_variable(COMM, "OfflineThreshold", 60)  # so that the bench restores it
+def tc_b_11_cs(tester: Tester) -> None:
+    tester.configure_variable(COMM, "OfflineThreshold", 60)  # so that the bench restores it
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     values = ("300", "300.1", "true", now, "abc")
     accepted_of = {  # (component, variable): values of its data type
@@ -230,10 +232,10 @@ def tc_b_11_cs(t: Tester) -> None:
         ("ClockCtrlr", "NextTimeOffsetTransitionDateTime"): {now},
     }
     for (component, variable), accepted in accepted_of.items():
-        if not _is_writable(t, component, variable):
+        if not _is_writable(tester, component, variable):
             continue
         for value in values:
-            result = set_variable(t, f"set {value}", variable, value, component)
+            result = set_variable(tester, f"set {value}", variable, value, component)
             status = "Accepted" if value in accepted else "Rejected"
             reasons = one_of(OMITTED, *(() if status == "Accepted" else ("InvalidValue",)))
             check_fields(
@@ -253,10 +255,10 @@ def tc_b_11_cs(t: Tester) -> None:
             )
 
 
-def tc_b_39_cs(t: Tester) -> None:
+def tc_b_39_cs(tester: Tester) -> None:
     variable = {"name": "MessageTimeout", "instance": "Default"}
     data = {"component": {"name": COMM}, "variable": variable, "attributeValue": "60"}
-    response = t.send_call("step 1", "SetVariables", {"setVariableData": [data]})
+    response = tester.send_call("step 1", "SetVariables", {"setVariableData": [data]})
     expected = _expected_refusal("Rejected", COMM, "MessageTimeout") | {
         "variable.instance": "Default"
     }
@@ -266,8 +268,8 @@ def tc_b_39_cs(t: Tester) -> None:
 # Reports (B07).
 
 
-def tc_b_12_cs(t: Tester) -> None:
-    rows = request_base_report(t, "step 1", "ConfigurationInventory")
+def tc_b_12_cs(tester: Tester) -> None:
+    rows = request_base_report(tester, "step 1", "ConfigurationInventory")
     for row in rows:
         for attribute in row["variableAttribute"]:
             check_fields(
@@ -275,19 +277,19 @@ def tc_b_12_cs(t: Tester) -> None:
                 attribute,
                 {"mutability": one_of("ReadWrite", "WriteOnly", OMITTED)},
             )
-    missing = missing_of(t.profile, rows, writable=True)
+    missing = missing_of(tester.profile, rows, writable=True)
     require("afterwards", not missing, f"required variables must be reported, missing {missing}")
 
 
-def tc_b_13_cs(t: Tester) -> None:
-    rows = request_base_report(t, "step 1", "FullInventory")
-    missing = missing_of(t.profile, rows, writable=False)
+def tc_b_13_cs(tester: Tester) -> None:
+    rows = request_base_report(tester, "step 1", "FullInventory")
+    missing = missing_of(tester.profile, rows, writable=False)
     require("afterwards", not missing, f"required variables must be reported, missing {missing}")
 
 
-def tc_b_53_cs(t: Tester) -> None:
-    rows = request_base_report(t, "step 1", "FullInventory")
-    missing = missing_of(t.profile, rows, writable=False)
+def tc_b_53_cs(tester: Tester) -> None:
+    rows = request_base_report(tester, "step 1", "FullInventory")
+    missing = missing_of(tester.profile, rows, writable=False)
     require("afterwards", not missing, f"required variables must be reported, missing {missing}")
     for row in rows:
         _check_values(row)
@@ -313,91 +315,93 @@ def _check_values(row: Payload) -> None:
 # Network connection profiles (B09, B10).
 
 
-def tc_b_43_cs(t: Tester) -> None:
-    request = network_profile(t.csms.url, slot=999)
-    t.send_call("step 1", "SetNetworkProfile", request, {"status": "Rejected"})
+def tc_b_43_cs(tester: Tester) -> None:
+    request = network_profile(tester.csms.url, slot=999)
+    tester.send_call("step 1", "SetNetworkProfile", request, {"status": "Rejected"})
 
 
 @needs_fresh_station
-def tc_b_45_cs(t: Tester) -> None:
-    with t.bench.make_csms(t.bench.authorities.csms) as other:
-        migrate_to(t, other.url)
-        t.switch_to(other)
-        states.reset_and_boot(t, reset=False)
-        _check_slot_in_use(t)
-        _check_disconnected(t)
+def tc_b_45_cs(tester: Tester) -> None:
+    with tester.bench.make_csms(tester.bench.authorities.csms) as other:
+        migrate_to(tester, other.url)
+        tester.switch_to(other)
+        states.reset_and_boot(tester, reset=False)
+        _check_slot_in_use(tester)
+        _check_disconnected(tester)
 
 
 @needs_fresh_station
-def tc_b_46_cs(t: Tester) -> None:
-    t.configure_variable(COMM, "NetworkProfileConnectionAttempts", 2)
-    with t.bench.make_csms(t.bench.authorities.csms) as other:
-        other.refuse_with = t.OFFLINE_STATUS
-        handshakes_before = len(t.csms.handshakes)
-        migrate_to(t, other.url)
-        t.wait_until(
+def tc_b_46_cs(tester: Tester) -> None:
+    tester.configure_variable(COMM, "NetworkProfileConnectionAttempts", 2)
+    with tester.bench.make_csms(tester.bench.authorities.csms) as other:
+        other.refuse_with = tester.OFFLINE_STATUS
+        handshakes_before = len(tester.csms.handshakes)
+        migrate_to(tester, other.url)
+        tester.wait_until(
             lambda: len(other.handshakes) >= 2, "step 7", "two attempts with the new profile"
         )
-        t.expect_boot_notification("step 8", timeout_s=60)
+        tester.expect_boot_notification("step 8", timeout_s=60)
         attempts = len(other.handshakes)
         require("step 7", attempts == 2, f"there must be two attempts, got {attempts}")
         require(
             "step 8",
-            len(t.csms.handshakes) > handshakes_before,
+            len(tester.csms.handshakes) > handshakes_before,
             "the former profile must be used again",
         )
-        t.expect_statuses("step 9")
-        t.expect_security_event("step 9", *states.STARTUP)
+        tester.expect_statuses("step 9")
+        tester.expect_security_event("step 9", *states.STARTUP)
 
 
 @needs_fresh_station
-def tc_b_49_cs(t: Tester) -> None:
-    wait_s = t.settings.retry_wait_s
-    t.configure_variable(COMM, "NetworkProfileConnectionAttempts", 1)
-    t.configure_variable(COMM, "RetryBackOffRepeatTimes", 0)
-    t.configure_variable(COMM, "RetryBackOffRandomRange", 0)
-    t.configure_variable(COMM, "RetryBackOffWaitMinimum", wait_s)
-    with t.bench.make_csms(t.bench.authorities.csms) as other:
-        other.refuse_with = t.OFFLINE_STATUS
-        t.csms.refuse_with = t.OFFLINE_STATUS
-        handshakes_before = len(t.csms.handshakes)
-        migrate_to(t, other.url)
-        t.wait_until(lambda: other.handshakes, "step 7", "attempt with the new profile")
-        t.wait_until(
-            lambda: len(t.csms.handshakes) > handshakes_before,
+def tc_b_49_cs(tester: Tester) -> None:
+    wait_s = tester.settings.retry_wait_s
+    tester.configure_variable(COMM, "NetworkProfileConnectionAttempts", 1)
+    tester.configure_variable(COMM, "RetryBackOffRepeatTimes", 0)
+    tester.configure_variable(COMM, "RetryBackOffRandomRange", 0)
+    tester.configure_variable(COMM, "RetryBackOffWaitMinimum", wait_s)
+    with tester.bench.make_csms(tester.bench.authorities.csms) as other:
+        other.refuse_with = tester.OFFLINE_STATUS
+        tester.csms.refuse_with = tester.OFFLINE_STATUS
+        handshakes_before = len(tester.csms.handshakes)
+        migrate_to(tester, other.url)
+        tester.wait_until(lambda: other.handshakes, "step 7", "attempt with the new profile")
+        tester.wait_until(
+            lambda: len(tester.csms.handshakes) > handshakes_before,
             "step 9",
             "attempt with the former profile",
         )
-        refused_s = t.csms.handshakes[handshakes_before].monotonic_s
-        t.csms.refuse_with = None
-        t.expect_boot_notification("step 12", timeout_s=60)
-        waited_s = t.csms.handshakes[-1].monotonic_s - refused_s
+        refused_s = tester.csms.handshakes[handshakes_before].monotonic_s
+        tester.csms.refuse_with = None
+        tester.expect_boot_notification("step 12", timeout_s=60)
+        waited_s = tester.csms.handshakes[-1].monotonic_s - refused_s
         require("step 11", waited_s >= wait_s, f"must wait {wait_s} s, waited {waited_s:.2f} s")
-        t.expect_statuses("step 13")
-        t.expect_security_event("step 13", *states.STARTUP)
+        tester.expect_statuses("step 13")
+        tester.expect_security_event("step 13", *states.STARTUP)
 
 
 @needs_fresh_station
-def tc_b_50_cs(t: Tester) -> None:
+def tc_b_50_cs(tester: Tester) -> None:
     new_root = make_root("CSMS Root 2")
-    states.install_certificate(t, "CSMSRootCertificate", new_root)
-    with t.bench.make_csms(make_server_certificate(new_root)) as other:
-        migrate_to(t, other.url)
-        t.switch_to(other)
-        states.reset_and_boot(t, reset=False)
-        _check_slot_in_use(t)
-        _check_disconnected(t)
+    states.install_certificate(tester, "CSMSRootCertificate", new_root)
+    with tester.bench.make_csms(make_server_certificate(new_root)) as other:
+        migrate_to(tester, other.url)
+        tester.switch_to(other)
+        states.reset_and_boot(tester, reset=False)
+        _check_slot_in_use(tester)
+        _check_disconnected(tester)
 
 
-def migrate_to(t: Tester, url: str) -> None:
+def migrate_to(tester: Tester, url: str) -> None:
     """Steps 1 to 6: set the profile and its priority, then reset. Errata 6.2.17, 6.2.18."""
-    active = int(t.read_value(COMM, "ActiveNetworkProfile"))
+    active = int(tester.read_value(COMM, "ActiveNetworkProfile"))
     slot = 2 if active == 1 else 1
-    t.send_call("step 1", "SetNetworkProfile", network_profile(url, slot), {"status": "Accepted"})
-    result = set_variable(t, "step 3", "NetworkConfigurationPriority", f"{slot},{active}")
+    tester.send_call(
+        "step 1", "SetNetworkProfile", network_profile(url, slot), {"status": "Accepted"}
+    )
+    result = set_variable(tester, "step 3", "NetworkConfigurationPriority", f"{slot},{active}")
     check_fields("step 4", result, {"attributeStatus": one_of("Accepted", "RebootRequired")})
-    t.discard_received()
-    t.send_call("step 5", "Reset", {"type": "OnIdle"}, {"status": "Accepted"})
+    tester.discard_received()
+    tester.send_call("step 5", "Reset", {"type": "OnIdle"}, {"status": "Accepted"})
 
 
 def network_profile(url: str, slot: int, security_profile: int = 2) -> Payload:
@@ -414,39 +418,39 @@ def network_profile(url: str, slot: int, security_profile: int = 2) -> Payload:
     }
 
 
-def _check_slot_in_use(t: Tester) -> None:
-    slot = t.read_value(COMM, "ActiveNetworkProfile")
+def _check_slot_in_use(tester: Tester) -> None:
+    slot = tester.read_value(COMM, "ActiveNetworkProfile")
     require("afterwards", slot == "2", f"ActiveNetworkProfile must be 2, is {slot}")
 
 
-def _check_disconnected(t: Tester) -> None:
+def _check_disconnected(tester: Tester) -> None:
     require(
-        "afterwards", not t.bench.csms.is_connected, "the former CSMS must be disconnected"
+        "afterwards", not tester.bench.csms.is_connected, "the former CSMS must be disconnected"
     )  # B10.FR.06
 
 
 # Reconnecting (Part 4 §5.3).
 
 
-def tc_b_57_cs(t: Tester) -> None:
-    wait_s = t.settings.retry_wait_s
-    t.configure_variable(COMM, "NetworkProfileConnectionAttempts", 3)
-    t.configure_variable(COMM, "RetryBackOffRepeatTimes", 2)
-    t.configure_variable(COMM, "RetryBackOffRandomRange", 0)
-    t.configure_variable(COMM, "RetryBackOffWaitMinimum", wait_s)
-    attempts = t.csms.handshakes
-    closed_s = _close_websocket(t)
-    t.csms.wait_connected(wait_s + 20)
+def tc_b_57_cs(tester: Tester) -> None:
+    wait_s = tester.settings.retry_wait_s
+    tester.configure_variable(COMM, "NetworkProfileConnectionAttempts", 3)
+    tester.configure_variable(COMM, "RetryBackOffRepeatTimes", 2)
+    tester.configure_variable(COMM, "RetryBackOffRandomRange", 0)
+    tester.configure_variable(COMM, "RetryBackOffWaitMinimum", wait_s)
+    attempts = tester.csms.handshakes
+    closed_s = _close_websocket(tester)
+    tester.csms.wait_connected(wait_s + 20)
     first_s = attempts[-1].monotonic_s - closed_s
     require("step 2", first_s >= wait_s, f"must wait {wait_s} s, waited {first_s:.2f} s")
-    t.bench.wait_settled()
+    tester.bench.wait_settled()
     attempts_before = len(attempts)
-    t.csms.refuse_with = t.OFFLINE_STATUS
-    closed_s = _close_websocket(t)
-    t.wait_until(lambda: len(attempts) > attempts_before, "step 5", "attempt to connect")
+    tester.csms.refuse_with = tester.OFFLINE_STATUS
+    closed_s = _close_websocket(tester)
+    tester.wait_until(lambda: len(attempts) > attempts_before, "step 5", "attempt to connect")
     refused_s = attempts[attempts_before].monotonic_s
-    t.csms.refuse_with = None
-    t.csms.wait_connected(2 * wait_s + 20)
+    tester.csms.refuse_with = None
+    tester.csms.wait_connected(2 * wait_s + 20)
     second_s = attempts[-1].monotonic_s - refused_s
     require(
         "step 7",
@@ -455,11 +459,11 @@ def tc_b_57_cs(t: Tester) -> None:
     )
 
 
-def _close_websocket(t: Tester) -> float:
+def _close_websocket(tester: Tester) -> float:
     """Close the WebSocket; returns the time of it."""
     moment_s = time.monotonic()
-    t.csms.close_connection()
-    t.csms.wait_disconnected(20)
+    tester.csms.close_connection()
+    tester.csms.wait_disconnected(20)
     return moment_s
 
 
@@ -467,38 +471,40 @@ def _close_websocket(t: Tester) -> float:
 
 
 def get_variable(
-    t: Tester, step: str, variable: str, component: str = COMM, **more: Any
+    tester: Tester, step: str, variable: str, component: str = COMM, **more: Any
 ) -> Payload:
     data = {"component": {"name": component}, "variable": {"name": variable}} | more
-    response = t.send_call(step, "GetVariables", {"getVariableData": [data]})
+    response = tester.send_call(step, "GetVariables", {"getVariableData": [data]})
     return dict(response["getVariableResult"][0])
 
 
 def set_variable(
-    t: Tester, step: str, variable: str, value: str, component: str = COMM, **more: Any
+    tester: Tester, step: str, variable: str, value: str, component: str = COMM, **more: Any
 ) -> Payload:
     data = {
         "component": {"name": component},
         "variable": {"name": variable},
         "attributeValue": value,
     } | more
-    response = t.send_call(step, "SetVariables", {"setVariableData": [data]})
+    response = tester.send_call(step, "SetVariables", {"setVariableData": [data]})
     return dict(response["setVariableResult"][0])
 
 
-def request_base_report(t: Tester, step: str, base: str) -> list[Payload]:
+def request_base_report(tester: Tester, step: str, base: str) -> list[Payload]:
     """Request a base report and consume all its parts; returns the reported variables."""
-    request_id = t.next_id()
+    request_id = tester.next_id()
     request = {"requestId": request_id, "reportBase": base}
-    t.send_call(step, "GetBaseReport", request, {"status": "Accepted", "statusInfo": NO_ERROR_INFO})
+    tester.send_call(
+        step, "GetBaseReport", request, {"status": "Accepted", "statusInfo": NO_ERROR_INFO}
+    )
     rows: list[Payload] = []
     seq_no = 0
     more = True
     while more:
         expected = {"requestId": request_id, "seqNo": seq_no, "generatedAt": PRESENT}
-        expect = t.expect_triggered_call if seq_no == 0 else t.expect_call
+        expect = tester.expect_triggered_call if seq_no == 0 else tester.expect_call
         report = expect(f"NotifyReport {seq_no}", "NotifyReport", expected)
-        _check_clock(t, report["generatedAt"])
+        _check_clock(tester, report["generatedAt"])
         rows += report.get("reportData", [])
         more = bool(report.get("tbc", False))
         seq_no += 1
@@ -509,21 +515,21 @@ def request_base_report(t: Tester, step: str, base: str) -> list[Payload]:
     return rows
 
 
-def _check_clock(t: Tester, moment: str) -> None:
+def _check_clock(tester: Tester, moment: str) -> None:
     deviation_s = abs((datetime.now(UTC) - parse_instant(moment)).total_seconds())
     require(
         "NotifyReport",
-        deviation_s < t.settings.deviation_s,
+        deviation_s < tester.settings.deviation_s,
         f"generatedAt is {deviation_s:.1f} s off",
     )
 
 
-def _is_writable(t: Tester, component: str, variable: str) -> bool:
+def _is_writable(tester: Tester, component: str, variable: str) -> bool:
     """Whether a variable exists and is writable; found out by setting its present value."""
-    current = get_variable(t, "preparation", variable, component)
+    current = get_variable(tester, "preparation", variable, component)
     if current["attributeStatus"] != "Accepted" or "attributeValue" not in current:
         return False
-    result = set_variable(t, "preparation", variable, current["attributeValue"], component)
+    result = set_variable(tester, "preparation", variable, current["attributeValue"], component)
     return result["attributeStatus"] in ("Accepted", "RebootRequired")
 
 

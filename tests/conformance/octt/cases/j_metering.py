@@ -17,52 +17,54 @@ REGISTER = "Energy.Active.Import.Register"
 SAMPLE_TOLERANCE_S = 0.5  # between due time and timestamp of a sample
 
 
-def tc_j_01_cs(t: Tester) -> None:
-    interval_s = t.settings.clock_aligned_interval_s
-    t.configure_variable("AlignedDataCtrlr", "Interval", interval_s)
-    t.discard_received()
+def tc_j_01_cs(tester: Tester) -> None:
+    interval_s = tester.settings.clock_aligned_interval_s
+    tester.configure_variable("AlignedDataCtrlr", "Interval", interval_s)
+    tester.discard_received()
     messages = [
-        t.expect_call("step 1", "MeterValues", {}, timeout_s=interval_s + RESPONSE_TIMEOUT_S)
+        tester.expect_call("step 1", "MeterValues", {}, timeout_s=interval_s + RESPONSE_TIMEOUT_S)
         for _ in range(3)
     ]
     while len(_sample_times(messages)) < 2:
         messages.append(
-            t.expect_call("step 1", "MeterValues", {}, timeout_s=interval_s + RESPONSE_TIMEOUT_S)
+            tester.expect_call(
+                "step 1", "MeterValues", {}, timeout_s=interval_s + RESPONSE_TIMEOUT_S
+            )
         )
-    _check_aligned(t, "step 1", messages)
+    _check_aligned(tester, "step 1", messages)
     _check_intervals("afterwards", _sample_times(messages), interval_s)
 
 
-def tc_j_02_cs(t: Tester) -> None:
-    interval_s = t.settings.clock_aligned_interval_s
-    t.configure_variable("AlignedDataCtrlr", "SendDuringIdle", value=False)
-    states.start_energy_transfer(t)
-    t.configure_variable("AlignedDataCtrlr", "Interval", interval_s)
-    t.discard_received()
-    t.wait(2 * interval_s + 2)
-    messages = t.pending_calls("MeterValues")
+def tc_j_02_cs(tester: Tester) -> None:
+    interval_s = tester.settings.clock_aligned_interval_s
+    tester.configure_variable("AlignedDataCtrlr", "SendDuringIdle", value=False)
+    states.start_energy_transfer(tester)
+    tester.configure_variable("AlignedDataCtrlr", "Interval", interval_s)
+    tester.discard_received()
+    tester.wait(2 * interval_s + 2)
+    messages = tester.pending_calls("MeterValues")
     require(
         "step 1",
-        all(message["evseId"] != t.evse_id for message in messages),
+        all(message["evseId"] != tester.evse_id for message in messages),
         "idle EVSEs and the main",
     )
-    _check_aligned(t, "step 1", messages)
-    events = t.pending_calls(TRANSACTION_EVENT, {"triggerReason": "MeterValueClock"})
+    _check_aligned(tester, "step 1", messages)
+    events = tester.pending_calls(TRANSACTION_EVENT, {"triggerReason": "MeterValueClock"})
     require("step 3", len(events) >= 2, f"there must be two TransactionEvents, got {len(events)}")
-    _check_aligned(t, "step 3", events)
+    _check_aligned(tester, "step 3", events)
     for series in (events, messages):
         _check_intervals("afterwards", _sample_times(series), interval_s)
 
 
-def tc_j_03_cs(t: Tester) -> None:
-    interval_s = t.settings.sampled_interval_s
-    t.configure_variable("AlignedDataCtrlr", "TxEndedInterval", interval_s)
-    t.configure_variable("SampledDataCtrlr", "TxEndedMeasurands", "")
-    t.configure_variable("AlignedDataCtrlr", "SendDuringIdle", value=False)
-    states.start_energy_transfer(t)
-    t.wait(2 * interval_s + 1)
-    values = _end_session(t)["meterValue"]
-    measurands = _configured_measurands(t, "AlignedDataCtrlr", "TxEndedMeasurands")
+def tc_j_03_cs(tester: Tester) -> None:
+    interval_s = tester.settings.sampled_interval_s
+    tester.configure_variable("AlignedDataCtrlr", "TxEndedInterval", interval_s)
+    tester.configure_variable("SampledDataCtrlr", "TxEndedMeasurands", "")
+    tester.configure_variable("AlignedDataCtrlr", "SendDuringIdle", value=False)
+    states.start_energy_transfer(tester)
+    tester.wait(2 * interval_s + 1)
+    values = _end_session(tester)["meterValue"]
+    measurands = _configured_measurands(tester, "AlignedDataCtrlr", "TxEndedMeasurands")
     for value in values:
         _check_context("afterwards", value, "Sample.Clock")
         _check_measurands("afterwards", value, measurands)
@@ -73,37 +75,41 @@ def tc_j_03_cs(t: Tester) -> None:
     _check_intervals("afterwards", moments, interval_s)
 
 
-def tc_j_06_cs(t: Tester) -> None:
-    interval_s = t.settings.clock_aligned_interval_s
-    t.configure_variable("SampledDataCtrlr", "TxUpdatedInterval", 0)
-    t.configure_variable("AlignedDataCtrlr", "SendDuringIdle", value=True)
-    t.configure_variable("AlignedDataCtrlr", "Interval", interval_s)
-    t.discard_received()
-    before = [t.expect_call("step 1", "MeterValues", {}, timeout_s=interval_s + RESPONSE_TIMEOUT_S)]
-    states.start_energy_transfer(t)
-    charging_from = t.csms.next_frame_number()
-    t.wait(interval_s + 5)
-    during = t.csms.calls_for("MeterValues", charging_from)
+def tc_j_06_cs(tester: Tester) -> None:
+    interval_s = tester.settings.clock_aligned_interval_s
+    tester.configure_variable("SampledDataCtrlr", "TxUpdatedInterval", 0)
+    tester.configure_variable("AlignedDataCtrlr", "SendDuringIdle", value=True)
+    tester.configure_variable("AlignedDataCtrlr", "Interval", interval_s)
+    tester.discard_received()
+    before = [
+        tester.expect_call("step 1", "MeterValues", {}, timeout_s=interval_s + RESPONSE_TIMEOUT_S)
+    ]
+    states.start_energy_transfer(tester)
+    charging_from = tester.csms.next_frame_number()
+    tester.wait(interval_s + 5)
+    during = tester.csms.calls_for("MeterValues", charging_from)
     sampled = [
         event
-        for event in t.csms.calls_for(TRANSACTION_EVENT, charging_from)
+        for event in tester.csms.calls_for(TRANSACTION_EVENT, charging_from)
         if "meterValue" in event.payload
     ]
     require("step 4", not during, f"no MeterValues may be sent, got {len(during)}")
     require("step 4", not sampled, f"no event with meter values may be sent, got {len(sampled)}")
-    states.parking_bay_unoccupied(t)
-    t.discard_received()
-    after = [t.expect_call("step 7", "MeterValues", {}, timeout_s=interval_s + RESPONSE_TIMEOUT_S)]
-    _check_aligned(t, "steps 1 and 7", before + after)
+    states.parking_bay_unoccupied(tester)
+    tester.discard_received()
+    after = [
+        tester.expect_call("step 7", "MeterValues", {}, timeout_s=interval_s + RESPONSE_TIMEOUT_S)
+    ]
+    _check_aligned(tester, "steps 1 and 7", before + after)
 
 
-def tc_j_07_cs(t: Tester) -> None:
-    states.authorize_driver(t)
-    states.ev_connected_pre_session(t)
-    states.start_energy_transfer(t)
+def tc_j_07_cs(tester: Tester) -> None:
+    states.authorize_driver(tester)
+    states.ev_connected_pre_session(tester)
+    states.start_energy_transfer(tester)
     [started] = [
         frame.payload
-        for frame in t.csms.calls_for(TRANSACTION_EVENT, t.first_relevant_frame)
+        for frame in tester.csms.calls_for(TRANSACTION_EVENT, tester.first_relevant_frame)
         if frame.payload["eventType"] == "Started"
     ]
     check_fields("afterwards", started, {"meterValue": NOT_EMPTY})
@@ -112,21 +118,22 @@ def tc_j_07_cs(t: Tester) -> None:
         _check_measurands(
             "afterwards",
             value,
-            _configured_measurands(t, "SampledDataCtrlr", "TxStartedMeasurands"),
+            _configured_measurands(tester, "SampledDataCtrlr", "TxStartedMeasurands"),
         )
 
 
-def tc_j_08_cs(t: Tester) -> None:
+def tc_j_08_cs(tester: Tester) -> None:
     """The values are in the first event with the EVSE, or in the one when charging starts.
 
     The document has the first way only; E03.FR.11 and E04.FR.11 require the second, and where the
     two differ the specification takes precedence (Part 6 §1.2).
     """
-    t.use_points(start="Authorized")
-    states.authorize_driver(t, anywhere=True)
-    states.start_energy_transfer(t)
+    tester.use_points(start="Authorized")
+    states.authorize_driver(tester, anywhere=True)
+    states.start_energy_transfer(tester)
     events = [
-        frame.payload for frame in t.csms.calls_for(TRANSACTION_EVENT, t.first_relevant_frame)
+        frame.payload
+        for frame in tester.csms.calls_for(TRANSACTION_EVENT, tester.first_relevant_frame)
     ]
     first_with_evse = next(event for event in events if "evse" in event)
     charging = next(event for event in events if is_charging(event))
@@ -137,17 +144,17 @@ def tc_j_08_cs(t: Tester) -> None:
         _check_measurands(
             "afterwards",
             value,
-            _configured_measurands(t, "SampledDataCtrlr", "TxStartedMeasurands"),
+            _configured_measurands(tester, "SampledDataCtrlr", "TxStartedMeasurands"),
         )
 
 
-def tc_j_09_cs(t: Tester) -> None:
-    interval_s = t.settings.sampled_interval_s
-    t.configure_variable("SampledDataCtrlr", "TxUpdatedInterval", interval_s)
-    states.start_energy_transfer(t)
-    t.wait(3 * interval_s + 1)
-    measurands = _configured_measurands(t, "SampledDataCtrlr", "TxUpdatedMeasurands")
-    events = t.pending_calls(TRANSACTION_EVENT, {"triggerReason": "MeterValuePeriodic"})
+def tc_j_09_cs(tester: Tester) -> None:
+    interval_s = tester.settings.sampled_interval_s
+    tester.configure_variable("SampledDataCtrlr", "TxUpdatedInterval", interval_s)
+    states.start_energy_transfer(tester)
+    tester.wait(3 * interval_s + 1)
+    measurands = _configured_measurands(tester, "SampledDataCtrlr", "TxUpdatedMeasurands")
+    events = tester.pending_calls(TRANSACTION_EVENT, {"triggerReason": "MeterValuePeriodic"})
     require("step 1", len(events) >= 2, f"there must be two TransactionEvents, got {len(events)}")
     for event in events:
         for value in event["meterValue"]:
@@ -156,14 +163,14 @@ def tc_j_09_cs(t: Tester) -> None:
     _check_intervals("afterwards", _sample_times(events), interval_s)
 
 
-def tc_j_10_cs(t: Tester) -> None:
-    interval_s = t.settings.sampled_interval_s
-    t.configure_variable("SampledDataCtrlr", "TxEndedInterval", interval_s)
-    t.configure_variable("AlignedDataCtrlr", "TxEndedMeasurands", "")
-    states.start_energy_transfer(t)
-    t.wait(2 * interval_s + 1)
-    values = _end_session(t)["meterValue"]
-    measurands = _configured_measurands(t, "SampledDataCtrlr", "TxEndedMeasurands")
+def tc_j_10_cs(tester: Tester) -> None:
+    interval_s = tester.settings.sampled_interval_s
+    tester.configure_variable("SampledDataCtrlr", "TxEndedInterval", interval_s)
+    tester.configure_variable("AlignedDataCtrlr", "TxEndedMeasurands", "")
+    states.start_energy_transfer(tester)
+    tester.wait(2 * interval_s + 1)
+    values = _end_session(tester)["meterValue"]
+    measurands = _configured_measurands(tester, "SampledDataCtrlr", "TxEndedMeasurands")
     contexts = [value["sampledValue"][0].get("context", "Sample.Periodic") for value in values]
     require("afterwards", contexts.count("Transaction.End") == 1, "one sample is Transaction.End")
     unexpected = set(contexts) - {"Transaction.End", "Transaction.Begin", "Sample.Periodic"}
@@ -182,24 +189,26 @@ def tc_j_10_cs(t: Tester) -> None:
 # Shared by these cases.
 
 
-def _end_session(t: Tester) -> Payload:
+def _end_session(tester: Tester) -> Payload:
     """End the session; returns its Ended event, which has meter values."""
-    states.parking_bay_unoccupied(t)
+    states.parking_bay_unoccupied(tester)
     [ended] = [
         dict(frame.payload)
-        for frame in t.csms.calls_for(TRANSACTION_EVENT, t.first_relevant_frame)
+        for frame in tester.csms.calls_for(TRANSACTION_EVENT, tester.first_relevant_frame)
         if frame.payload["eventType"] == "Ended"
     ]
     check_fields("afterwards", ended, {"meterValue": NOT_EMPTY})
     return ended
 
 
-def _configured_measurands(t: Tester, component: str, variable: str) -> list[str]:
-    return [measurand for measurand in t.read_value(component, variable).split(",") if measurand]
+def _configured_measurands(tester: Tester, component: str, variable: str) -> list[str]:
+    return [
+        measurand for measurand in tester.read_value(component, variable).split(",") if measurand
+    ]
 
 
-def _check_aligned(t: Tester, step: str, messages: Iterable[Payload]) -> None:
-    measurands = _configured_measurands(t, "AlignedDataCtrlr", "Measurands")
+def _check_aligned(tester: Tester, step: str, messages: Iterable[Payload]) -> None:
+    measurands = _configured_measurands(tester, "AlignedDataCtrlr", "Measurands")
     for message in messages:
         for value in message["meterValue"]:
             _check_context(step, value, "Sample.Clock")

@@ -7,8 +7,8 @@ from tests.conformance.octt.bench import VALID
 from tests.conformance.octt.tester import Tester
 
 
-def tc_k_38_cs(t: Tester) -> None:
-    states.ev_connected_pre_session(t)
+def tc_k_38_cs(tester: Tester) -> None:
+    states.ev_connected_pre_session(tester)
     profile = {
         "id": 1,
         "stackLevel": 0,
@@ -22,11 +22,11 @@ def tc_k_38_cs(t: Tester) -> None:
             }
         ],
     }
-    remote_start_id = states.request_start(t, "step 1", more={"chargingProfile": profile})
-    session = t.session_on()
-    if t.read_value("AuthCtrlr", "AuthorizeRemoteStart") == "true":
-        states.expect_authorize(t, "step 3")
+    remote_start_id = states.request_start(tester, "step 1", more={"chargingProfile": profile})
+    session = tester.session_on()
+    if tester.read_value("AuthCtrlr", "AuthorizeRemoteStart") == "true":
+        states.expect_authorize(tester, "step 3")
     session.id_token, session.remote_start_id = VALID, remote_start_id
-    if states.starts_by_authorization(t, session):
-        states.first_event_after_authorization(t, "step 5", None, "RemoteStart")
-    states.start_energy_transfer(t)
+    if states.starts_by_authorization(tester, session):
+        states.first_event_after_authorization(tester, "step 5", None, "RemoteStart")
+    states.start_energy_transfer(tester)

@@ -13,44 +13,44 @@ MANUFACTURER = "ManufacturerRootCertificate"
 MOBILITY_OPERATOR = "MORootCertificate"
 
 
-def _install_root(t: Tester, use: str) -> CertifiedKey:
+def _install_root(tester: Tester, use: str) -> CertifiedKey:
     certificate = make_root(f"New {use}")
-    states.install_certificate(t, use, certificate)
+    states.install_certificate(tester, use, certificate)
     return certificate
 
 
 @needs_fresh_station
-def tc_m_12_cs(t: Tester) -> None:
-    states.check_installed_certificates(t, (CSMS, _install_root(t, CSMS)))
+def tc_m_12_cs(tester: Tester) -> None:
+    states.check_installed_certificates(tester, (CSMS, _install_root(tester, CSMS)))
 
 
 @needs_fresh_station
-def tc_m_13_cs(t: Tester) -> None:
-    states.check_installed_certificates(t, (MANUFACTURER, _install_root(t, MANUFACTURER)))
+def tc_m_13_cs(tester: Tester) -> None:
+    states.check_installed_certificates(tester, (MANUFACTURER, _install_root(tester, MANUFACTURER)))
 
 
 @needs_fresh_station
-def tc_m_17_cs(t: Tester) -> None:
-    installed = [(use, _install_root(t, use)) for use in (CSMS, MANUFACTURER)]
-    states.check_installed_certificates(t, *installed)
+def tc_m_17_cs(tester: Tester) -> None:
+    installed = [(use, _install_root(tester, use)) for use in (CSMS, MANUFACTURER)]
+    states.check_installed_certificates(tester, *installed)
 
 
 @needs_fresh_station
-def tc_m_18_cs(t: Tester) -> None:
-    installed = [(use, _install_root(t, use)) for use in (CSMS, MANUFACTURER)]
-    response = t.send_call("step 1", "GetInstalledCertificateIds", {}, {"status": "Accepted"})
+def tc_m_18_cs(tester: Tester) -> None:
+    installed = [(use, _install_root(tester, use)) for use in (CSMS, MANUFACTURER)]
+    response = tester.send_call("step 1", "GetInstalledCertificateIds", {}, {"status": "Accepted"})
     for use, certificate in installed:
         is_listed = states.is_listed(response["certificateHashDataChain"], use, certificate)
         require("step 2", is_listed, f"the new {use} must be listed")
 
 
 @needs_fresh_station
-def tc_m_19_cs(t: Tester) -> None:
-    for entry in states.installed_certificates(t, "preparation", MOBILITY_OPERATOR):
+def tc_m_19_cs(tester: Tester) -> None:
+    for entry in states.installed_certificates(tester, "preparation", MOBILITY_OPERATOR):
         request = {"certificateHashData": entry["certificateHashData"]}
-        t.send_call("preparation", "DeleteCertificate", request, {"status": "Accepted"})
+        tester.send_call("preparation", "DeleteCertificate", request, {"status": "Accepted"})
     request = {"certificateType": [MOBILITY_OPERATOR]}
-    t.send_call(
+    tester.send_call(
         "step 1",
         "GetInstalledCertificateIds",
         request,
@@ -59,41 +59,41 @@ def tc_m_19_cs(t: Tester) -> None:
 
 
 @needs_fresh_station
-def tc_m_20_cs(t: Tester) -> None:
-    certificate = _install_root(t, CSMS)  # the one in use cannot be deleted: AQ-1
-    listed = states.installed_certificates(t, "step 1", CSMS)
+def tc_m_20_cs(tester: Tester) -> None:
+    certificate = _install_root(tester, CSMS)  # the one in use cannot be deleted: AQ-1
+    listed = states.installed_certificates(tester, "step 1", CSMS)
     require(
         "step 1", states.is_listed(listed, CSMS, certificate), "the certificate must be present"
     )
     request = {"certificateHashData": certificate.hash_data()}
-    t.send_call("step 2", "DeleteCertificate", request, {"status": "Accepted"})
-    listed = states.installed_certificates(t, "step 4", CSMS)
+    tester.send_call("step 2", "DeleteCertificate", request, {"status": "Accepted"})
+    listed = states.installed_certificates(tester, "step 4", CSMS)
     require(
         "step 4", not states.is_listed(listed, CSMS, certificate), "the certificate must be deleted"
     )
 
 
-def tc_m_22_cs(t: Tester) -> None:
-    states.installed_certificates(t, "step 1", CSMS)
+def tc_m_22_cs(tester: Tester) -> None:
+    states.installed_certificates(tester, "step 1", CSMS)
     request = {"certificateHashData": make_root("Not installed").hash_data()}
-    t.send_call("step 2", "DeleteCertificate", request, {"status": "NotFound"})
+    tester.send_call("step 2", "DeleteCertificate", request, {"status": "NotFound"})
 
 
 @needs_fresh_station
-def tc_m_01_cs(t: Tester) -> None:
-    states.check_installed_certificates(t, (CSMS, _install_root(t, CSMS)))
+def tc_m_01_cs(tester: Tester) -> None:
+    states.check_installed_certificates(tester, (CSMS, _install_root(tester, CSMS)))
 
 
 @needs_fresh_station
-def tc_m_02_cs(t: Tester) -> None:
-    states.check_installed_certificates(t, (MANUFACTURER, _install_root(t, MANUFACTURER)))
+def tc_m_02_cs(tester: Tester) -> None:
+    states.check_installed_certificates(tester, (MANUFACTURER, _install_root(tester, MANUFACTURER)))
 
 
-def tc_m_07_cs(t: Tester) -> None:
+def tc_m_07_cs(tester: Tester) -> None:
     expired = make_expired_root("Expired root")
     request = {"certificateType": CSMS, "certificate": expired.pem}
-    t.send_call("step 1", "InstallCertificate", request, {"status": "Rejected"})
-    response = t.send_call("step 3", "GetInstalledCertificateIds", {"certificateType": [CSMS]})
+    tester.send_call("step 1", "InstallCertificate", request, {"status": "Rejected"})
+    response = tester.send_call("step 3", "GetInstalledCertificateIds", {"certificateType": [CSMS]})
     check_fields("step 4", response, {"status": "Accepted"})
     is_listed = states.is_listed(response["certificateHashDataChain"], CSMS, expired)
     require("step 4", not is_listed, "the expired certificate may not be listed")

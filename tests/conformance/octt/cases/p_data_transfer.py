@@ -8,14 +8,14 @@ from tests.conformance.octt.verify import OMITTED, check_fields, one_of
 CUSTOM = {"vendorId": "org.openchargealliance.octt", "note": "without meaning for the station"}
 
 
-def tc_p_01_cs(t: Tester) -> None:
+def tc_p_01_cs(tester: Tester) -> None:
     request = {"vendorId": "org.openchargealliance.octt", "messageId": "unknown-message"}
     status = one_of("UnknownVendorId", "UnknownMessageId", "Rejected")
-    t.send_call("step 1", "DataTransfer", request, {"status": status})
+    tester.send_call("step 1", "DataTransfer", request, {"status": status})
 
 
-def tc_p_03_cs(t: Tester) -> None:
-    t.configure_variable("OCPPCommCtrlr", "OfflineThreshold", 60)
+def tc_p_03_cs(tester: Tester) -> None:
+    tester.configure_variable("OCPPCommCtrlr", "OfflineThreshold", 60)
     data = {
         "component": {"name": "OCPPCommCtrlr"},
         "variable": {"name": "OfflineThreshold"},
@@ -23,10 +23,10 @@ def tc_p_03_cs(t: Tester) -> None:
         "customData": CUSTOM,
     }
     request = {"setVariableData": [data | {"attributeValue": "200"}], "customData": CUSTOM}
-    response = t.send_call("step 1", "SetVariables", request)
+    response = tester.send_call("step 1", "SetVariables", request)
     check_fields("step 2", response, {"setVariableResult[0].attributeStatus": "Accepted"})
     request = {"getVariableData": [data], "customData": CUSTOM}
-    response = t.send_call("step 3", "GetVariables", request)
+    response = tester.send_call("step 3", "GetVariables", request)
     check_fields(
         "step 4",
         response["getVariableResult"][0],
