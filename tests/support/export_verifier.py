@@ -1,4 +1,4 @@
-"""Independent verifier of an export, written from the documentation alone; standard library only.
+"""Verifier of an export, written from station/history/README.md alone; standard library only.
 
     python export_verifier.py EXPORT [FINGERPRINT]
 
