@@ -176,7 +176,9 @@ def _evse_argument(evse_id: int | None) -> dict[str, int]:
 
 @asynccontextmanager
 async def run_in_memory(
-    directory: Path, catch: type[Exception] | None = None
+    directory: Path,
+    catch: type[Exception] | None = None,
+    settings: HardwareSettings | None = None,
 ) -> AsyncIterator[HardwareBench]:
     """`Hardware` with all devices ready, on emulated devices in memory and virtual time."""
     world, ends = make_memory_world(directory)
@@ -184,7 +186,8 @@ async def run_in_memory(
     def opened(path: str, *, baud: int, parity: str = "N", stop_bits: int = 1) -> Port:
         return ends[Path(path).stem].open(path, baud=baud, parity=parity, stop_bits=stop_bits)
 
-    bench = HardwareBench(world, Hardware.emulated_settings(directory), open_port=opened)
+    settings = settings or Hardware.emulated_settings(directory)
+    bench = HardwareBench(world, settings, open_port=opened)
     async with running_hardware(bench, world.run, catch):
         yield bench
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from drivers.emulators.ev import Ev
@@ -17,7 +18,7 @@ from drivers.emulators.memory_port import MemoryPort
 from drivers.emulators.process import run_emulated_station
 from drivers.emulators.station import EmulatedStation
 from drivers.io import icpdas_m7055
-from drivers.meters import acrel_djsf1352
+from drivers.meters import acrel_djsf1352, modbus_generic
 from journal.events import IdToken
 from journal.observations import (
     CableReported,
@@ -26,7 +27,7 @@ from journal.observations import (
     IdTokenPresented,
     MeterRead,
 )
-from station.config.hardware import parse_hardware
+from station.config.hardware import parse_device, parse_hardware
 from station.config.station_toml import DeviceConfig
 from station.core.desired import DesiredState
 from station.profiles.toml_tables import TableError
@@ -110,6 +111,36 @@ def test_an_unknown_driver_is_refused_with_the_names_of_its_kind() -> None:
         parse_hardware(tables)
     expected = "[hardware.reader] driver infypower does not exist; there are pn532"
     assert str(refused.value) == expected
+
+
+# --- Another driver ------------------------------------------------------------------------------
+
+
+async def test_another_meter_driver_serves_the_same_power_path(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    """The generic driver, set to the registers of the Acrel meter."""
+    table = {
+        "driver": "modbus_generic",
+        "port": str(tmp_path / "meter.tty"),
+        "energy": {"register": 12, "type": "uint32"},
+        "energy_reverse": {"register": 14, "type": "uint32"},
+        "voltage": {"register": 50, "type": "float32"},
+        "current": {"register": 52, "type": "float32"},
+        "power": {"register": 54, "type": "float32", "unit": "kW"},
+        "temperature": {"register": 5, "type": "int16", "scale": "0.1"},
+    }
+    emulated = Hardware.emulated_settings(tmp_path)
+    meter = parse_device("meter", table)
+    assert isinstance(meter, modbus_generic.Settings)
+    async with run_in_memory(tmp_path, settings=replace(emulated, meter=meter)) as bench:
+        await bench.start_charging(1)
+        await trio.sleep(20)
+        reading = bench.hardware.latest_reading(1)
+        assert reading is not None
+        assert reading.energy_wh <= int(bench.world.registers[1])
+        assert reading.power_w == pytest.approx(100_000, rel=0.05)
+        assert bench.active_faults() == set()
 
 
 # --- Lost devices -------------------------------------------------------------------------------
