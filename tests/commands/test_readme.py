@@ -77,3 +77,14 @@ def test_every_option_in_the_text_exists() -> None:
 def options_of_group() -> Iterator[str]:
     for parameter in station.params:
         yield from parameter.opts
+
+
+def test_options_are_in_tables_of_this_page_only() -> None:
+    root = README.parents[2]
+    pages = [
+        page
+        for folder in ("station", "journal", "drivers", "migrations", "tests")
+        for page in (root / folder).rglob("*.md")
+        if page != README
+    ]
+    assert [page for page in pages if re.search(r"^\| `--", page.read_text(), re.MULTILINE)] == []
