@@ -122,85 +122,85 @@ class EventTarget(Protocol):
 
 
 def start_session(
-    stage: EventTarget, *, evse_id: int, id_token: str, stays_s: float, power_w: int
+    target: EventTarget, *, evse_id: int, id_token: str, stays_s: float, power_w: int
 ) -> None:
     ev = SimulatedEv(energy_needed_wh=Decimal(5_000), power_w=power_w)
-    stage.world.schedule_session(evse_id, id_token, ev, stays_s)
+    target.world.schedule_session(evse_id, id_token, ev, stays_s)
 
 
-def connect_ev(stage: EventTarget, *, evse_id: int) -> None:
-    stage.world.evses[evse_id].connect_ev(SimulatedEv())
+def connect_ev(target: EventTarget, *, evse_id: int) -> None:
+    target.world.evses[evse_id].connect_ev(SimulatedEv())
 
 
-def disconnect_ev(stage: EventTarget, *, evse_id: int) -> None:
-    stage.world.evses[evse_id].disconnect_ev()
+def disconnect_ev(target: EventTarget, *, evse_id: int) -> None:
+    target.world.evses[evse_id].disconnect_ev()
 
 
-def present_id_token(stage: EventTarget, *, id_token: str, evse_id: int | None) -> None:
-    stage.world.present_id_token(id_token, evse_id)
+def present_id_token(target: EventTarget, *, id_token: str, evse_id: int | None) -> None:
+    target.world.present_id_token(id_token, evse_id)
 
 
-def pause_ev(stage: EventTarget, *, evse_id: int, seconds: float) -> None:
-    evse = stage.world.evses[evse_id]
+def pause_ev(target: EventTarget, *, evse_id: int, seconds: float) -> None:
+    evse = target.world.evses[evse_id]
     evse.set_paused(True)
-    stage.undo_after(seconds, partial(evse.set_paused, False))
+    target.undo_after(seconds, partial(evse.set_paused, False))
 
 
-def press_stop_button(stage: EventTarget, *, evse_id: int) -> None:
-    stage.world.press_stop_button(evse_id)
+def press_stop_button(target: EventTarget, *, evse_id: int) -> None:
+    target.world.press_stop_button(evse_id)
 
 
-def cut_connection(stage: EventTarget) -> None:
-    stage.world.network.cut_connection()
+def cut_connection(target: EventTarget) -> None:
+    target.world.network.cut_connection()
 
 
-def switch_network(stage: EventTarget, *, mode: str, seconds: float) -> None:
-    stage.world.network.switch_mode(mode)
-    stage.undo_after(seconds, partial(stage.world.network.switch_mode, "up"))
+def switch_network(target: EventTarget, *, mode: str, seconds: float) -> None:
+    target.world.network.switch_mode(mode)
+    target.undo_after(seconds, partial(target.world.network.switch_mode, "up"))
 
 
-def slow_network(stage: EventTarget, *, latency_s: float, seconds: float) -> None:
-    network = stage.world.network
+def slow_network(target: EventTarget, *, latency_s: float, seconds: float) -> None:
+    network = target.world.network
     network.latency_s = (latency_s / 4, latency_s)
-    stage.undo_after(seconds, lambda: setattr(network, "latency_s", (0.005, 0.08)))
+    target.undo_after(seconds, lambda: setattr(network, "latency_s", (0.005, 0.08)))
 
 
-def restart_csms(stage: EventTarget, *, seconds: float) -> None:
-    stage.world.csms.restart()
-    switch_network(stage, mode="down", seconds=seconds)
+def restart_csms(target: EventTarget, *, seconds: float) -> None:
+    target.world.csms.restart()
+    switch_network(target, mode="down", seconds=seconds)
 
 
-def set_fault_rates(stage: EventTarget, *, seconds: float, **rates: float) -> None:
-    csms = stage.world.csms
+def set_fault_rates(target: EventTarget, *, seconds: float, **rates: float) -> None:
+    csms = target.world.csms
     csms.fault_rates = FaultRates(**rates)
-    stage.undo_after(seconds, lambda: setattr(csms, "fault_rates", NO_FAULTS))
+    target.undo_after(seconds, lambda: setattr(csms, "fault_rates", NO_FAULTS))
 
 
-def set_registration(stage: EventTarget, *, status: str, interval_s: int, seconds: float) -> None:
-    double = stage.world.csms.double
+def set_registration(target: EventTarget, *, status: str, interval_s: int, seconds: float) -> None:
+    double = target.world.csms.double
     double.registration_status, double.heartbeat_interval_s = status, interval_s
 
     def accept_station() -> None:
         double.registration_status, double.heartbeat_interval_s = "Accepted", 300
 
-    stage.undo_after(seconds, accept_station)
+    target.undo_after(seconds, accept_station)
 
 
-def step_clock(stage: EventTarget, *, step_s: float) -> None:
-    stage.world.clock.step_wall_clock(step_s)
+def step_clock(target: EventTarget, *, step_s: float) -> None:
+    target.world.clock.step_wall_clock(step_s)
 
 
 def raise_fault(
-    stage: EventTarget, *, evse_id: int, device: str, kind: str, blocks: bool, seconds: float
+    target: EventTarget, *, evse_id: int, device: str, kind: str, blocks: bool, seconds: float
 ) -> None:
     add_device_fault(
-        stage, DeviceFaulted(evse_id, device, kind, blocks, stopped_reason="Other"), seconds
+        target, DeviceFaulted(evse_id, device, kind, blocks, stopped_reason="Other"), seconds
     )
 
 
-def add_device_fault(stage: EventTarget, fault: DeviceFaulted, seconds: float) -> None:
+def add_device_fault(target: EventTarget, fault: DeviceFaulted, seconds: float) -> None:
     """A device has a fault for so many seconds."""
-    world = stage.world
+    world = target.world
     world.device_faults.add_fault(fault)
     _notify_evses(world)
 
@@ -208,7 +208,7 @@ def add_device_fault(stage: EventTarget, fault: DeviceFaulted, seconds: float) -
         world.device_faults.clear_fault(fault)
         _notify_evses(world)
 
-    stage.undo_after(seconds, clear_fault)
+    target.undo_after(seconds, clear_fault)
 
 
 def _notify_evses(world: SimulatedWorld) -> None:
@@ -216,69 +216,69 @@ def _notify_evses(world: SimulatedWorld) -> None:
         evse.on_change()
 
 
-def kill_process(stage: EventTarget, *, steps: int, gap_s: float, host: bool) -> None:
+def kill_process(target: EventTarget, *, steps: int, gap_s: float, host: bool) -> None:
     """Kill the program after so many steps of any of its tasks."""
-    _set_restart_gap(stage, gap_s, host)
-    stage.steps_until_kill = steps
+    _set_restart_gap(target, gap_s, host)
+    target.steps_until_kill = steps
 
 
-def kill_at_commit(stage: EventTarget, *, when: str, gap_s: float, host: bool) -> None:
-    _set_restart_gap(stage, gap_s, host)
-    stage.disk.kill_phase = when
+def kill_at_commit(target: EventTarget, *, when: str, gap_s: float, host: bool) -> None:
+    _set_restart_gap(target, gap_s, host)
+    target.disk.kill_phase = when
 
 
-def _set_restart_gap(stage: EventTarget, gap_s: float, host: bool) -> None:
+def _set_restart_gap(target: EventTarget, gap_s: float, host: bool) -> None:
     """Set how long the program stays away, and whether its host restarts too."""
-    stage.world.restart_gap_s = gap_s
+    target.world.restart_gap_s = gap_s
     if host:
-        stage.world.host_reboot_pending = True
+        target.world.host_reboot_pending = True
 
 
-def fail_disk(stage: EventTarget, *, when: str, gap_s: float) -> None:
-    stage.world.restart_gap_s = gap_s
-    stage.disk.fail_phase = when
+def fail_disk(target: EventTarget, *, when: str, gap_s: float) -> None:
+    target.world.restart_gap_s = gap_s
+    target.disk.fail_phase = when
 
 
-def fill_disk(stage: EventTarget, *, free_bytes: int, seconds: float) -> None:
+def fill_disk(target: EventTarget, *, free_bytes: int, seconds: float) -> None:
     """Leave only so many free bytes, for so many seconds."""
 
     def set_free_bytes(free: int) -> None:
-        stage.world.free_bytes, stage.disk.is_full = free, free == 0
+        target.world.free_bytes, target.disk.is_full = free, free == 0
 
-    stage.undo_after(seconds, partial(set_free_bytes, stage.world.free_bytes))
+    target.undo_after(seconds, partial(set_free_bytes, target.world.free_bytes))
     set_free_bytes(free_bytes)
 
 
-def stall_disk(stage: EventTarget, *, seconds: float) -> None:
-    stage.disk.stall_s = seconds
+def stall_disk(target: EventTarget, *, seconds: float) -> None:
+    target.disk.stall_s = seconds
 
 
-def send_sigterm(stage: EventTarget, *, gap_s: float) -> None:
-    stage.world.restart_gap_s = gap_s
-    if stage.world.process is not None:
-        stage.world.process.stop()
+def send_sigterm(target: EventTarget, *, gap_s: float) -> None:
+    target.world.restart_gap_s = gap_s
+    if target.world.process is not None:
+        target.world.process.stop()
 
 
-def send_csms_request(stage: EventTarget, *, action: str, payload: dict[str, Any]) -> None:
+def send_csms_request(target: EventTarget, *, action: str, payload: dict[str, Any]) -> None:
     request = decode_request(action, msgspec.json.encode(payload))
-    stage.world.csms.send_request(request)
+    target.world.csms.send_request(request)
 
 
-def stop_remotely(stage: EventTarget, *, evse_id: int) -> None:
+def stop_remotely(target: EventTarget, *, evse_id: int) -> None:
     """The CSMS stops each transaction that its ledger has open on the EVSE."""
-    for record in stage.world.csms.double.ledger.transactions.values():
+    for record in target.world.csms.double.ledger.transactions.values():
         if record.evse_id == evse_id and record.ended_event is None:
             payload = {"transactionId": record.transaction_id}
-            send_csms_request(stage, action="RequestStopTransaction", payload=payload)
+            send_csms_request(target, action="RequestStopTransaction", payload=payload)
 
 
-def send_raw_frame(stage: EventTarget, *, text: str) -> None:
-    stage.world.csms.send_text(text)
+def send_raw_frame(target: EventTarget, *, text: str) -> None:
+    target.world.csms.send_text(text)
 
 
-def retry_calls(stage: EventTarget, *, calls: list[int]) -> None:
+def retry_calls(target: EventTarget, *, calls: list[int]) -> None:
     """An operator retries parked calls; an empty list: all of them."""
-    stage.world.observe(CallRetryRequested(tuple(calls)))
+    target.world.observe(CallRetryRequested(tuple(calls)))
 
 
 EVENT_ACTIONS: Final[dict[str, Callable[..., None]]] = {

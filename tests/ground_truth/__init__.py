@@ -2,10 +2,13 @@
 
     make questions JOURNALS=80 SEED=0
 
-makes so many journals of each sort and asks the command line about them: why did it stop, why was
-the card refused, why is it Unavailable, why was this sent twice? Each answer is compared with what
-the world knows: the people, the devices, the wire and the CSMS, never the journal itself.
+makes so many journals of each sort and runs the commands on them: why did a transaction stop, why
+was a card refused, why is an EVSE Unavailable, why was a message sent twice? Each answer is
+compared with what happened outside the station (EV drivers, devices, network, CSMS), never with the
+journal itself.
 
-`scenes` puts days together out of `stops`, `refusals`, `outages` and `deliveries`, whose questions
-and answers are known beforehand; `storms` asks about worlds in which everything goes wrong at once.
+`days` builds days from the scenes of `stops`, `refusals`, `outages` and `deliveries`; each scene
+has its questions and their expected answers, which `scene_checks` compares. `world_checks` checks
+the answers about worlds with random faults, where no answer is known beforehand: each given reason
+must be true of that world. `recorded_run` runs a plan and records what happens outside.
 """

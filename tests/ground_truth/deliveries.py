@@ -1,4 +1,4 @@
-"""Why was this message sent twice, set aside, or given up?"""
+"""Scenes of delivery: messages sent more than once, parked or dropped."""
 
 from __future__ import annotations
 
@@ -6,138 +6,146 @@ from typing import Final
 
 from station.simulation.faulty_csms import ALICE
 from station.simulation.station_process import RESERVE_BYTES
-from tests.ground_truth.stage import SAMPLE_INTERVAL_S, SceneBuilder, SceneScript
+from tests.ground_truth.scene import SAMPLE_INTERVAL_S, SceneBuilder, SceneScript
 
 # --- Sent more than once -------------------------------------------------------------------------
 
 
-def _disturb_samples(stage: SceneScript, fault: str, seconds: float) -> None:
-    """One sample, or a few, of a transaction meet a mischief."""
-    stage.start_charging()
-    stage.add_event(50, "set_fault_rates", seconds=seconds, **{fault: 1.0})
-    stage.present_id_token(160, ALICE)
-    stage.unplug(185)
+def _disturb_samples(script: SceneScript, fault: str, seconds: float) -> None:
+    """One sample, or a few, of a transaction meet a fault of the CSMS."""
+    script.start_charging()
+    script.add_event(50, "set_fault_rates", seconds=seconds, **{fault: 1.0})
+    script.present_id_token(160, ALICE)
+    script.unplug(185)
 
 
-def refused_by_the_csms(stage: SceneScript) -> None:
-    _disturb_samples(stage, "call_error", SAMPLE_INTERVAL_S)
-    stage.add_question(
-        "again", "sent again: the previous attempt failed, InternalError: not today (E13"
+def resent_after_error(script: SceneScript) -> None:
+    _disturb_samples(script, "call_error", SAMPLE_INTERVAL_S)
+    script.add_question(
+        "resend", "sent again: the previous attempt failed, InternalError: not today (E13"
     )
 
 
-def never_answered(stage: SceneScript) -> None:
-    _disturb_samples(stage, "no_response", SAMPLE_INTERVAL_S)
-    stage.add_question(
-        "again", "sent again: the previous attempt failed, no answer within 30 s (E13"
+def resent_after_timeout(script: SceneScript) -> None:
+    _disturb_samples(script, "no_response", SAMPLE_INTERVAL_S)
+    script.add_question(
+        "resend", "sent again: the previous attempt failed, no answer within 30 s (E13"
     )
 
 
-def cut_before_the_answer(stage: SceneScript) -> None:
+def resent_after_link_loss(script: SceneScript) -> None:
     _disturb_samples(
-        stage,
-        stage.dice.choice(["cut_after_processing", "cut_before_processing"]),
+        script,
+        script.random_source.choice(["cut_after_processing", "cut_before_processing"]),
         SAMPLE_INTERVAL_S,
     )
-    stage.add_question(
-        "again",
+    script.add_question(
+        "resend",
         "sent again: the link was lost before the answer, which does not count as a failed attempt",
     )
 
 
-def dead_before_the_answer(stage: SceneScript) -> None:
-    stage.start_charging()
-    stage.add_event(50, "set_fault_rates", seconds=SAMPLE_INTERVAL_S + 5, no_response=1.0)
-    stage.add_event(66, "crash", gap_s=3, host=False)
-    stage.present_id_token(160, ALICE)
-    stage.unplug(185)
-    stage.add_question("again", "sent again: the program ended before the answer was recorded")
+def resent_after_kill(script: SceneScript) -> None:
+    script.start_charging()
+    script.add_event(50, "set_fault_rates", seconds=SAMPLE_INTERVAL_S + 5, no_response=1.0)
+    script.add_event(66, "kill_now", gap_s=3, host=False)
+    script.present_id_token(160, ALICE)
+    script.unplug(185)
+    script.add_question("resend", "sent again: the program ended before the answer was recorded")
 
 
-def parked_and_wanted(stage: SceneScript) -> None:
-    """Refused three times, parked, and tried once more because somebody said so."""
-    _disturb_samples(stage, "call_error", SAMPLE_INTERVAL_S + 18)
-    stage.add_event(100, "retry_calls", calls=[])
-    stage.add_question("again", "sent again: an operator requested it")
-    stage.add_question(
+def resent_after_parking(script: SceneScript) -> None:
+    """Refused three times, parked, and sent again because an operator requested it."""
+    _disturb_samples(script, "call_error", SAMPLE_INTERVAL_S + 18)
+    script.add_event(100, "retry_calls", calls=[])
+    script.add_question("resend", "sent again: an operator requested it")
+    script.add_question(
         "parked", "its last attempt failed, attempt 3 of 3: InternalError: not today (E13.FR.04)"
     )
 
 
-def sent_once(stage: SceneScript) -> None:
-    """Slow, but not too slow."""
-    stage.start_charging()
-    stage.add_event(40, "slow_network", latency_s=2, seconds=60)
-    stage.present_id_token(130, ALICE)
-    stage.unplug()
-    stage.add_question("again", "")
+def slow_but_sent_once(script: SceneScript) -> None:
+    """A slow network, but within the message timeout."""
+    script.start_charging()
+    script.add_event(40, "slow_network", latency_s=2, seconds=60)
+    script.present_id_token(130, ALICE)
+    script.unplug()
+    script.add_question("resend", "")
 
 
-def answered_with_nonsense(stage: SceneScript) -> None:
-    """An answer that cannot be used is an answer: the CSMS has the message."""
-    _disturb_samples(stage, "malformed_response", SAMPLE_INTERVAL_S)
-    stage.add_question("again", "")
+def malformed_response_sent_once(script: SceneScript) -> None:
+    """A response that cannot be used is a response: the CSMS received the message."""
+    _disturb_samples(script, "malformed_response", SAMPLE_INTERVAL_S)
+    script.add_question("resend", "")
 
 
-# --- Given up ------------------------------------------------------------------------------------
+# --- Dropped -------------------------------------------------------------------------------------
 
 
-def status_goes_with_the_link(stage: SceneScript) -> None:
-    stage.add_event(6, "slow_network", latency_s=20, seconds=6)
-    stage.plug_in(8)
-    stage.add_event(10, "cut_connection")
-    stage.unplug(100)
-    stage.add_question(
+def status_dropped_with_link(script: SceneScript) -> None:
+    script.add_event(6, "slow_network", latency_s=20, seconds=6)
+    script.plug_in(8)
+    script.add_event(10, "cut_connection")
+    script.unplug(100)
+    script.add_question(
         "dropped",
         "the link was lost; current values are sent after reconnecting (B04.FR.01, B04.FR.02)",
     )
 
 
-def status_is_refused(stage: SceneScript) -> None:
-    stage.add_event(6, "set_fault_rates", seconds=6, call_error=1.0)
-    stage.plug_in(8)
-    stage.unplug(100)
-    stage.add_question("dropped", "the CSMS rejected it, InternalError: not today")
+def status_refused(script: SceneScript) -> None:
+    script.add_event(6, "set_fault_rates", seconds=6, call_error=1.0)
+    script.plug_in(8)
+    script.unplug(100)
+    script.add_question("dropped", "the CSMS rejected it, InternalError: not today")
 
 
-def status_is_not_answered(stage: SceneScript) -> None:
-    stage.add_event(6, "set_fault_rates", seconds=6, no_response=1.0)
-    stage.plug_in(8)
-    stage.unplug(100)
-    stage.add_question("dropped", "no answer within 30 s, and its delivery is not required")
+def status_unanswered(script: SceneScript) -> None:
+    script.add_event(6, "set_fault_rates", seconds=6, no_response=1.0)
+    script.plug_in(8)
+    script.unplug(100)
+    script.add_question("dropped", "no answer within 30 s, and its delivery is not required")
 
 
-def samples_are_thinned(stage: SceneScript) -> None:
-    """There is no link, samples wait, and then there is little room for them."""
-    stage.start_charging()
-    stage.go_offline(30, 140)
-    stage.add_event(100, "fill_disk", free_bytes=2 * RESERVE_BYTES, seconds=60)
-    stage.present_id_token(165, ALICE)
-    stage.unplug(185)
-    stage.add_question(
+def samples_dropped(script: SceneScript) -> None:
+    """Samples wait without a link, and then the disk is nearly full."""
+    script.start_charging()
+    script.go_offline(30, 140)
+    script.add_event(100, "fill_disk", free_bytes=2 * RESERVE_BYTES, seconds=60)
+    script.present_id_token(165, ALICE)
+    script.unplug(185)
+    script.add_question(
         "dropped", "disk space was low, so every second waiting sample was dropped (E12.FR.05)"
     )
-    stage.add_question("thinned", "dropped, little room left")
+    script.add_question("sample_drop", "dropped, little room left")
 
 
-def samples_are_thinned_under_a_call(stage: SceneScript) -> None:
-    """One of them is under way just then, stays, and goes again once there is a link."""
-    stage.start_charging()
-    stage.add_event(48, "set_fault_rates", seconds=36, ignored=1.0)
-    stage.add_event(76, "fill_disk", free_bytes=2 * RESERVE_BYTES, seconds=40)
-    stage.add_event(83, "cut_connection")
-    stage.present_id_token(150, ALICE)
-    stage.unplug(185)
-    stage.add_question(
-        "again",
+def samples_dropped_with_call_in_flight(script: SceneScript) -> None:
+    """A sample in flight at that time is kept, and sent again after reconnecting."""
+    script.start_charging()
+    script.add_event(48, "set_fault_rates", seconds=36, ignored=1.0)
+    script.add_event(76, "fill_disk", free_bytes=2 * RESERVE_BYTES, seconds=40)
+    script.add_event(83, "cut_connection")
+    script.present_id_token(150, ALICE)
+    script.unplug(185)
+    script.add_question(
+        "resend",
         "sent again: the link was lost before the answer, which does not count as a failed attempt",
     )
-    stage.add_question("dropped", "every second waiting sample was dropped (E12.FR.05)")
+    script.add_question("dropped", "every second waiting sample was dropped (E12.FR.05)")
 
 
 SCENES: Final[tuple[SceneBuilder, ...]] = (
-    refused_by_the_csms, never_answered, cut_before_the_answer, dead_before_the_answer,
-    parked_and_wanted, sent_once, answered_with_nonsense,
-    status_goes_with_the_link, status_is_refused, status_is_not_answered, samples_are_thinned,
-    samples_are_thinned_under_a_call,
-)  # fmt: skip
+    resent_after_error,
+    resent_after_timeout,
+    resent_after_link_loss,
+    resent_after_kill,
+    resent_after_parking,
+    slow_but_sent_once,
+    malformed_response_sent_once,
+    status_dropped_with_link,
+    status_refused,
+    status_unanswered,
+    samples_dropped,
+    samples_dropped_with_call_in_flight,
+)

@@ -1,4 +1,4 @@
-"""Do the commands answer, from a journal alone, what those who were there know to be true?"""
+"""The commands answer, from a journal alone, what is known to be true of its world."""
 
 from __future__ import annotations
 
@@ -16,120 +16,115 @@ from journal.state import digest_state
 from station.ocpp.messages import parse_timestamp
 from station.simulation.fault_plan import Plan, ScheduledEvent
 from station.simulation.seeds import SAMPLE_INTERVAL, make_plan
-from tests.ground_truth.answers import PlayedDay, find_wrong_answers
-from tests.ground_truth.asking import Analyst, run_station
-from tests.ground_truth.film import record_run, time_at
-from tests.ground_truth.scenes import SCENE_BUILDERS, SCENES_PER_DAY, plan_days
-from tests.ground_truth.stage import QuestionKind
-from tests.ground_truth.storms import StormCheck
+from tests.ground_truth.analyst import Analyst, run_station
+from tests.ground_truth.days import SCENE_BUILDERS, SCENES_PER_DAY, plan_days
+from tests.ground_truth.recorded_run import record_run, time_at
+from tests.ground_truth.scene import QuestionKind
+from tests.ground_truth.scene_checks import RecordedDay, find_wrong_answers
+from tests.ground_truth.world_checks import WorldCheck
 
 SEED: Final = 20
-DAYS: Final = -(-len(SCENE_BUILDERS) // SCENES_PER_DAY)  # so that every scene is played
-SAMPLED_DAYS: Final = range(4)  # of the days, for what is asked of any journal
-STORMS: Final = (
-    3,
-    4,
-    23,
-    40,
-    59,
-)  # seeds: samples, lives, a full disk, parked messages, early starts
+DAYS: Final = -(-len(SCENE_BUILDERS) // SCENES_PER_DAY)  # so that every scene takes place
+SAMPLED_DAYS: Final = range(4)  # for questions that suit any journal
+WORLDS: Final = (3, 4, 23, 40, 59)  # seeds: samples, restarts, full disk, parked, early starts
 
 
 @pytest.fixture(scope="module")
-def play_day(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], PlayedDay]:
-    """The days of a fleet, each made when it is first asked for."""
+def record_day(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], RecordedDay]:
+    """Returns a day by its number; each is run once."""
     plans = list(plan_days(SEED, DAYS))
-    made: dict[int, PlayedDay] = {}
+    days: dict[int, RecordedDay] = {}
 
-    def one(number: int) -> PlayedDay:
-        if number not in made:
+    def record(number: int) -> RecordedDay:
+        if number not in days:
             plan, scenes = plans[number]
-            film = record_run(plan, tmp_path_factory.mktemp("day"))
-            made[number] = PlayedDay(film, scenes, Analyst(film.final_journal))
-        return made[number]
+            run = record_run(plan, tmp_path_factory.mktemp("day"))
+            days[number] = RecordedDay(run, scenes, Analyst(run.final_journal))
+        return days[number]
 
-    return one
-
-
-# --- Why? ----------------------------------------------------------------------------------------
+    return record
 
 
-def test_every_scene_has_its_day() -> None:
-    played = {scene.name for _, scenes in plan_days(SEED, DAYS) for scene in scenes}
-    assert played == set(SCENE_BUILDERS)
-    asked = {one.kind for _, scenes in plan_days(SEED, DAYS)
-             for scene in scenes for one in scene.questions}  # fmt: skip
-    assert asked == set(get_args(QuestionKind))
+# --- why -----------------------------------------------------------------------------------------
+
+
+def test_the_days_have_every_scene_and_every_kind_of_question() -> None:
+    scenes = [scene for _, day_scenes in plan_days(SEED, DAYS) for scene in day_scenes]
+    assert {scene.name for scene in scenes} == set(SCENE_BUILDERS)
+    kinds = {question.kind for scene in scenes for question in scene.questions}
+    assert kinds == set(get_args(QuestionKind))
 
 
 @pytest.mark.parametrize("number", range(DAYS))
-def test_why_answers_what_the_day_knows(play_day: Callable[[int], PlayedDay], number: int) -> None:
-    assert list(find_wrong_answers(play_day(number))) == []
+def test_why_gives_the_expected_reasons(
+    record_day: Callable[[int], RecordedDay], number: int
+) -> None:
+    assert list(find_wrong_answers(record_day(number))) == []
 
 
-@pytest.mark.parametrize("seed", STORMS)
-def test_nothing_is_answered_that_was_not_so(seed: int, tmp_path: Path) -> None:
-    film = record_run(make_plan(seed), tmp_path)
-    storm = StormCheck(film, Analyst(film.final_journal))
-    assert list(storm.find_wrong_answers()) == []
-    assert storm.question_count
-    assert run_station("verify", film.final_journal, "--redecide").exit_code == 0
-    told = run_station("to-test", film.final_journal, "--from", max(1, film.checker.seq - 1_000))
-    assert "with this release the test passes." in told.stderr
+@pytest.mark.parametrize("seed", WORLDS)
+def test_why_gives_only_reasons_that_were_true(seed: int, tmp_path: Path) -> None:
+    run = record_run(make_plan(seed), tmp_path)
+    world = WorldCheck(run, Analyst(run.final_journal))
+    assert list(world.find_wrong_answers()) == []
+    assert world.question_count
+    assert run_station("verify", run.final_journal, "--redecide").exit_code == 0
+    result = run_station("to-test", run.final_journal, "--from", max(1, run.checker.seq - 1_000))
+    assert "with this release the test passes." in result.stderr
 
 
-# --- What happened, how did things stand, and is it whole? ---------------------------------------
+# --- replay, verify, diff ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", SAMPLED_DAYS)
-def test_replay_tells_all_of_it_and_how_it_ended(
-    play_day: Callable[[int], PlayedDay], number: int
+def test_replay_prints_every_entry_and_the_final_state(
+    record_day: Callable[[int], RecordedDay], number: int
 ) -> None:
-    film, _, analyst = play_day(number)
-    witness = film.checker
-    assert [line.seq for line in analyst.transcript] == list(range(1, witness.seq + 1))
-    assert witness.state is not None
-    told = run_station("replay", film.final_journal, "--state")
-    assert f'"state_digest":"{digest_state(witness.state)}"' in told.stdout
+    run, _, analyst = record_day(number)
+    checker = run.checker
+    assert [line.seq for line in analyst.transcript] == list(range(1, checker.seq + 1))
+    assert checker.state is not None
+    result = run_station("replay", run.final_journal, "--state")
+    assert f'"state_digest":"{digest_state(checker.state)}"' in result.stdout
 
 
 @pytest.mark.parametrize("number", SAMPLED_DAYS)
-def test_it_is_whole_and_would_be_decided_so_again(
-    play_day: Callable[[int], PlayedDay], number: int
+def test_verify_finds_no_damage_and_the_same_decisions(
+    record_day: Callable[[int], RecordedDay], number: int
 ) -> None:
-    film = play_day(number).film
-    told = run_station("verify", film.final_journal, "--redecide")
-    assert (told.exit_code, told.stderr) == (0, "")
-    assert f"intact. {film.checker.seq} entries" in told.stdout
+    run = record_day(number).run
+    result = run_station("verify", run.final_journal, "--redecide")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert f"intact. {run.checker.seq} entries" in result.stdout
 
 
-def test_diff_tells_what_a_scene_changed(play_day: Callable[[int], PlayedDay]) -> None:
-    film, scene = next(
-        (play_day(number).film, scene)
+def test_diff_shows_what_a_scene_changed(record_day: Callable[[int], RecordedDay]) -> None:
+    run, scene = next(
+        (record_day(number).run, scene)
         for number in range(DAYS)
-        for scene in play_day(number).scenes
-        if scene.name == "all_out_of_service"
+        for scene in record_day(number).scenes
+        if scene.name == "station_inoperative"
     )
     begins_s = scene.events[0].at_s
-    before, closed = (time_at(begins_s + more).isoformat() for more in (-1, 30))
-    told = run_station("diff", film.final_journal, before, closed)
-    assert told.exit_code == 0, told.stderr
-    assert any(line.startswith("availability.inoperative") for line in told.lines)
-    assert any(line.endswith('"Available" -> "Unavailable"') for line in told.lines)
+    before, after = (time_at(begins_s + offset_s).isoformat() for offset_s in (-1, 30))
+    result = run_station("diff", run.final_journal, before, after)
+    assert result.exit_code == 0, result.stderr
+    assert any(line.startswith("availability.inoperative") for line in result.lines)
+    assert any(line.endswith('"Available" -> "Unavailable"') for line in result.lines)
 
 
-# --- What was delivered, and what not yet? -------------------------------------------------------
+# --- export, outbox ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", SAMPLED_DAYS)
-def test_the_export_is_what_the_csms_was_told(
-    play_day: Callable[[int], PlayedDay], number: int
+def test_the_export_equals_what_the_csms_received(
+    record_day: Callable[[int], RecordedDay], number: int
 ) -> None:
-    film, _, analyst = play_day(number)
-    assert list(StormCheck(film, analyst).check_totals()) == []
+    run, _, analyst = record_day(number)
+    assert list(WorldCheck(run, analyst).check_totals()) == []
 
 
-def test_the_outbox_is_what_the_csms_has_not(tmp_path: Path) -> None:
+def test_the_outbox_lists_what_the_csms_has_not_received(tmp_path: Path) -> None:
     session = {"evse_id": 1, "id_token": "04A224B2", "stays_s": 200.0, "power_w": 60_000}
     plan = Plan(
         11,
@@ -137,54 +132,58 @@ def test_the_outbox_is_what_the_csms_has_not(tmp_path: Path) -> None:
         (
             ScheduledEvent(5, "start_session", session),
             ScheduledEvent(60, "switch_network", {"mode": "down", "seconds": 600}),
-            ScheduledEvent(150, "rest", {}),
+            ScheduledEvent(150, "wait", {}),
         ),
     )
-    film = record_run(plan, tmp_path)
-    told = run_station("outbox", film.journal, "list")
-    listed = re.findall(r"TransactionEvent  (\S+) seqNo (\d+) ", told.stdout)
-    due = [
-        (name, str(seq_no))
-        for name, account in film.csms_accounts.items()
-        for seq_no, event in account.events.items()
-        if seq_no not in film.delivered_seq_nos.get(name, ())
+    run = record_run(plan, tmp_path)
+    result = run_station("outbox", run.journal, "list")
+    listed = re.findall(r"TransactionEvent  (\S+) seqNo (\d+) ", result.stdout)
+    undelivered = [
+        (transaction_id, str(seq_no))
+        for transaction_id, record in run.csms_records.items()
+        for seq_no, event in record.events.items()
+        if seq_no not in run.delivered_seq_nos.get(transaction_id, ())
         and parse_timestamp(event.timestamp) < time_at(150) - timedelta(milliseconds=1)
     ]
-    assert len(due) > 10
-    assert listed == due
-    after = run_station("outbox", film.final_journal, "list")
+    assert len(undelivered) > 10
+    assert listed == undelivered
+    after = run_station("outbox", run.final_journal, "list")
     assert (after.exit_code, after.stdout) == (1, "")
     assert "the CSMS confirmed all of them" in after.stderr
 
 
-# --- For the reader, and for ten years -----------------------------------------------------------
+# --- report, archive -----------------------------------------------------------------------------
 
 
 def test_the_report_has_every_session_with_its_energy(
-    play_day: Callable[[int], PlayedDay], tmp_path: Path
+    record_day: Callable[[int], RecordedDay], tmp_path: Path
 ) -> None:
-    film = play_day(0).film
+    run = record_day(0).run
     page = tmp_path / "report.html"
-    told = run_station("report", film.final_journal, "--out", page)
-    assert told.exit_code == 0, told.stderr
+    result = run_station("report", run.final_journal, "--out", page)
+    assert result.exit_code == 0, result.stderr
     text = page.read_text()
-    for account in film.csms_accounts.values():
-        assert account.energy_wh is not None
-        assert f"{account.energy_wh:,}" in text, account.transaction_id
-    total = sum((one.energy_wh or Decimal(0) for one in film.csms_accounts.values()), Decimal(0))
-    assert f"{total:,}" in text
+    energies_wh = [record.energy_wh for record in run.csms_records.values()]
+    for energy_wh in energies_wh:
+        assert energy_wh is not None
+        assert f"{energy_wh:,}" in text
+    total_wh = sum((energy_wh or Decimal(0) for energy_wh in energies_wh), Decimal(0))
+    assert f"{total_wh:,}" in text
 
 
-def test_an_archived_journal_answers_the_same(
-    play_day: Callable[[int], PlayedDay], tmp_path: Path
+def test_an_archived_journal_gives_the_same_answers(
+    record_day: Callable[[int], RecordedDay], tmp_path: Path
 ) -> None:
-    film, scenes, analyst = play_day(1)
-    place = tmp_path / "archived"
-    shutil.copytree(film.final_journal.parent, place)
-    told = run_station("archive", place, "--days", 1)
-    assert told.exit_code == 0, told.stderr
-    archived = Analyst(place / "journal.db")
+    run, scenes, analyst = record_day(1)
+    directory = tmp_path / "archived"
+    shutil.copytree(run.final_journal.parent, directory)
+    result = run_station("archive", directory, "--days", 1)
+    assert result.exit_code == 0, result.stderr
+    archived = Analyst(directory / "journal.db")
     assert archived.transcript == analyst.transcript
-    assert list(find_wrong_answers(PlayedDay(film, scenes, archived))) == []
-    tables = [run_station("export", one.journal, "transactions") for one in (analyst, archived)]
+    assert list(find_wrong_answers(RecordedDay(run, scenes, archived))) == []
+    tables = [
+        run_station("export", journal, "transactions")
+        for journal in (analyst.journal, archived.journal)
+    ]
     assert tables[0] == tables[1]

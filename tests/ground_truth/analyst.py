@@ -1,4 +1,4 @@
-"""How does an analyst ask, who has the journal and the command line and nothing else?"""
+"""The commands as an analyst uses them: a journal, the command line, and nothing else."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class CommandResult(NamedTuple):
 
 
 def run_station(*arguments: object) -> CommandResult:
-    """`station`, within this process."""
+    """Run the command `station` in this process."""
     out, err = _text_stream(), _text_stream()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli.run_cli([str(each) for each in arguments])
-    return CommandResult(code, _stream_text(out), _stream_text(err))
+        exit_code = cli.run_cli([str(argument) for argument in arguments])
+    return CommandResult(exit_code, _stream_text(out), _stream_text(err))
 
 
 def _text_stream() -> io.TextIOWrapper:
@@ -54,37 +54,37 @@ class TranscriptLine(NamedTuple):
 
 
 class Analyst:
-    """Somebody with a journal."""
+    """A journal, its transcript, and the answers of `station why`."""
 
     def __init__(self, journal: Path) -> None:
         self.journal = journal
-        told = run_station("replay", journal)
-        assert told.exit_code == 0, told.stderr
-        self.transcript = list(_parse_transcript(told.lines))
+        result = run_station("replay", journal)
+        assert result.exit_code == 0, result.stderr
+        self.transcript = list(_parse_transcript(result.lines))
 
     def matching_lines(
         self, pattern: str, since: datetime, until: datetime
     ) -> Iterator[TranscriptLine]:
-        """Lines of a time whose sentence matches from its beginning."""
+        """Lines of a time range with a sentence that matches from its beginning."""
         for line in self.transcript:
             if since <= line.at <= until and re.match(pattern, line.sentence):
                 yield line
 
     def explain(self, subject: object) -> CommandResult:
-        """What `station why` says, which it must be able to."""
-        told = run_station("why", self.journal, subject)
-        assert told.exit_code == 0, f"why {subject}: {told.stderr}"
-        return told
+        """The answer of `station why`; fails if there is none."""
+        result = run_station("why", self.journal, subject)
+        assert result.exit_code == 0, f"why {subject}: {result.stderr}"
+        return result
 
 
 def _parse_transcript(lines: list[str]) -> Iterator[TranscriptLine]:
     day = ""
     for text in lines:
-        if new := _DAY.match(text):
-            day = new[1]
-        elif found := _LINE.match(text):
-            time, seq, mark, who, sentence = found.groups()
+        if heading := _DAY.match(text):
+            day = heading[1]
+        elif match := _LINE.match(text):
+            time, seq, mark, source, sentence = match.groups()
             at = datetime.fromisoformat(f"{day}T{time}").replace(tzinfo=UTC)
-            yield TranscriptLine(at, int(seq), mark == ">", who, sentence)
+            yield TranscriptLine(at, int(seq), mark == ">", source, sentence)
         else:
-            raise AssertionError(f"no line of a transcript: {text}")
+            raise AssertionError(f"not a line of a transcript: {text}")

@@ -1,7 +1,4 @@
-"""What does a scene consist of: what happens, what somebody will ask of it, and what is true?
-
-A scene plays at one EVSE in a time of its own, and knows its questions and their answers.
-"""
+"""A scene: events at one EVSE within a time range, and questions with their expected answers."""
 
 from __future__ import annotations
 
@@ -13,11 +10,11 @@ from station.simulation.fault_plan import ScheduledEvent
 from station.simulation.faulty_csms import ALICE
 
 SAMPLE_INTERVAL_S: Final = 10
-SCENE_S: Final = 200.0  # of a scene; some are away for longer
+SCENE_S: Final = 200.0  # length of a scene; longer with a long absence
 LONG_ABSENCE_S: Final = 400.0  # longer than TxCtrlr.ResumptionTimeout
-SETTLE_S: Final = 40.0  # between two scenes: the connector is free again
+SETTLE_S: Final = 40.0  # between two scenes, until the connector is Available
 
-# What a day begins with, and what a scene leaves behind.
+# Values at the beginning of a day; each scene restores them.
 VARIABLES: Final = {
     "AuthCacheCtrlr.DisablePostAuthorize": "false",
     "AuthCacheCtrlr.LifeTime": "2592000",
@@ -42,21 +39,22 @@ VARIABLES: Final = {
 }
 
 QuestionKind = Literal[
-    "start", "stop", "right", "grant", "refusal", "reply", "suspension",
-    "told", "status", "restart", "update", "again", "parked", "dropped", "thinned",
+    "start", "stop", "authorization_end", "authorization", "refusal", "reply", "suspension",
+    "event_update", "status", "restart", "firmware_status", "resend", "parked", "dropped",
+    "sample_drop",
 ]  # fmt: skip
 
 
 class Question(NamedTuple):
-    """Something that somebody will want to know.
+    """A question to `station why`, and what its answer must contain.
 
     Attributes:
-        about: `start`, `stop`, `again`, `thinned`: of the transaction that began in the time, and
-            of its messages that were sent more than once, or given up for want of room; the
-            others: of all entries of the time of that kind.
-        says: must stand in the answer; empty: of `again`, that there was none.
-        status: of the connector, or of the update; of `stop`: the stoppedReason; of `told`: the
-            triggerReason; of `reply`: the action that was answered.
+        kind: `start`, `stop`: about the transaction that started in the time range; `resend`,
+            `sample_drop`: about its messages that were sent more than once, or dropped on a full
+            disk; any other kind: about all entries of that kind in the time range.
+        expected_text: must be in the answer; empty with `resend`: nothing was sent again.
+        status: of the connector, or of the firmware; with `stop`: the stoppedReason; with
+            `event_update`: the triggerReason; with `reply`: the action that was answered.
     """
 
     kind: QuestionKind
@@ -78,19 +76,19 @@ SceneBuilder = Callable[["SceneScript"], None]
 
 
 class SceneScript:
-    """Where and when a scene plays. What is done takes place so many seconds after its begin."""
+    """Collects the events and questions of one scene. Times are seconds after its beginning."""
 
     def __init__(
-        self, dice: random.Random, begin_s: float, evse_id: int, strangers: Iterator[int]
+        self, random_source: random.Random, begin_s: float, evse_id: int, unused_uids: Iterator[int]
     ) -> None:
-        self.dice = dice
+        self.random_source = random_source
         self.begin_s = begin_s
         self.evse_id = evse_id
         self.length_s = SCENE_S
-        self._unused_id_tokens = strangers
+        self._unused_uids = unused_uids
         self._events: list[ScheduledEvent] = []
         self._questions: list[tuple[QuestionKind, str, str]] = []
-        self._changed_variables: list[str] = []  # variables
+        self._changed_variables: list[str] = []
 
     @property
     def other_evse_id(self) -> int:
@@ -98,30 +96,30 @@ class SceneScript:
 
     @property
     def evse(self) -> dict[str, int]:
-        """The EVSE, as OCPP has it."""
+        """The EVSE as EVSEType."""
         return {"id": self.evse_id}
 
     def new_id_token(self) -> str:
-        """A card nobody has seen before."""
-        return f"{next(self._unused_id_tokens):014X}"
+        """An id token that was never used before; Unknown to the CSMS."""
+        return f"{next(self._unused_uids):014X}"
 
-    def accepted_id_token(self, status: str = "Accepted", **more: Any) -> str:
-        """The same, but the CSMS knows it."""
-        who = self.new_id_token()
-        self.add_event(0, "judges", who=who, status=status, **more)
-        return who
+    def accepted_id_token(self, status: str = "Accepted", **info: Any) -> str:
+        """A new id token with a status, usually Accepted, in the CSMS."""
+        id_token = self.new_id_token()
+        self.add_event(0, "set_id_token_info", id_token=id_token, status=status, **info)
+        return id_token
 
-    def add_event(self, at_s: float, event_name: str, **how: Any) -> None:
-        self._events.append(ScheduledEvent(round(self.begin_s + at_s, 3), event_name, how))
+    def add_event(self, at_s: float, event_kind: str, **arguments: Any) -> None:
+        self._events.append(ScheduledEvent(round(self.begin_s + at_s, 3), event_kind, arguments))
 
     def random_time(self, at_s: float, within_s: float) -> float:
-        """Some time after that."""
-        return at_s + within_s * self.dice.random()
+        """A random time within so many seconds after `at_s`."""
+        return at_s + within_s * self.random_source.random()
 
     def add_question(self, kind: QuestionKind, expected_text: str, status: str = "") -> None:
         self._questions.append((kind, expected_text, status))
 
-    # --- What scenes have in common --------------------------------------------------------------
+    # --- Common to several scenes ----------------------------------------------------------------
 
     def plug_in(self, at_s: float = 2) -> None:
         self.add_event(at_s, "connect_ev", evse_id=self.evse_id)
@@ -133,16 +131,16 @@ class SceneScript:
         self.add_event(at_s, "present_id_token", id_token=id_token, evse_id=self.evse_id)
 
     def start_charging(self, id_token: str = ALICE) -> None:
-        """Somebody plugs in, is accepted, and energy flows within 12 s."""
+        """Plug in and present the card; energy flows within 12 s."""
         self.plug_in()
         self.present_id_token(self.random_time(4, 1), id_token)
 
     def charge_at_other_evse(self, until_s: float) -> None:
-        """Somebody charges at the other EVSE for a while."""
-        who = self.accepted_id_token()
+        """A session at the other EVSE."""
+        session = {"id_token": self.accepted_id_token(), "evse_id": self.other_evse_id}
         self.add_event(2, "connect_ev", evse_id=self.other_evse_id)
-        self.add_event(5, "present_id_token", id_token=who, evse_id=self.other_evse_id)
-        self.add_event(until_s, "present_id_token", id_token=who, evse_id=self.other_evse_id)
+        self.add_event(5, "present_id_token", **session)
+        self.add_event(until_s, "present_id_token", **session)
         self.add_event(until_s + 10, "disconnect_ev", evse_id=self.other_evse_id)
 
     def raise_fault(
@@ -153,10 +151,18 @@ class SceneScript:
         evse_id: int | None = None,
         stopped_reason: str = "Other",
     ) -> None:
-        where = self.evse_id if evse_id is None else evse_id
+        """Raise a fault that blocks charging; at this EVSE, unless `evse_id` is given."""
+        fault_evse_id = self.evse_id if evse_id is None else evse_id
         device, fault = kind.split()
-        self.add_event(at_s, "trips", evse_id=where, device=device, kind=fault,
-                stopped_reason=stopped_reason, seconds=seconds)  # fmt: skip
+        self.add_event(
+            at_s,
+            "raise_blocking_fault",
+            evse_id=fault_evse_id,
+            device=device,
+            kind=fault,
+            stopped_reason=stopped_reason,
+            seconds=seconds,
+        )
 
     def go_offline(self, at_s: float, until_s: float) -> None:
         self.add_event(at_s, "switch_network", mode="down", seconds=until_s - at_s)
@@ -165,19 +171,19 @@ class SceneScript:
         self.add_event(at_s, "send_csms_request", action=action, payload=payload)
 
     def csms_starts(self, at_s: float, id_token: str) -> None:
-        """It wants somebody to charge here."""
+        """The CSMS requests a start at this EVSE."""
         start = {"idToken": {"idToken": id_token, "type": "ISO14443"}, "evseId": self.evse_id}
         self.csms_calls(at_s, "RequestStartTransaction", remoteStartId=7, **start)
 
     def change_availability(
         self, at_s: float, operative: bool, evse: dict[str, int] | None = None
     ) -> None:
-        """The CSMS takes a part into service, or out of it; None: the station."""
-        wants = {"operationalStatus": "Operative" if operative else "Inoperative"}
-        self.csms_calls(at_s, "ChangeAvailability", **wants, **({"evse": evse} if evse else {}))
+        """The CSMS sets an EVSE, a connector or, with None, the station to Operative or not."""
+        status = {"operationalStatus": "Operative" if operative else "Inoperative"}
+        self.csms_calls(at_s, "ChangeAvailability", **status, **({"evse": evse} if evse else {}))
 
     def set_variable(self, path: str, value: str) -> None:
-        """The CSMS sets a variable; at the end of the scene it is as before."""
+        """The CSMS sets a variable, and restores it at the end of the scene."""
         self._set_at(0.5, path, value)
         self._changed_variables.append(path)
 
@@ -195,8 +201,8 @@ class SceneScript:
             self._set_at(self.length_s + SETTLE_S / 2, path, VARIABLES[path])
         until_s = self.begin_s + self.length_s
         questions = tuple(
-            Question(about, self.evse_id, self.begin_s, until_s, says, status)
-            for about, says, status in self._questions
+            Question(kind, self.evse_id, self.begin_s, until_s, expected_text, status)
+            for kind, expected_text, status in self._questions
         )
-        happenings = sorted(self._events, key=lambda one: one.at_s)
-        return Scene(name, tuple(happenings), questions, until_s + SETTLE_S)
+        events = sorted(self._events, key=lambda event: event.at_s)
+        return Scene(name, tuple(events), questions, until_s + SETTLE_S)
