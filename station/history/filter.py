@@ -1,7 +1,7 @@
-"""Which entries does somebody want to read who asks for an EVSE, a transaction, a block or a kind?
+"""Filter of entries by EVSE, transaction, OCPP block and kind, for `station replay`.
 
-An observation concerns what its decisions concern: the deadline at which a transaction was ended
-is part of that transaction's story, though it names none.
+An observation matches if one of its decisions matches: the deadline at which a transaction was
+stopped has no transactionId, but belongs to that transaction.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from station.history.subjects import WHOLE_STATION_ID, Subject, SubjectTracker
 
 
 class FilterCriteria(NamedTuple):
-    """What is asked for. Each part that is not empty must hold; any one of its members will do."""
+    """A criterion per field; an entry must match every field that is not empty, by any member."""
 
     evse_ids: frozenset[int] = frozenset()
-    transaction_prefixes: tuple[str, ...] = ()  # beginnings of transactionIds, in small letters
+    transaction_prefixes: tuple[str, ...] = ()  # beginnings of transactionIds, in lower case
     blocks: frozenset[str] = frozenset()  # capital letters
     kinds: frozenset[str] = frozenset()
 
     @property
     def needs_subject(self) -> bool:
-        """Whether more must be known than an entry's kind."""
+        """Whether more than the kind of an entry is needed."""
         return bool(self.evse_ids or self.transaction_prefixes or self.blocks)
 
     def matches_subject(self, subject: Subject) -> bool:
-        """Whether an entry about this is meant."""
+        """Whether an entry with this subject matches."""
         return (
             self._matches_evses(subject.evse_ids)
             and self._matches_transactions(subject.transaction_ids)
@@ -42,22 +42,24 @@ class FilterCriteria(NamedTuple):
         )
 
     def _matches_transactions(self, transaction_ids: frozenset[str]) -> bool:
-        wanted = self.transaction_prefixes
-        return not wanted or any(name.casefold().startswith(wanted) for name in transaction_ids)
+        prefixes = self.transaction_prefixes
+        return not prefixes or any(
+            transaction_id.casefold().startswith(prefixes) for transaction_id in transaction_ids
+        )
 
 
 class EntryFilter:
-    """One walk through a journal, in order. Holds back one observation and its decisions."""
+    """Filters a journal, read once, in order. Keeps one observation and its decisions back."""
 
     def __init__(self, criteria: FilterCriteria, first_seq: int) -> None:
-        """Let through what is wished for from entry `first` on; hears what came before, too."""
+        """Return entries from `first_seq` on; earlier entries are applied for their references."""
         self._criteria = criteria
         self._first_seq = first_seq
         self._subject_tracker = SubjectTracker()
         self._group: list[tuple[Entry, bool]] = []
 
     def filter_entry(self, entry: Entry) -> Iterator[Entry]:
-        """What can be told now that this entry is known."""
+        """The matching entries of the group that this entry completes."""
         if not self._criteria.needs_subject:
             yield from self._filter_kind(entry)
             return
@@ -68,11 +70,11 @@ class EntryFilter:
         )
 
     def flush_group(self) -> Iterator[Entry]:
-        """What was held back and need not be: nothing more comes for it, or nothing is known to."""
+        """The matching entries of the last group; call it also at the end of the journal."""
         group, self._group = self._group, []
-        led = any(meant for _, meant in group)
-        for entry, meant in group:
-            if meant or (led and isinstance(entry.event, Observation)):
+        any_matches = any(matches for _, matches in group)
+        for entry, matches in group:
+            if matches or (any_matches and isinstance(entry.event, Observation)):
                 yield from self._filter_kind(entry)
 
     def _filter_kind(self, entry: Entry) -> Iterator[Entry]:

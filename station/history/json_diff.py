@@ -1,8 +1,7 @@
-"""What is different between two JSON documents, a line for each thing?
+"""Differences of two JSON documents, one `Change` per value, in the order of their paths.
 
-Members of objects go by their names, members of lists by what identifies them, so that a
-transaction that ended does not make those behind it look changed. The order of the lines is that
-of the paths.
+Members of objects are compared by name, members of lists by what identifies them
+(`IDENTITY_FIELDS`), so that removing a transaction does not make those after it look changed.
 """
 
 from __future__ import annotations
@@ -14,20 +13,20 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-NO_VALUE_TEXT: Final = "nothing"  # stands where only the other document has something
-ATOMIC_LIST_MAX: Final = 12  # numbers or texts that are told as one value
+NO_VALUE_TEXT: Final = "nothing"  # for a value that only the other document has
+ATOMIC_LIST_MAX: Final = 12  # a list of numbers or texts up to this length is one value
 
-# What tells the members of a list from each other: the first of these that does.
+# Fields that identify the members of a list; the first row that all members have is used.
 IDENTITY_FIELDS: Final = (
     ("transaction_id",),
     ("evse_id", "connector_id"),
     ("evse_id", "device", "fault"),
     ("evse_id",),
-    ("read.evse_id",),
-    ("at_ms", "context"),
-    ("use", "hash.serial_number"),
+    ("meter_read.evse_id",),
+    ("at_unix_ms", "context"),
+    ("use", "hash_data.serial_number"),
     ("slot",),
-    ("call",),
+    ("call_seq",),
     ("seq",),
     ("message_id",),
 )
@@ -38,7 +37,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 class Change(NamedTuple):
-    """A thing that is not what it was; `old` and `new` are JSON, or NOTHING."""
+    """A changed value; `old` and `new` are JSON, or NO_VALUE_TEXT."""
 
     path: str
     old: str
@@ -49,19 +48,19 @@ class Change(NamedTuple):
 
 
 def diff_json(before: bytes, after: bytes) -> Iterator[Change]:
-    """What is different in `after`. Numbers are equal only digit for digit.
+    """The changes from `before` to `after`. Numbers are equal only if all digits are.
 
     Args:
         before, after: JSON documents.
 
     Raises:
-        msgspec.DecodeError: one of them is no JSON.
+        msgspec.DecodeError: one of them is not JSON.
     """
     yield from _diff_values("", _decoder.decode(before), _decoder.decode(after))
 
 
 class _Absent:
-    """Not there; None is a value."""
+    """Marks a missing value; None is a value."""
 
 
 ABSENT: Final = _Absent()
@@ -72,9 +71,9 @@ KeyFunction = Callable[[Any], str | None]
 def _diff_values(path: str, old: Any, new: Any) -> Iterator[Change]:
     if isinstance(old, dict) and isinstance(new, dict):
         yield from _diff_members(old, new, lambda name: _join_path(path, name))
-    elif isinstance(old, list) and isinstance(new, list) and (both := _key_members(old, new)):
-        yield from _diff_members(*both, lambda name: f"{path}[{name}]")
-        yield from _diff_order(path, *both)
+    elif isinstance(old, list) and isinstance(new, list) and (keyed := _key_members(old, new)):
+        yield from _diff_members(*keyed, lambda name: f"{path}[{name}]")
+        yield from _diff_order(path, *keyed)
     elif _encode_value(old) != _encode_value(new):
         yield Change(path, _encode_value(old), _encode_value(new))
 
@@ -85,7 +84,7 @@ def _diff_members(old: Members, new: Members, path: Callable[[str], str]) -> Ite
 
 
 def _diff_order(path: str, old: Members, new: Members) -> Iterator[Change]:
-    """Members of a list that stand in another order."""
+    """The order of the members of a list, if it changed."""
     before = [name for name in old if name in new]
     after = [name for name in new if name in old]
     if before != after:
@@ -93,32 +92,32 @@ def _diff_order(path: str, old: Members, new: Members) -> Iterator[Change]:
 
 
 def _key_members(old: list[Any], new: list[Any]) -> tuple[Members, Members] | None:
-    """The members by what identifies them; None: the lists are better told whole."""
-    for naming in _candidate_keys(old, new):
-        before = {name: one for one in old if (name := naming(one)) is not None}
-        after = {name: one for one in new if (name := naming(one)) is not None}
+    """The members by their keys; None: no key identifies them, the lists are compared whole."""
+    for key_of in _candidate_keys(old, new):
+        before = {key: member for member in old if (key := key_of(member)) is not None}
+        after = {key: member for member in new if (key := key_of(member)) is not None}
         if len(before) == len(old) and len(after) == len(new):
             return before, after
     return None
 
 
 def _candidate_keys(old: list[Any], new: list[Any]) -> Iterator[KeyFunction]:
-    """The ways in which the members may be told from each other."""
-    some = [*old[:1], *new[:1]]
-    if all(isinstance(one, dict) for one in some):
+    """Functions that may identify the members."""
+    samples = [*old[:1], *new[:1]]
+    if all(isinstance(member, dict) for member in samples):
         yield from map(_key_from_fields, IDENTITY_FIELDS)
-    elif all(isinstance(one, list) for one in some):
-        yield lambda one: _format_key(one[0]) if isinstance(one, list) and one else None
+    elif all(isinstance(member, list) for member in samples):
+        yield lambda member: _format_key(member[0]) if isinstance(member, list) and member else None
     elif max(len(old), len(new)) > ATOMIC_LIST_MAX:
         yield _format_key
 
 
 def _key_from_fields(fields: tuple[str, ...]) -> KeyFunction:
-    def name(one: Any) -> str | None:
-        found = [_get_field(one, field) for field in fields]
-        return None if ABSENT in found else "/".join(map(_format_key, found))
+    def key_of(member: Any) -> str | None:
+        values = [_get_field(member, field) for field in fields]
+        return None if ABSENT in values else "/".join(map(_format_key, values))
 
-    return name
+    return key_of
 
 
 def _get_field(value: Any, field: str) -> Any:
@@ -134,7 +133,7 @@ def _join_path(path: str, member: str) -> str:
 
 
 def _sort_key(name: str) -> tuple[int, str]:
-    """Numbers by size, and before words."""
+    """Numbers by value, before names."""
     digits = name.isascii() and name.isdigit()
     return (len(name.lstrip("0")), name) if digits else (1 << 30, name)
 

@@ -1,8 +1,8 @@
-"""What does an entry concern: which EVSE, which transaction, which block of OCPP?
+"""Subject of an entry: which EVSEs, transactions and OCPP blocks it concerns.
 
-Much of it stands in the entry itself; the rest in what it speaks of, such as the call that is
-attempted or the right to charge that ends. That is remembered for as long as something can still
-speak of it, so a walk through a journal of any length takes little memory.
+A subject comes from the entry's own fields, from what it refers to (the call that is attempted, the
+authorization that ends), and for a decision from its observation. References are kept only while
+later entries can use them, so memory does not grow with the journal.
 """
 
 from __future__ import annotations
@@ -22,20 +22,22 @@ from journal.projections.pending_replies import CallErrorQueued, CallResultQueue
 from station.ocpp import rpc
 from station.ocpp.messages import ACTIONS
 
-WHOLE_STATION_ID: Final = 0  # among EVSEs: each of them is concerned
+WHOLE_STATION_ID: Final = 0  # among evse_ids: every EVSE
 BLOCKS: Final = "ABCDEFGHIJKLMNOP"
 EMPTY: Final[frozenset[Any]] = frozenset()
 
 
 class Subject(NamedTuple):
-    """What an entry is about; empty where it is about none."""
+    """EVSEs, transactions and blocks of an entry; each can be empty."""
 
     evse_ids: frozenset[int] = EMPTY
     transaction_ids: frozenset[str] = EMPTY  # transactionIds
-    blocks: frozenset[str] = EMPTY  # letters: of the message it is, answers, or follows from
+    blocks: frozenset[str] = (
+        EMPTY  # letters: of the message, of the one it answers, or of its observation
+    )
 
     def union(self, other: Subject) -> Subject:
-        """What both are about."""
+        """Both subjects together."""
         return Subject(
             self.evse_ids | other.evse_ids,
             self.transaction_ids | other.transaction_ids,
@@ -43,7 +45,7 @@ class Subject(NamedTuple):
         )
 
     def or_else(self, other: Subject) -> Subject:
-        """The same; where it is about nothing, what the other is about."""
+        """This subject; its empty parts are taken from the other."""
         return Subject(
             self.evse_ids or other.evse_ids,
             self.transaction_ids or other.transaction_ids,
@@ -55,56 +57,49 @@ NO_SUBJECT: Final = Subject()
 
 
 def find_block(action: str) -> str | None:
-    """The letter of the block that an action belongs to; None: OCPP 2.0.1 has no such action."""
-    known = ACTIONS.get(action)
-    # One module for each block holds its messages: station.ocpp.messages.e_transactions.
-    return known.request.__module__.rpartition(".")[2][0].upper() if known else None
+    """The letter of the block of an action; None: OCPP 2.0.1 has no such action."""
+    messages = ACTIONS.get(action)
+    # The messages of a block are in one module: station.ocpp.messages.e_transactions.
+    return messages.request.__module__.rpartition(".")[2][0].upper() if messages else None
 
 
 class SubjectTracker:
-    """One walk through a journal, in order."""
+    """Subjects of the entries of a journal, read once, in order."""
 
     def __init__(self) -> None:
-        self._observation_subject = NO_SUBJECT  # of the observation whose decisions follow
-        self._subject_by_call: dict[int, Subject] = {}  # queued and neither delivered nor dropped
-        self._message_ids_by_call: dict[int, list[str]] = {}  # call -> messageIds
-        self._subject_by_message_id: dict[
-            str, Subject
-        ] = {}  # messageId of an attempt -> of its call
-        self._subject_by_reply_id: dict[
-            str, Subject
-        ] = {}  # messageId of the CSMS -> of an answer not sent yet
-        self._subject_by_authorization: dict[
+        self._observation_subject = NO_SUBJECT  # of the last observation
+        self._subject_by_call: dict[
             int, Subject
-        ] = {}  # entry of a right to charge -> its EVSE
-        self._evses_by_transaction: dict[
-            str, frozenset[int]
-        ] = {}  # transactionId -> EVSE, while it is open
+        ] = {}  # calls that are neither delivered nor dropped
+        self._message_ids_by_call: dict[int, list[str]] = {}  # call -> messageIds of its attempts
+        self._subject_by_message_id: dict[str, Subject] = {}  # of attempts
+        self._subject_by_reply_id: dict[str, Subject] = {}  # of answers that are not sent yet
+        self._subject_by_authorization: dict[int, Subject] = {}  # by AuthorizationGranted
+        self._evses_by_transaction: dict[str, frozenset[int]] = {}  # of open transactions
 
     def find_subject(self, entry: Entry) -> Subject:
-        """What this entry concerns; each entry is asked about once."""
+        """The subject of an entry. Call it once for each entry, in order."""
         event = entry.event
-        concern = self._with_evses(self._stated_subject(event))
+        subject = self._with_evses(self._stated_subject(event))
         if isinstance(event, Observation):
-            self._observation_subject = concern
+            self._observation_subject = subject
         elif isinstance(event, CallResultQueued | CallErrorQueued):
-            concern = concern.union(self._observation_subject)
+            subject = subject.union(self._observation_subject)
         elif not hasattr(event, "call_seq") and not isinstance(event, CallQueued | CallsDropped):
-            concern = concern.or_else(self._observation_subject)
-        self._record_subject(entry, concern)
-        return concern
+            subject = subject.or_else(self._observation_subject)
+        self._record_subject(entry, subject)
+        return subject
 
-    # --- What it says ---------------------------------------------------------------------------
+    # --- Subject of an event ---------------------------------------------------------------------------
 
     def _stated_subject(self, event: Event) -> Subject:
-        """What stands in the event, and in what it names."""
+        """From the event's fields and what it refers to."""
         match event:
             case FrameReceived(frame=frame):
                 return self._frame_subject(frame)
-            case FrameSent(message_id=name):
-                return self._subject_by_reply_id.get(name) or self._subject_by_message_id.get(
-                    name, NO_SUBJECT
-                )
+            case FrameSent(message_id=message_id):
+                reply = self._subject_by_reply_id.get(message_id)
+                return reply or self._subject_by_message_id.get(message_id, NO_SUBJECT)
             case CallQueued():
                 return _message_subject(event.action, event.payload).union(_field_subject(event))
             case CallResultQueued(action=action, payload=payload):
@@ -115,91 +110,96 @@ class SubjectTracker:
         match rpc.parse_frame(frame):
             case rpc.CallFrame(action=action, payload=payload):
                 return _message_subject(action, payload)
-            case rpc.CallResultFrame(message_id=name) | rpc.CallErrorFrame(message_id=name):
-                return self._subject_by_message_id.get(name, NO_SUBJECT)
+            case (
+                rpc.CallResultFrame(message_id=message_id)
+                | rpc.CallErrorFrame(message_id=message_id)
+            ):
+                return self._subject_by_message_id.get(message_id, NO_SUBJECT)
         return NO_SUBJECT
 
     def _linked_subject(self, event: Event) -> Subject:
-        calls: Iterable[int] = getattr(event, "call_seqs", ())
-        found = [
-            self._subject_by_call.get(call) for call in (getattr(event, "call_seq", 0), *calls)
-        ]
-        found.append(self._subject_by_authorization.get(getattr(event, "authorization_seq", 0)))
-        return _unite_subjects(one for one in found if one)
+        call_seqs = (getattr(event, "call_seq", 0), *getattr(event, "call_seqs", ()))
+        subjects = [self._subject_by_call.get(call_seq) for call_seq in call_seqs]
+        subjects.append(self._subject_by_authorization.get(getattr(event, "authorization_seq", 0)))
+        return _unite_subjects(subject for subject in subjects if subject)
 
     def _with_evses(self, subject: Subject) -> Subject:
-        """A transaction is where it was said to be, also where only its name is told."""
+        """Add the EVSE of a transaction if the event has only its id."""
         if subject.evse_ids or not subject.transaction_ids:
             return subject
-        places = (self._evses_by_transaction.get(one, EMPTY) for one in subject.transaction_ids)
-        return subject._replace(evse_ids=EMPTY.union(*places))
+        evse_ids = (
+            self._evses_by_transaction.get(transaction_id, EMPTY)
+            for transaction_id in subject.transaction_ids
+        )
+        return subject._replace(evse_ids=EMPTY.union(*evse_ids))
 
-    # --- What may be spoken of later ------------------------------------------------------------
+    # --- References of later entries ------------------------------------------------------------
 
     def _record_subject(self, entry: Entry, subject: Subject) -> None:
         self._record_evse(entry.event, subject)
         match entry.event:
-            case CallQueued(transaction_event=mark):
+            case CallQueued(transaction_event=summary):
                 self._subject_by_call[entry.seq] = subject
-                if mark is not None and mark.event_type == "Ended":
-                    self._evses_by_transaction.pop(mark.transaction_id, None)
-                    self._subject_by_authorization.pop(mark.authorization_seq, None)
-            case CallAttempted(call_seq=call, message_id=name):
-                self._message_ids_by_call.setdefault(call, []).append(name)
-                self._subject_by_message_id[name] = subject
-            case CallDelivered(call_seq=call):
-                self._drop_calls((call,))
-            case CallsDropped(call_seqs=calls):
-                self._drop_calls(calls)
-            case CallResultQueued(message_id=name) | CallErrorQueued(message_id=name):
-                self._subject_by_reply_id[name] = subject
-            case FrameSent(message_id=name):
-                self._subject_by_reply_id.pop(name, None)
+                if summary is not None and summary.event_type == "Ended":
+                    self._evses_by_transaction.pop(summary.transaction_id, None)
+                    self._subject_by_authorization.pop(summary.authorization_seq, None)
+            case CallAttempted(call_seq=call_seq, message_id=message_id):
+                self._message_ids_by_call.setdefault(call_seq, []).append(message_id)
+                self._subject_by_message_id[message_id] = subject
+            case CallDelivered(call_seq=call_seq):
+                self._drop_calls((call_seq,))
+            case CallsDropped(call_seqs=call_seqs):
+                self._drop_calls(call_seqs)
+            case CallResultQueued(message_id=message_id) | CallErrorQueued(message_id=message_id):
+                self._subject_by_reply_id[message_id] = subject
+            case FrameSent(message_id=message_id):
+                self._subject_by_reply_id.pop(message_id, None)
             case LinkOpened() | LinkClosed() | StationStarted():
-                self._subject_by_reply_id.clear()  # an answer belongs to the connection that asked
+                self._subject_by_reply_id.clear()  # an answer is sent on the connection of its request only
             case AuthorizationGranted():
                 self._subject_by_authorization[entry.seq] = Subject(evse_ids=subject.evse_ids)
             case AuthorizationEnded(authorization_seq=seq):
                 self._subject_by_authorization.pop(seq, None)
 
     def _record_evse(self, event: Event, subject: Subject) -> None:
-        """Learn where a transaction, or a right to charge, is."""
-        here = subject.evse_ids - {WHOLE_STATION_ID}
-        if len(here) != 1 or not isinstance(event, Decision):
+        """Store the EVSE of a transaction or an authorization."""
+        evse_ids = subject.evse_ids - {WHOLE_STATION_ID}
+        if len(evse_ids) != 1 or not isinstance(event, Decision):
             return
-        for name in _field_subject(event).transaction_ids:
-            self._evses_by_transaction[name] = here
-        right = getattr(event, "authorization_seq", 0)
-        if right in self._subject_by_authorization:
-            self._subject_by_authorization[right] = Subject(evse_ids=here)
+        for transaction_id in _field_subject(event).transaction_ids:
+            self._evses_by_transaction[transaction_id] = evse_ids
+        authorization_seq = getattr(event, "authorization_seq", 0)
+        if authorization_seq in self._subject_by_authorization:
+            self._subject_by_authorization[authorization_seq] = Subject(evse_ids=evse_ids)
 
-    def _drop_calls(self, calls: Iterable[int]) -> None:
-        for call in calls:
-            self._subject_by_call.pop(call, None)
-            for name in self._message_ids_by_call.pop(call, ()):
-                self._subject_by_message_id.pop(name, None)
+    def _drop_calls(self, call_seqs: Iterable[int]) -> None:
+        for call_seq in call_seqs:
+            self._subject_by_call.pop(call_seq, None)
+            for message_id in self._message_ids_by_call.pop(call_seq, ()):
+                self._subject_by_message_id.pop(message_id, None)
 
 
 def _message_subject(action: str, payload: msgspec.Raw) -> Subject:
-    """What a message is about by its action, and by what it names."""
+    """Subject of a message: the block of its action, and the ids in its payload."""
     block = find_block(action)
     blocks = frozenset(block) if block else EMPTY
     if not _SUBJECT_KEYS.search(payload):
         return Subject(blocks=blocks)
-    named = list(_find_ids(msgspec.json.decode(payload)))
-    evses = frozenset(one for one in named if isinstance(one, int))
-    return Subject(evses, frozenset(one for one in named if isinstance(one, str)), blocks)
+    ids = list(_find_ids(msgspec.json.decode(payload)))
+    evse_ids = frozenset(evse_id for evse_id in ids if isinstance(evse_id, int))
+    transaction_ids = frozenset(name for name in ids if isinstance(name, str))
+    return Subject(evse_ids, transaction_ids, blocks)
 
 
-# What a payload must have in it to name an EVSE or a transaction.
+# Keys of a payload that has an EVSE or a transaction; checked before decoding it.
 _SUBJECT_KEYS: Final = re.compile(rb'"(?:evse|evseId|transactionId)"')
 
 
 def _find_ids(node: Any) -> Iterator[int | str]:
-    """Every EVSE (its number) and transaction (its name) in a message, wherever it stands."""
+    """Every EVSE (int) and transaction (str) in a message, at any depth."""
     if isinstance(node, list):
-        for one in node:
-            yield from _find_ids(one)
+        for item in node:
+            yield from _find_ids(item)
     elif isinstance(node, dict):
         for name, value in node.items():
             match name, value:
@@ -212,16 +212,18 @@ def _find_ids(node: Any) -> Iterator[int | str]:
 
 
 def _field_subject(event: Event) -> Subject:
-    """What the fields of an event name."""
-    marks = [
+    """Subject by the fields of an event."""
+    nested = [
         getattr(event, name, None) for name in ("transaction_event", "connector_status", "sample")
     ]
-    parts = [event, *marks, getattr(marks[-1], "meter_read", None)]
-    evses = {evse_id for one in parts if (evse_id := getattr(one, "evse_id", None)) is not None}
-    names = {name for one in parts if (name := getattr(one, "transaction_id", None))}
-    if names:
-        evses.discard(WHOLE_STATION_ID)  # of a transaction it says that nobody knows yet
-    return Subject(frozenset(evses), frozenset(names))
+    parts = [event, *nested, getattr(nested[-1], "meter_read", None)]
+    evse_ids = {
+        evse_id for part in parts if (evse_id := getattr(part, "evse_id", None)) is not None
+    }
+    transaction_ids = {name for part in parts if (name := getattr(part, "transaction_id", None))}
+    if transaction_ids:
+        evse_ids.discard(WHOLE_STATION_ID)  # for a transaction, 0 means: EVSE not known yet
+    return Subject(frozenset(evse_ids), frozenset(transaction_ids))
 
 
 def _unite_subjects(subjects: Iterable[Subject]) -> Subject:

@@ -1,4 +1,4 @@
-"""Is it known of every entry which EVSE, transaction and block it concerns?"""
+"""Subjects of entries and filters by EVSE, transaction, block and kind."""
 
 from __future__ import annotations
 
@@ -50,14 +50,16 @@ def concerns_of(entries: Iterable[Entry]) -> list[tuple[Entry, Subject]]:
     return [(entry, subjects.find_subject(entry)) for entry in entries]
 
 
-def filtered_entries(entries: Iterable[Entry], wish: FilterCriteria, first: int = 1) -> list[Entry]:
-    sieve = EntryFilter(wish, first)
-    found = [told for entry in entries for told in sieve.filter_entry(entry)]
-    return [*found, *sieve.flush_group()]
+def filtered_entries(
+    entries: Iterable[Entry], criteria: FilterCriteria, first: int = 1
+) -> list[Entry]:
+    entry_filter = EntryFilter(criteria, first)
+    passed = [entry for entry in entries for entry in entry_filter.filter_entry(entry)]
+    return [*passed, *entry_filter.flush_group()]
 
 
 def time_with_csms(*, seconds: int) -> list[Step]:
-    """Time passes, and the CSMS answers meanwhile: sooner than a message is given up."""
+    """Time passes in steps below the message timeout, so that the CSMS answers."""
     return [time_passed(seconds=20)] * (seconds // 20)
 
 
@@ -100,9 +102,9 @@ def two_sessions() -> Station:
 def transaction_ids(station: Station) -> dict[int, str]:
     """The transactionId at each EVSE."""
     events = [entry.event for entry in station.entries]
-    found = [one for one in events if isinstance(one, TransactionStarted)]
-    assert [one.evse_id for one in found] == [1, 2]
-    return {one.evse_id: one.transaction_id for one in found}
+    starts = [event for event in events if isinstance(event, TransactionStarted)]
+    assert [start.evse_id for start in starts] == [1, 2]
+    return {start.evse_id: start.transaction_id for start in starts}
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -119,29 +121,29 @@ def test_every_action_has_a_block(action: str) -> None:
         ("Nonsense", None),
     ],
 )
-def test_the_block_is_that_of_the_specification(action: str, block: str | None) -> None:
+def test_the_block_of_an_action_is_that_of_ocpp(action: str, block: str | None) -> None:
     assert find_block(action) == block
 
 
 def test_a_message_is_followed_from_the_queue_to_its_delivery(two_sessions: Station) -> None:
-    """Each event of a transaction: queued, attempted, sent, answered, delivered, all of it."""
+    """Every message of a transaction: queued, attempted, sent, answered, delivered."""
     for evse_id, name in transaction_ids(two_sessions).items():
-        told = concerns_of(two_sessions.entries)
+        concerns = concerns_of(two_sessions.entries)
         calls = {
             entry.seq
-            for entry, _ in told
+            for entry, _ in concerns
             if isinstance(entry.event, CallQueued)
             and entry.event.transaction_event is not None
             and entry.event.transaction_event.transaction_id == name
         }
         attempts = {
             entry.event.message_id
-            for entry, _ in told
+            for entry, _ in concerns
             if isinstance(entry.event, CallAttempted) and entry.event.call_seq in calls
         }
         assert len(calls) > 5
         assert len(attempts) >= len(calls)
-        for entry, concern in told:
+        for entry, concern in concerns:
             if is_about_calls(entry, calls, attempts):
                 assert concern.transaction_ids == {name}, entry
                 assert concern.evse_ids == {evse_id}, entry
@@ -154,7 +156,7 @@ def is_about_calls(entry: Entry, calls: set[int], attempts: set[str]) -> bool:
     """Whether an entry is a step of one of these messages."""
     event = entry.event
     if isinstance(event, FrameReceived):
-        return any(f'[3, "{one}"'.encode() in bytes(event.frame) for one in attempts)
+        return any(f'[3, "{entry}"'.encode() in bytes(event.frame) for entry in attempts)
     if isinstance(event, FrameSent):
         return event.message_id in attempts
     if isinstance(event, CallAttempted | CallDelivered):
@@ -162,46 +164,54 @@ def is_about_calls(entry: Entry, calls: set[int], attempts: set[str]) -> bool:
     return entry.seq in calls
 
 
-def test_an_answer_concerns_what_was_asked(two_sessions: Station) -> None:
+def test_an_answer_has_the_subject_of_its_request(two_sessions: Station) -> None:
     [(asked, concern), *_] = [
         (entry, concern)
         for entry, concern in concerns_of(two_sessions.entries)
         if isinstance(entry.event, FrameReceived) and b"SetVariables" in bytes(entry.event.frame)
     ]
     assert concern.blocks == {"B"}
-    told = filtered_entries(
+    shown = filtered_entries(
         two_sessions.entries[asked.seq - 1 :], FilterCriteria(blocks=frozenset("B"))
     )
-    kinds = [type(entry.event) for entry in told]
+    kinds = [type(entry.event) for entry in shown]
     assert kinds == [FrameReceived, VariableChanged, CallResultQueued, FrameSent]
 
 
-def test_the_other_evse_stays_out(two_sessions: Station) -> None:
+def test_entries_of_the_other_evse_are_filtered_out(two_sessions: Station) -> None:
     names = transaction_ids(two_sessions)
     for evse_id, other in ((1, 2), (2, 1)):
-        told = filtered_entries(
+        shown = filtered_entries(
             two_sessions.entries, FilterCriteria(evse_ids=frozenset((evse_id,)))
         )
-        started = [e.event.transaction_id for e in told if isinstance(e.event, TransactionStarted)]
+        started = [
+            entry.event.transaction_id
+            for entry in shown
+            if isinstance(entry.event, TransactionStarted)
+        ]
         assert started == [names[evse_id]]
-        assert not [e for e in told if getattr(e.event, "evse_id", evse_id) == other]
+        assert not [entry for entry in shown if getattr(entry.event, "evse_id", evse_id) == other]
 
 
-def test_what_concerns_the_whole_station_concerns_each_evse() -> None:
-    """Also the second fault, of which nothing comes: the EVSEs are out of service already."""
+def test_an_entry_of_the_whole_station_matches_every_evse() -> None:
+    """Also the second fault, which causes no decision: the EVSEs are out of service already."""
     devices = ["emergency_stop", "cabinet"]
     station = given(ONLINE, *(device_faulted(0, device, "any") for device in devices))
     for evse_id in (1, 2):
-        told = filtered_entries(station.entries, FilterCriteria(evse_ids=frozenset((evse_id,))))
-        assert [one.event.device for one in told if isinstance(one.event, DeviceFaulted)] == devices
+        shown = filtered_entries(station.entries, FilterCriteria(evse_ids=frozenset((evse_id,))))
+        assert [
+            entry.event.device for entry in shown if isinstance(entry.event, DeviceFaulted)
+        ] == devices
 
 
-def test_an_answer_or_a_refusal_concerns_what_the_question_concerned() -> None:
+def test_results_and_errors_have_the_subject_of_the_request() -> None:
     station = given(ONLINE)
-    said = station.when(called("UnlockConnector", evseId=2, connectorId=1))
+    answered = station.when(called("UnlockConnector", evseId=2, connectorId=1))
     refused = station.when(called("UnlockConnector", evseId=2, connectorId="1"))
     answers = [
-        one for one in (*said, *refused) if isinstance(one, CallResultQueued | CallErrorQueued)
+        entry
+        for entry in (*answered, *refused)
+        if isinstance(entry, CallResultQueued | CallErrorQueued)
     ]
     assert len(answers) == 2
     for entry, concern in concerns_of(station.entries):
@@ -210,8 +220,8 @@ def test_an_answer_or_a_refusal_concerns_what_the_question_concerned() -> None:
             assert concern.blocks == {"F"}
 
 
-def test_a_transaction_without_an_evse_is_not_everywhere() -> None:
-    """E01.FR.17: whoever was authorised has not plugged in yet."""
+def test_a_transaction_without_an_evse_does_not_match_every_evse() -> None:
+    """E01.FR.17: authorized, and no EV is plugged in yet."""
     station = given(ONLINE)
     start = TransactionStarted(transaction_id="t-1", evse_id=0, trigger_reason="Authorized")
     concern = SubjectTracker().find_subject(
@@ -220,27 +230,29 @@ def test_a_transaction_without_an_evse_is_not_everywhere() -> None:
     assert concern == Subject(transaction_ids=frozenset(("t-1",)))
 
 
-def test_an_observation_that_names_nothing_comes_with_what_it_led_to(
+def test_an_observation_matches_if_one_of_its_decisions_does(
     two_sessions: Station,
 ) -> None:
     for evse_id in (1, 2):
-        told = filtered_entries(
+        shown = filtered_entries(
             two_sessions.entries, FilterCriteria(evse_ids=frozenset((evse_id,)))
         )
-        deadlines = [one.seq for one in told if isinstance(one.event, DeadlineReached)]
-        causes = {one.cause for one in told}
+        deadlines = [entry.seq for entry in shown if isinstance(entry.event, DeadlineReached)]
+        causes = {entry.cause for entry in shown}
         assert deadlines
         assert causes.issuperset(deadlines)
 
 
-def test_whoever_came_before_the_cable_is_where_they_plugged_in() -> None:
+def test_an_authorization_before_the_cable_gets_the_evse_of_the_cable() -> None:
     station = given(ONLINE, presented(ALICE), cable_plugged(2))
-    told = filtered_entries(station.entries, FilterCriteria(evse_ids=frozenset((2,))))
-    assert any(isinstance(one.event, AuthorizationBoundToEvse) for one in told)
-    assert not [one for one in told if isinstance(one.event, IdTokenPresented)]  # nobody knew yet
+    shown = filtered_entries(station.entries, FilterCriteria(evse_ids=frozenset((2,))))
+    assert any(isinstance(entry.event, AuthorizationBoundToEvse) for entry in shown)
+    assert not [
+        entry for entry in shown if isinstance(entry.event, IdTokenPresented)
+    ]  # the EVSE was not known yet
 
 
-def test_parts_of_a_wish_must_all_hold(two_sessions: Station) -> None:
+def test_an_entry_must_match_every_criterion(two_sessions: Station) -> None:
     name = transaction_ids(two_sessions)[1]
     both = FilterCriteria(evse_ids=frozenset((2,)), transaction_prefixes=(name,))
     assert filtered_entries(two_sessions.entries, both) == []
@@ -250,18 +262,18 @@ def test_parts_of_a_wish_must_all_hold(two_sessions: Station) -> None:
     )
 
 
-def test_what_came_before_the_first_entry_still_tells_what_it_is_about(
+def test_references_to_entries_before_the_first_are_resolved(
     two_sessions: Station,
 ) -> None:
     wish = FilterCriteria(transaction_prefixes=(transaction_ids(two_sessions)[2],))
     whole = filtered_entries(two_sessions.entries, wish)
     first = whole[len(whole) // 2].seq
     assert filtered_entries(two_sessions.entries, wish, first) == [
-        one for one in whole if one.seq >= first
+        entry for entry in whole if entry.seq >= first
     ]
 
 
-def test_a_walk_remembers_only_what_may_still_be_spoken_of(two_sessions: Station) -> None:
+def test_references_that_cannot_be_used_any_more_are_dropped(two_sessions: Station) -> None:
     subjects = SubjectTracker()
     for entry in two_sessions.entries:
         subjects.find_subject(entry)

@@ -3,7 +3,7 @@
 A state contains values; `CurrentEntries` contains the number of the entry that set each of them, as
 far as a reason needs it. Only numbers are kept, and those that are no longer in effect are removed.
 
-`entries_of_fact` has the entries behind each fact of the status table (`station.core.evse_status`):
+`entries_of_fact` has the entries of each fact of the status table (`station.core.evse_status`):
 order and meaning of the causes of a status are the core's, not repeated here.
 """
 
@@ -237,7 +237,7 @@ class CurrentEntries:
     def entries_of_fact(
         self, fact: str, evse_id: int, connector_id: int | None = None
     ) -> tuple[int, ...]:
-        """Entries behind a fact of the status table; empty: the fact does not hold.
+        """Entries that make a fact of the status table true; empty: the fact does not hold.
 
         Args:
             fact: a field of `ConnectorFacts`.

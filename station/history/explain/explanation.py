@@ -179,12 +179,14 @@ def _describe_nondelivery(history: History, call: int) -> Iterator[str]:
 
 
 def _describe_attempts(history: History, attempts: list[Entry]) -> str:
-    """An attempt that nothing is heard of may have died with the program before it left."""
-    left = sum(_was_sent(history, one.seq) for one in attempts)
-    if left == len(attempts):
-        return f"sent {_format_times(left)}"
+    """How often a call was sent. An attempt without FrameSent may not have left the program."""
+    sent_count = sum(_was_sent(history, attempt.seq) for attempt in attempts)
+    if sent_count == len(attempts):
+        return f"sent {_format_times(sent_count)}"
     known = (
-        f"known to have been sent {_format_times(left)}" if left else "not known to have been sent"
+        f"known to have been sent {_format_times(sent_count)}"
+        if sent_count
+        else "not known to have been sent"
     )
     return f"tried {_format_times(len(attempts))}, and {known}"
 

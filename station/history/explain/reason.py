@@ -1,4 +1,4 @@
-"""A reason: why something was decided, and the requirement that says so."""
+"""A reason: why something was decided, and its requirement."""
 
 from __future__ import annotations
 

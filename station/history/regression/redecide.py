@@ -7,7 +7,7 @@ For each observation of the journal, in order:
    observations that a program records before its StationStarted (`BEFORE_START`) belong to that run.
 3. The new decisions are compared with those that follow in the journal: kind, body, cause and time.
    Ids are derived from the journal's id, so an equal decision has equal bytes.
-4. The journal's entries are applied to the state, whatever the result. Old decisions stand.
+4. The journal's entries are applied to the state, whatever the result. Old decisions remain in force.
 
 A missing or unreadable entry ends the comparison, because the state after it is unknown.
 """
@@ -64,7 +64,7 @@ def redecide_entries(
     Args:
         journal_id: the UUID that ids are derived from.
         entries: of a journal, from the first on. A missing entry ends the comparison; the last
-            deviation then says so.
+            deviation then reports it.
         registry: encodes events, to compare them byte for byte.
         find_product: the product of the run that began with this entry. What it raises is not
             caught here.

@@ -1,4 +1,4 @@
-"""Corrected times of entries, for journals whose wall clock was wrong for a while.
+"""Corrected times of entries, for journals with a wrong wall clock.
 
 An entry has the wall clock of the station and the uptime of its host. A journal is split into
 periods in which both ran side by side: a period ends where the program starts, where the wall clock
@@ -50,7 +50,7 @@ def ms_to_datetime(ms: int) -> datetime:
 
 @dataclass
 class ClockPeriod:
-    """Entries whose wall clock and uptime ran side by side."""
+    """Consecutive entries in which wall clock and uptime ran side by side."""
 
     first_seq: int
     boot_number: int  # of the host, from 1

@@ -15,11 +15,11 @@ use. The state of an EVSE is the first of these that holds:
 
 The status is the one of `station.core.evse_status`, through `EvseStatusTracker`; it is not computed
 here. Offline comes after the status, because an EVSE out of service would not be available with a
-link either. A waiting reset is no cause of a status (the CSMS is still told Available), but refuses
+link either. A waiting reset is no cause of a status (the station still reports Available), but refuses
 new EV drivers, so the report counts it.
 
 `faulted`, `out_of_service`, `offline` and `not_running` are outages. An `OutageCause` is what keeps
-the EVSE from being used, with the entry that shows it; its `ExclusionGround` says whether the rule
+the EVSE from being used, with the entry that shows it; its `ExclusionGround` determines whether the rule
 excludes the outage from the count. An outage can have several causes.
 """
 

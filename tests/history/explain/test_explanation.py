@@ -1,4 +1,4 @@
-"""Is each why answered from the chain of causes, and does the chain hold?"""
+"""Explanations of entries and transactions: reasons, causes, messages."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ CAROL = id_token_named("carol")
 
 
 def csms_blocking_bob(action: str, payload: Json) -> Json | None:
-    """A CSMS that likes everybody but Bob."""
+    """A CSMS that accepts every idToken except BOB."""
     if payload.get("idToken", {}).get("idToken") == BOB.ref:
         return {"idTokenInfo": {"status": "Blocked"}}
     return accept_everything(action, payload)
@@ -81,25 +81,25 @@ def history_of(station: Station) -> History:
 
 
 def last_entry(station: Station, kind: type[Event]) -> Entry:
-    return [one for one in station.entries if isinstance(one.event, kind)][-1]
+    return [entry for entry in station.entries if isinstance(entry.event, kind)][-1]
 
 
 def answers_about(station: Station, kind: type[Event]) -> str:
-    """What is said of the last entry of that kind."""
+    """The answers about the last entry of a kind."""
     return "\n".join(explain_entry(history_of(station), last_entry(station, kind).seq).answers)
 
 
 def causes_of_last(station: Station, kind: type[Event]) -> list[str]:
-    """The kinds of the entries that led to the last of that kind."""
-    found = history_of(station).graph.trace_causes(last_entry(station, kind).seq)
-    return [type(station.entries[seq - 1].event).__name__ for seq in found]
+    """Kinds of the causes of the last entry of a kind."""
+    cause_seqs = history_of(station).graph.trace_causes(last_entry(station, kind).seq)
+    return [type(station.entries[seq - 1].event).__name__ for seq in cause_seqs]
 
 
 FULL = StorageReported("full", 0)
 CONNECTOR = {"id": 1, "connectorId": 1}
 
 
-# --- Why was the card refused? -------------------------------------------------------------------
+# --- Refusals -------------------------------------------------------------------
 
 
 def station_after_refusal(*steps: Step, id_token: IdToken = BOB) -> Station:
@@ -108,7 +108,7 @@ def station_after_refusal(*steps: Step, id_token: IdToken = BOB) -> Station:
     return station
 
 
-def test_the_csms_refused_it_c01_fr_07() -> None:
+def test_a_refusal_by_the_csms_is_explained_c01_fr_07() -> None:
     station = station_after_refusal(cable_plugged(1))
     assert (
         answers_about(station, AuthorizationRefused)
@@ -124,13 +124,13 @@ def test_the_csms_refused_it_c01_fr_07() -> None:
     ]
 
 
-def test_whoever_asks_for_the_card_hears_of_its_refusal() -> None:
+def test_a_presented_card_is_explained_with_its_refusal() -> None:
     station = station_after_refusal(cable_plugged(1))
     presented_at = next(
-        one.seq for one in station.entries if "Presented" in type(one.event).__name__
+        entry.seq for entry in station.entries if "Presented" in type(entry.event).__name__
     )
-    told = explain_entry(history_of(station), presented_at)
-    assert any(": Blocked, because the CSMS answered" in one for one in told.answers)
+    explanation = explain_entry(history_of(station), presented_at)
+    assert any(": Blocked, because the CSMS answered" in answer for answer in explanation.answers)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_whoever_asks_for_the_card_hears_of_its_refusal() -> None:
     ],
     ids=["offline", "faulted", "full", "out of service", "connector", "taken"],
 )  # fmt: skip
-def test_the_station_refused_it(steps: tuple[Step, ...], why: str) -> None:
+def test_a_refusal_by_the_station_is_explained(steps: tuple[Step, ...], why: str) -> None:
     assert (
         answers_about(
             station_after_refusal(*steps, id_token=CAROL), AuthorizationRefused
@@ -167,7 +167,7 @@ def test_the_station_refused_it(steps: tuple[Step, ...], why: str) -> None:
     )
 
 
-def test_what_nobody_could_be_asked_leads_back_to_the_lost_link() -> None:
+def test_an_offline_refusal_has_the_lost_link_as_its_cause() -> None:
     station = station_after_refusal(cable_plugged(1), LINK_LOST, id_token=CAROL)
     assert causes_of_last(station, AuthorizationRefused) == [
         "LinkClosed",
@@ -176,14 +176,14 @@ def test_what_nobody_could_be_asked_leads_back_to_the_lost_link() -> None:
     ]
 
 
-def test_who_is_let_in_unheard_leads_back_to_the_lost_link_c15_fr_08() -> None:
+def test_an_offline_authorization_has_the_lost_link_as_its_cause_c15_fr_08() -> None:
     lenient = variable_preset("AuthCtrlr.OfflineTxForUnknownIdEnabled", "true")
     station = given(lenient, ONLINE, cable_plugged(1), LINK_LOST, presented(CAROL, evse_id=1))
     assert "C15.FR.08" in answers_about(station, AuthorizationGranted)
     assert causes_of_last(station, AuthorizationGranted)[0] == "LinkClosed"
 
 
-def test_where_no_answer_came_the_question_is_told() -> None:
+def test_a_refusal_without_an_answer_has_the_request_as_its_cause() -> None:
     station = given(ONLINE, cable_plugged(1))
     station.with_csms(answer_boot_only, presented(CAROL, evse_id=1), time_passed(seconds=60))
     assert "the CSMS sent no valid answer" in answers_about(station, AuthorizationRefused)
@@ -195,8 +195,8 @@ def test_where_no_answer_came_the_question_is_told() -> None:
     ]
 
 
-def test_a_cached_refusal_leads_back_to_what_put_it_there_and_no_further() -> None:
-    """However often the card was shown before."""
+def test_a_cached_refusal_leads_to_the_answer_that_was_cached_and_no_further() -> None:
+    """Independent of how often the card was presented before."""
     station = given(ONLINE, cable_plugged(1))
     for _ in range(3):
         station.with_csms(csms_blocking_bob, presented(BOB, evse_id=1))
@@ -210,7 +210,7 @@ def test_a_cached_refusal_leads_back_to_what_put_it_there_and_no_further() -> No
     ]
 
 
-# --- Why did it begin? ---------------------------------------------------------------------------
+# --- Starts ---------------------------------------------------------------------------
 
 START: Final = "TxCtrlr.TxStartPoint"
 
@@ -229,14 +229,14 @@ START: Final = "TxCtrlr.TxStartPoint"
     ],
     ids=["cable", "card", "card before the cable", "cable, card", "card, cable", "energy"],
 )  # fmt: skip
-def test_a_transaction_says_which_start_point_was_reached_e01_fr_06(
+def test_a_start_is_explained_by_its_start_point_e01_fr_06(
     point: str, steps: tuple[Step, ...], why: str
 ) -> None:
     station = given(variable_preset(START, point), ONLINE, *steps)
     assert why in answers_about(station, TransactionStarted)
 
 
-# --- Why did it stop? ----------------------------------------------------------------------------
+# --- Stops ----------------------------------------------------------------------------
 
 
 def station_after_stop(*steps: Step) -> Station:
@@ -261,13 +261,13 @@ def station_after_stop(*steps: Step) -> Station:
     ],
     ids=["card", "button", "EV", "cable", "fault", "fault of all", "reset", "full"],
 )  # fmt: skip
-def test_a_transaction_says_why_it_stopped(step: Step, why: str, first: str) -> None:
+def test_a_stop_is_explained_by_its_cause(step: Step, why: str, first: str) -> None:
     station = station_after_stop(step)
     assert why in answers_about(station, TransactionStopOrdered)
     assert causes_of_last(station, TransactionStopOrdered)[0] == first
 
 
-def test_a_remote_stop_leads_back_to_the_frame_f03_fr_03() -> None:
+def test_a_remote_stop_has_the_frame_as_its_cause_f03_fr_03() -> None:
     station = given(ONLINE, in_transaction(1))
     station.when(
         called("RequestStopTransaction", transactionId=station.open_transaction.transaction_id)
@@ -276,7 +276,7 @@ def test_a_remote_stop_leads_back_to_the_frame_f03_fr_03() -> None:
     assert causes_of_last(station, TransactionStopOrdered)[0] == "FrameReceived"
 
 
-def test_a_token_the_csms_takes_back_c15_fr_04() -> None:
+def test_a_token_rejected_after_an_offline_start_is_explained_c15_fr_04() -> None:
     station = given(
         variable_preset("AuthCtrlr.OfflineTxForUnknownIdEnabled", "true"),
         ONLINE,
@@ -293,14 +293,14 @@ def test_a_token_the_csms_takes_back_c15_fr_04() -> None:
     assert led[-3:] == ["FrameReceived", "AuthorizationEnded", "TransactionStopOrdered"]
 
 
-def test_a_lost_supply_is_told_from_a_fault() -> None:
+def test_a_power_loss_is_distinguished_from_a_fault() -> None:
     station = given(ONLINE, meter_read(1, "1000"), in_transaction(1))
     station.when(station_restarted(boot_id="boot-2", gap_s=4_000), ONLINE)
     assert "the power supply was lost" in answers_about(station, TransactionStopOrdered)
     assert "StationStarted" in causes_of_last(station, TransactionStopOrdered)
 
 
-def test_nobody_plugged_in_e03_fr_05() -> None:
+def test_a_connection_timeout_is_explained_e03_fr_05() -> None:
     station = given(ONLINE, presented(ALICE, evse_id=1))
     station.with_csms(accept_everything, time_passed(seconds=600))
     assert "no EV was plugged in within EVConnectionTimeOut (E03.FR.05)" in answers_about(
@@ -309,21 +309,21 @@ def test_nobody_plugged_in_e03_fr_05() -> None:
     assert "AuthorizationGranted" in causes_of_last(station, AuthorizationEnded)
 
 
-def test_the_end_that_was_told_says_why_it_came() -> None:
+def test_transaction_event_ended_is_explained_by_its_stop() -> None:
     station = station_after_stop(StopButtonPressed(1), charging_stopped(1))
-    ended = [one for one in station.entries if isinstance(one.event, CallQueued)][-1]
-    told = explain_entry(history_of(station), ended.seq)
-    assert any("because the stop button was pressed" in one for one in told.answers)
+    ended = [entry for entry in station.entries if isinstance(entry.event, CallQueued)][-1]
+    explanation = explain_entry(history_of(station), ended.seq)
+    assert any("because the stop button was pressed" in answer for answer in explanation.answers)
 
 
-# --- Why is it Unavailable? ----------------------------------------------------------------------
+# --- Statuses ----------------------------------------------------------------------
 
 
 def last_status_call(station: Station) -> Entry:
     """The last StatusNotification."""
-    found = [one for one in station.entries if isinstance(one.event, CallQueued)
-             and one.event.connector_status is not None]  # fmt: skip
-    return found[-1]
+    status_calls = [entry for entry in station.entries if isinstance(entry.event, CallQueued)
+             and entry.event.connector_status is not None]  # fmt: skip
+    return status_calls[-1]
 
 
 @pytest.mark.parametrize(
@@ -344,26 +344,26 @@ def last_status_call(station: Station) -> Entry:
     ],
     ids=["ordered", "restart", "fault", "full"],
 )
-def test_a_connector_says_what_closed_it(step: Step, why: str, first: str) -> None:
+def test_a_status_is_explained_by_its_cause(step: Step, why: str, first: str) -> None:
     station = given(ONLINE)
     station.when(step)
-    told = explain_entry(history_of(station), last_status_call(station).seq)
-    assert why in told.answers[0]
-    led = told.sections[0].entries
+    explanation = explain_entry(history_of(station), last_status_call(station).seq)
+    assert why in explanation.answers[0]
+    led = explanation.sections[0].entries
     assert led[0].entry is not None
     assert type(led[0].entry.event).__name__ == first
 
 
-def test_told_again_after_a_restart_it_still_says_what_closed_it() -> None:
+def test_a_status_reported_after_a_restart_has_its_original_cause() -> None:
     station = given(ONLINE, called("ChangeAvailability", operationalStatus="Inoperative"))
     order = station.entries[-1].seq
     station.with_csms(accept_everything, station_restarted(), ONLINE)
     assert last_status_call(station).seq > order
-    told = explain_entry(history_of(station), last_status_call(station).seq)
-    assert "the CSMS set the station to Inoperative" in told.answers[0]
+    explanation = explain_entry(history_of(station), last_status_call(station).seq)
+    assert "the CSMS set the station to Inoperative" in explanation.answers[0]
 
 
-def test_a_change_that_waited_leads_back_to_its_order_g03_fr_05() -> None:
+def test_a_scheduled_change_has_its_order_as_its_cause_g03_fr_05() -> None:
     station = given(ONLINE, in_transaction(1))
     change = called("ChangeAvailability", operationalStatus="Inoperative", evse={"id": 1})
     station.with_csms(
@@ -373,14 +373,16 @@ def test_a_change_that_waited_leads_back_to_its_order_g03_fr_05() -> None:
         charging_stopped(1),
         cable_unplugged(1),
     )
-    told = explain_entry(history_of(station), last_status_call(station).seq)
-    kinds = [type(one.entry.event).__name__ for one in told.sections[0].entries if one.entry]
+    explanation = explain_entry(history_of(station), last_status_call(station).seq)
+    kinds = [
+        type(entry.entry.event).__name__ for entry in explanation.sections[0].entries if entry.entry
+    ]
     assert "AvailabilityScheduled" in kinds
 
 
 @pytest.fixture
 def station_with_failing_rule(monkeypatch: pytest.MonkeyPatch) -> Station:
-    """A station with a rule that fails for whoever presses the stop button of EVSE 2."""
+    """A station with a rule that fails at the stop button of EVSE 2."""
 
     def fails(ctx: Context) -> Iterator[Decision]:
         if isinstance(ctx.entry.event, StopButtonPressed) and ctx.entry.event.evse_id == 2:
@@ -394,34 +396,34 @@ def station_with_failing_rule(monkeypatch: pytest.MonkeyPatch) -> Station:
     return station
 
 
-def test_a_fault_of_the_program_closes_the_station_and_says_so(
+def test_faulted_after_a_failed_rule_is_explained(
     station_with_failing_rule: Station,
 ) -> None:
-    told = explain_entry(
+    explanation = explain_entry(
         history_of(station_with_failing_rule), last_status_call(station_with_failing_rule).seq
     )
-    assert told.answers[0].startswith("Because rule ")
+    assert explanation.answers[0].startswith("Because rule ")
     station_with_failing_rule.when(presented(CAROL, evse_id=1))
     assert "Because rule " in answers_about(station_with_failing_rule, AuthorizationRefused)
 
 
-def test_a_message_that_cannot_be_read_any_more_says_so() -> None:
+def test_a_message_with_an_unreadable_payload_is_explained() -> None:
     station = given(ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1))
     station.when(charging_started(1))
     assert station.in_flight is not None
     call = station.in_flight.call_seq
     station.decide_observation(CallPayloadLost(call, "its bytes are not what was written"))
-    told = explain_entry(history_of(station), call).answers
+    explanation = explain_entry(history_of(station), call).answers
     seq = last_entry(station, CallParked).seq
     why = "its payload cannot be read: its bytes are not what was written"
-    assert f"It was parked, by entry {seq}: {why}." in told
+    assert f"It was parked, by entry {seq}: {why}." in explanation
 
 
-# --- Why was this message sent twice? ------------------------------------------------------------
+# --- Messages ------------------------------------------------------------
 
 
 def answers_about_resend(*steps: Step) -> tuple[str, ...]:
-    """What is said of the TransactionEvent under way when these steps come."""
+    """The answers about the TransactionEvent in flight before these steps."""
     station = given(ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1))
     station.when(charging_started(1))
     call = station.in_flight
@@ -449,17 +451,17 @@ def answers_about_resend(*steps: Step) -> tuple[str, ...]:
     ],
     ids=["CALLERROR", "timeout", "link", "restart"],
 )  # fmt: skip
-def test_a_message_says_why_it_was_sent_again(steps: tuple[Step, ...], why: str) -> None:
-    said = answers_about_resend(*steps)
-    assert "It was sent 2 times." in said
-    assert any(one.endswith(why) for one in said), said
+def test_a_resend_is_explained(steps: tuple[Step, ...], why: str) -> None:
+    answers = answers_about_resend(*steps)
+    assert "It was sent 2 times." in answers
+    assert any(answer.endswith(why) for answer in answers), answers
 
 
-def test_what_was_sent_once_says_so() -> None:
+def test_a_message_sent_once_is_described_so() -> None:
     assert "It was sent once." in answers_about_resend(csms_answers())
 
 
-def test_what_may_have_died_before_it_left_says_so() -> None:
+def test_an_attempt_that_may_not_have_been_sent_is_described_so() -> None:
     station = given(ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1))
     station.decide_observation(contactor_reported(1, closed=True))
     station.decide_observation(
@@ -474,22 +476,22 @@ def test_what_may_have_died_before_it_left_says_so() -> None:
     assert "It was tried 2 times, and known to have been sent once." in again
 
 
-def test_a_parked_message_leads_back_to_every_attempt_e13_fr_04() -> None:
+def test_a_parked_message_has_every_attempt_as_a_cause_e13_fr_04() -> None:
     station = given(ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1))
     station.when(charging_started(1))
-    while not any(isinstance(one.event, CallParked) for one in station.entries):
+    while not any(isinstance(entry.event, CallParked) for entry in station.entries):
         under_way = station.in_flight
         if under_way is None:
             station.when(time_passed(seconds=1))
         else:
             station.when(error_received() if under_way.lane == "transaction" else result_received())
-    failed = [one for one in station.entries if isinstance(one.event, CallAttemptFailed)]
+    failed = [entry for entry in station.entries if isinstance(entry.event, CallAttemptFailed)]
     assert len(failed) > 1
     assert causes_of_last(station, CallParked).count("CallAttempted") == len(failed)
     assert "E13.FR.04" in answers_about(station, CallParked)
 
 
-def test_an_operator_had_it_sent_again() -> None:
+def test_a_resend_by_an_operator_is_explained() -> None:
     once = variable_preset("OCPPCommCtrlr.MessageAttempts[TransactionEvent]", "1")
     station = given(
         once, ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1)
@@ -503,7 +505,7 @@ def test_an_operator_had_it_sent_again() -> None:
 
 @pytest.fixture
 def session() -> Station:
-    """A whole transaction; the link broke under its second message."""
+    """A whole transaction; the link was lost during its second message."""
     station = given(ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1))
     station.when(
         charging_started(1),
@@ -516,44 +518,44 @@ def session() -> Station:
     return station
 
 
-def test_a_transaction_tells_its_beginning_changes_end_and_messages(session: Station) -> None:
+def test_a_transaction_has_sections_for_start_changes_end_and_messages(session: Station) -> None:
     [name] = history_of(session).graph.entries_by_transaction
-    told = explain_transaction(history_of(session), name)
-    assert [one.title for one in told.sections] == [
+    explanation = explain_transaction(history_of(session), name)
+    assert [section.title for section in explanation.sections] == [
         "Start",
         "Changes",
         "End",
         "Messages to the CSMS",
     ]
-    assert told.answers[:2] == (
+    assert explanation.answers[:2] == (
         "It started because an IdToken was authorized: TxStartPoint was reached "
         "(E01.FR.03 or E01.FR.05).",
         "It ended because the stop button was pressed (E07.FR.05, then E06.FR.03 or E06.FR.06).",
     )
-    assert "The CSMS has answered 3 of its 3 messages." in told.answers
-    lines = told.sections[-1].lines
-    assert [one.split(",")[0] for one in lines if one.startswith("seqNo")] == [
+    assert "The CSMS has answered 3 of its 3 messages." in explanation.answers
+    lines = explanation.sections[-1].lines
+    assert [line.split(",")[0] for line in lines if line.startswith("seqNo")] == [
         "seqNo 0 Started (Authorized",
         "seqNo 1 Updated (ChargingStateChanged",
         "seqNo 2 Ended (StopAuthorized",
     ]
-    second = [one for one in lines if one.startswith("  attempt")][1:3]
+    second = [line for line in lines if line.startswith("  attempt")][1:3]
     assert "the link was lost before the answer" in second[0]
     assert "marked offline: entry" in second[1]
 
 
-def test_an_open_transaction_says_so() -> None:
+def test_an_open_transaction_is_described_so() -> None:
     station = given(ONLINE, in_transaction(1), csms=answer_boot_only)
     [name] = history_of(station).graph.entries_by_transaction
-    told = explain_transaction(history_of(station), name)
-    assert "It has not ended." in told.answers
-    assert told.heading.endswith("to now UTC")
+    explanation = explain_transaction(history_of(station), name)
+    assert "It has not ended." in explanation.answers
+    assert explanation.heading.endswith("to now UTC")
 
 
-# --- What always holds ---------------------------------------------------------------------------
+# --- Invariants ---------------------------------------------------------------------------
 
 
-def test_every_decision_leads_back_to_something_observed(session: Station) -> None:
+def test_every_decision_leads_back_to_an_observation(session: Station) -> None:
     links = history_of(session).graph
     for entry in session.entries:
         assert all(seq < entry.seq for seq in links.direct_causes(entry.seq))
@@ -563,7 +565,7 @@ def test_every_decision_leads_back_to_something_observed(session: Station) -> No
             assert links.direct_causes(entry.seq), entry
 
 
-def test_an_entry_that_cannot_be_read_leaves_a_gap_and_no_error(session: Station) -> None:
+def test_an_unreadable_entry_leaves_a_gap_and_no_error(session: Station) -> None:
     entries = {entry.seq: entry for entry in session.entries}
     [name] = history_of(session).graph.entries_by_transaction
     for missing in entries:
@@ -577,12 +579,12 @@ def test_an_entry_that_cannot_be_read_leaves_a_gap_and_no_error(session: Station
             assert name in explain_transaction(torn, name).heading
 
 
-def test_a_fault_that_is_over_closes_nothing() -> None:
+def test_a_fault_that_has_ended_is_no_cause() -> None:
     station = given(ONLINE)
     station.when(device_faulted(1), called("ChangeAvailability", operationalStatus="Inoperative"))
     fault = last_entry(station, DeviceFaulted).seq
     assert fault in history_of(station).graph.trace_causes(
-        next(one.seq for one in station.entries if isinstance(one.event, CallQueued)
-             and one.event.connector_status and one.event.connector_status.status == "Faulted")
+        next(entry.seq for entry in station.entries if isinstance(entry.event, CallQueued)
+             and entry.event.connector_status and entry.event.connector_status.status == "Faulted")
     )  # fmt: skip
     assert fault not in history_of(station).graph.trace_causes(last_status_call(station).seq)

@@ -1,4 +1,4 @@
-"""Can every kind of event be told as code, with and without its names?"""
+"""Every kind of event as Python code, before and after redactor."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ BODIES = sorted(GOLDEN.glob("*.*.json"))
 
 
 def golden_event(path: Path) -> tuple[Event, str]:
-    """A golden event as it is today, and its body."""
+    """A golden event, decoded, and its body in the current version."""
     kind, version, _ = path.name.split(".")
     event = event_registry().decode(kind, int(version), path.read_text())
     return event, event_registry().encode(event)[2]
 
 
 def evaluate_code(text: str) -> Any:
-    """What the code makes, where every struct of ours is known by its name."""
+    """Evaluate code with every struct of journal and station by its name."""
     names: dict[str, Any] = {"raw_json": raw_json}
     for name, module in list(sys.modules.items()):
         if name.split(".")[0] in ("journal", "station"):
             names |= {
-                key: one
-                for key, one in vars(module).items()
-                if isinstance(one, type) and issubclass(one, msgspec.Struct)
+                key: item
+                for key, item in vars(module).items()
+                if isinstance(item, type) and issubclass(item, msgspec.Struct)
             }
     from decimal import Decimal
 
@@ -46,7 +46,7 @@ def test_there_are_golden_bodies() -> None:
 
 
 @pytest.mark.parametrize("path", BODIES, ids=lambda path: path.stem)
-def test_an_event_told_as_code_is_the_same_again(path: Path) -> None:
+def test_an_event_rendered_as_code_evaluates_to_itself(path: Path) -> None:
     event, body = golden_event(path)
     again = evaluate_code(render_value(event))
     assert type(again) is type(event)
@@ -54,12 +54,12 @@ def test_an_event_told_as_code_is_the_same_again(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", BODIES, ids=lambda path: path.stem)
-def test_an_event_without_its_names_is_still_one(path: Path) -> None:
+def test_a_redacted_event_can_be_decoded(path: Path) -> None:
     event, body = golden_event(path)
-    redaction = Redactor()
-    heard = isinstance(event, Observation)
-    redaction.learn_names(body, is_observation=heard)
-    told = redaction.redact_document(body, is_observation=heard)
-    without = event_registry().decode(type(event).__name__, type(event).VERSION, told)
-    assert type(without) is type(event)
-    assert redaction.redact_document(body, is_observation=heard) == told
+    redactor = Redactor()
+    is_observation = isinstance(event, Observation)
+    redactor.learn_names(body, is_observation=is_observation)
+    redacted = redactor.redact_document(body, is_observation=is_observation)
+    decoded = event_registry().decode(type(event).__name__, type(event).VERSION, redacted)
+    assert type(decoded) is type(event)
+    assert redactor.redact_document(body, is_observation=is_observation) == redacted

@@ -1,4 +1,4 @@
-"""Is a journal of this release judged the same again, and does every other judgement show?"""
+"""Redecide: no deviations for this release, and every changed decision is found."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from tests.support.story import (
     variable_preset,
 )
 
-# What one of the two products has, and the other has not.
+# Differs between the two product profiles.
 ASKED = frame_received(
     '[2,"m-1","GetVariables",{"getVariableData":[{"component":{"name":"CustomizationCtrlr"},'
     '"variable":{"name":"CustomImplementationEnabled","instance":"ocpp-station.journal"}}]}]'
@@ -90,18 +90,18 @@ def session() -> list[Entry]:
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_a_story_of_this_release_is_judged_the_same_again(name: str) -> None:
+def test_a_story_of_this_release_has_no_deviations(name: str) -> None:
     assert find_differences(play_story(name).entries) == []
 
 
-def test_restarts_and_presets_are_judged_the_same_again(session: list[Entry]) -> None:
-    assert sum(isinstance(one.event, StationStarted) for one in session) == 2
+def test_restarts_and_presets_have_no_deviations(session: list[Entry]) -> None:
+    assert sum(isinstance(item.event, StationStarted) for item in session) == 2
     assert find_differences(session) == []
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_world_with_faults_is_judged_the_same_again(seed: int, tmp_path: Path) -> None:
-    """Deaths at any moment, commits that were lost, clocks that jump, links that break."""
+def test_a_simulated_world_has_no_deviations(seed: int, tmp_path: Path) -> None:
+    """With kills at any moment, lost commits, clock steps and lost links."""
     plan = make_plan(seed)
     trial = PlanRun(plan, tmp_path)
     run_simulation(trial.run_world, plan.seed)
@@ -112,17 +112,17 @@ def test_a_world_with_faults_is_judged_the_same_again(seed: int, tmp_path: Path)
 
 
 @pytest.mark.parametrize("rule", range(len(decide_module.RULES)))
-def test_a_release_that_has_not_got_a_rule_is_found_where_it_decided_something(
+def test_a_missing_rule_deviates_at_each_of_its_decisions(
     session: list[Entry], rule: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Left out, a rule shows at exactly those observations for which it decided something."""
+    """Without a rule, exactly the observations with decisions of the rule deviate."""
     decided: set[int] = set()
     left_out = decide_module.RULES[rule]
 
     def watched(ctx: Context) -> Iterator[Decision]:
-        for one in left_out(ctx):
+        for item in left_out(ctx):
             decided.add(ctx.entry.seq)
-            yield one
+            yield item
 
     rules = [*decide_module.RULES[:rule], watched, *decide_module.RULES[rule + 1 :]]
     monkeypatch.setattr(decide_module, "RULES", tuple(rules))
@@ -130,80 +130,81 @@ def test_a_release_that_has_not_got_a_rule_is_found_where_it_decided_something(
     monkeypatch.setattr(
         decide_module, "RULES", (*decide_module.RULES[:rule], *decide_module.RULES[rule + 1 :])
     )
-    assert {one.seq for one in find_differences(session)} == decided
+    assert {deviation.seq for deviation in find_differences(session)} == decided
 
 
 def last_decision_index(entries: list[Entry], kind: type) -> int:
-    """Where the last decision of this kind stands."""
-    return max(place for place, one in enumerate(entries) if type(one.event) is kind)
+    """Index of the last decision of a kind."""
+    return max(place for place, entry in enumerate(entries) if type(entry.event) is kind)
 
 
-def test_a_decision_with_another_content_is_told_with_its_observation(
+def test_a_changed_decision_is_reported_with_its_observation(
     session: list[Entry],
 ) -> None:
     place = last_decision_index(session, TransactionStopOrdered)
     old = session[place]
     assert isinstance(old.event, TransactionStopOrdered)
     other = replace(old, event=replace(old.event, stopped_reason="Other"))
-    found = find_differences([*session[:place], other, *session[place + 1 :]])
-    assert found[0].seq == old.cause
-    assert f"entry {old.seq}" in found[0].reason
-    assert 'stopped_reason: "Other" -> "Local"' in found[0].reason
+    deviations = find_differences([*session[:place], other, *session[place + 1 :]])
+    assert deviations[0].seq == old.cause
+    assert f"entry {old.seq}" in deviations[0].reason
+    assert 'stopped_reason: "Other" -> "Local"' in deviations[0].reason
 
 
-def test_a_digit_more_is_another_judgement(session: list[Entry]) -> None:
-    """What goes to the CSMS is compared byte for byte: 1500 is not 1500.0."""
+def test_payloads_are_compared_byte_for_byte(session: list[Entry]) -> None:
+    """1500 is not 1500.0."""
     place, old = next(
-        (place, one)
-        for place, one in enumerate(session)
-        if isinstance(one.event, CallQueued) and b'"seqNo":1,' in bytes(one.event.payload)
+        (place, item)
+        for place, item in enumerate(session)
+        if isinstance(item.event, CallQueued) and b'"seqNo":1,' in bytes(item.event.payload)
     )
     assert isinstance(old.event, CallQueued)
     payload = bytes(old.event.payload).replace(b'"seqNo":1,', b'"seqNo":1.0,')
     other = replace(old, event=replace(old.event, payload=msgspec.Raw(payload)))
     assert [
-        one.seq for one in find_differences([*session[:place], other, *session[place + 1 :]])
+        deviation.seq
+        for deviation in find_differences([*session[:place], other, *session[place + 1 :]])
     ] == [old.cause]
 
 
 def renumber_entries(entries: list[Entry]) -> list[Entry]:
-    """The entries as a release would have written them that decided one thing more or less."""
-    numbers = {one.seq: number for number, one in enumerate(entries, start=1)}
+    """The entries with consecutive numbers, as after one decision more or less."""
+    numbers = {entry.seq: number for number, entry in enumerate(entries, start=1)}
     return [
-        replace(one, seq=numbers[one.seq], cause=one.cause and numbers.get(one.cause))
-        for one in entries
+        replace(entry, seq=numbers[entry.seq], cause=entry.cause and numbers.get(entry.cause))
+        for entry in entries
     ]
 
 
-def test_a_decision_that_today_would_not_be_made_is_told(session: list[Entry]) -> None:
+def test_a_decision_that_this_release_does_not_make_is_reported(session: list[Entry]) -> None:
     station = given(ONLINE)
     last = station.entries[-1]
     extra = Entry(last.seq + 1, last.at, last.uptime_ms, TransactionStopOrdered(
         transaction_id="t-1", trigger_reason="Other", stopped_reason="Other"
     ), cause=last.cause or last.seq)  # fmt: skip
-    [found] = find_differences([*station.entries, extra])
-    assert (found.seq, "would not decide entry" in found.reason) == (extra.cause, True)
+    [deviation] = find_differences([*station.entries, extra])
+    assert (deviation.seq, "would not decide entry" in deviation.reason) == (extra.cause, True)
 
 
-def test_a_decision_that_was_not_made_is_told() -> None:
-    """The last one of a journal, so that nothing behind it is another's."""
+def test_a_decision_that_only_this_release_makes_is_reported() -> None:
+    """At the end of a journal, so that no later entry is affected."""
     station = given(ONLINE, in_transaction(1, ALICE))
-    last = max(place for place, one in enumerate(station.entries) if one.cause)
+    last = max(place for place, entry in enumerate(station.entries) if entry.cause)
     entries = station.entries[:last]
-    found = find_differences(entries)
-    assert [one.seq for one in found] == [station.entries[last].cause]
-    assert "would also decide" in found[0].reason
+    deviations = find_differences(entries)
+    assert [item.seq for item in deviations] == [station.entries[last].cause]
+    assert "would also decide" in deviations[0].reason
 
 
-def test_only_the_first_difference_of_an_observation_is_told(session: list[Entry]) -> None:
-    heard = next(one for one in session if isinstance(one.event, StationStarted))
-    undecided = renumber_entries([one for one in session if one.cause != heard.seq])
-    found = find_differences(undecided)
-    assert [one.seq for one in found].count(heard.seq) == 1
+def test_only_the_first_difference_of_an_observation_is_reported(session: list[Entry]) -> None:
+    heard = next(item for item in session if isinstance(item.event, StationStarted))
+    undecided = renumber_entries([item for item in session if item.cause != heard.seq])
+    deviations = find_differences(undecided)
+    assert [item.seq for item in deviations].count(heard.seq) == 1
 
 
-def test_the_journal_s_own_decisions_are_what_is_remembered() -> None:
-    """A release that let nobody in: what follows is judged as it stood, not as it would stand."""
+def test_the_state_follows_the_decisions_of_the_journal() -> None:
+    """A missing decision deviates; later decisions follow from the recorded state."""
     station = given(ONLINE)
     with_rights = station.state
     before = list(station.entries)
@@ -213,30 +214,32 @@ def test_the_journal_s_own_decisions_are_what_is_remembered() -> None:
     later = Entry(silent.seq + 1, heard.at, heard.uptime_ms, MeterRead(1, Decimal("1000")))
     state = apply_entry(with_rights, silent)
     judged, _ = decide(load_product(), state, later)
-    assert [one.seq for one in find_differences([*before, silent, *judged])] == [heard.seq]
+    assert [decision.seq for decision in find_differences([*before, silent, *judged])] == [
+        heard.seq
+    ]
 
 
 @pytest.mark.parametrize("gone", [1, 7, 40])
-def test_behind_a_missing_entry_nothing_is_judged(session: list[Entry], gone: int) -> None:
-    found = find_differences([one for one in session if one.seq != gone])
-    assert found[-1].seq == gone
-    assert "nothing from here on" in found[-1].reason
-    assert all(one.seq <= gone for one in found)
+def test_nothing_is_decided_again_after_a_missing_entry(session: list[Entry], gone: int) -> None:
+    deviations = find_differences([item for item in session if item.seq != gone])
+    assert deviations[-1].seq == gone
+    assert "nothing from here on" in deviations[-1].reason
+    assert all(item.seq <= gone for item in deviations)
 
 
-def test_a_decision_before_any_observation_is_told(session: list[Entry]) -> None:
-    lost = next(one for one in session if one.cause is not None)
-    [found, *_] = find_differences([replace(lost, seq=1), *session[1:]])
-    assert found == Deviation(1, "is a decision without an observation")
+def test_a_decision_before_any_observation_is_reported(session: list[Entry]) -> None:
+    lost = next(item for item in session if item.cause is not None)
+    [deviation, *_] = find_differences([replace(lost, seq=1), *session[1:]])
+    assert deviation == Deviation(1, "is a decision without an observation")
 
 
-def test_what_was_heard_before_any_start_is_told() -> None:
+def test_an_observation_before_any_start_is_reported() -> None:
     entry = Entry(1, NOON, 1, MeterRead(1, Decimal(1)))
-    [found] = find_differences([entry])
-    assert (found.seq, "before any start" in found.reason) == (1, True)
+    [deviation] = find_differences([entry])
+    assert (deviation.seq, "before any start" in deviation.reason) == (1, True)
 
 
-def test_each_run_is_judged_as_the_product_it_was() -> None:
+def test_each_run_is_decided_with_its_own_product() -> None:
     """The profile changed between two runs; presets belong to the run that they come before."""
     entries = run_program("development", [], [variable_preset("x", "1"), CONFIGURED, BOOTED, ASKED])
     again = replace(
@@ -250,7 +253,7 @@ def test_each_run_is_judged_as_the_product_it_was() -> None:
 
 
 def run_program(profile: str, before: list[Entry], heard: list[Observation]) -> list[Entry]:
-    """The entries of one more run of the program."""
+    """The entries before, with those of another run."""
     entries, state = list(before), State(JOURNAL_ID)
     for entry in before:
         state = apply_entry(state, entry)
@@ -262,7 +265,7 @@ def run_program(profile: str, before: list[Entry], heard: list[Observation]) -> 
     return entries
 
 
-def test_presets_are_judged_as_the_run_that_they_come_before(
+def test_presets_are_decided_with_the_product_of_the_run_after_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[tuple[type, str]] = []
@@ -287,7 +290,7 @@ def test_presets_are_judged_as_the_run_that_they_come_before(
     ]
 
 
-def test_the_product_is_asked_for_once_a_run() -> None:
+def test_the_product_is_looked_up_once_per_run() -> None:
     asked: list[int] = []
 
     def product_of(seq: int, start: StationStarted) -> Product:
@@ -295,6 +298,6 @@ def test_the_product_is_asked_for_once_a_run() -> None:
         return load_product(start.product_profile)
 
     station: Station = given(ONLINE, station_restarted(), LINK_OPENED)
-    starts = [one.seq for one in station.entries if isinstance(one.event, StationStarted)]
+    starts = [entry.seq for entry in station.entries if isinstance(entry.event, StationStarted)]
     assert list(redecide_entries(JOURNAL_ID, station.entries, event_registry(), product_of)) == []
     assert asked == starts

@@ -1,4 +1,4 @@
-"""How does a test make a report of a story, and read it as a browser would?"""
+"""Helpers: a report of a story, and a checker of its HTML."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def report_facts_of(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> ReportData:
-    """What a report tells of a journal of these entries."""
+    """Report data of a journal with these entries."""
     path = directory / "journal.db"
     if not path.exists():
         write_journal(path, entries)
@@ -36,7 +36,7 @@ def report_facts_of(
 def report_facts_at(
     path: Path, since: datetime | None = None, until: datetime | None = None
 ) -> ReportData:
-    """What a report tells of a journal."""
+    """Report data of a journal."""
     with Reader.open(path, event_registry()) as reader:
         span = TimeRange(since, until)
         return collect_report_data(
@@ -45,12 +45,12 @@ def report_facts_at(
 
 
 class PageChecker(HTMLParser):
-    """Reads a page and complains of what is not closed, and of what it would fetch or run.
+    """Finds unclosed elements and external or active content of a page.
 
     Attributes:
-        text: what a person reads.
-        complaints: what is wrong.
-        tags: how many of each there are.
+        text: the visible text.
+        complaints: one line per defect.
+        tags: number of elements by tag.
     """
 
     def __init__(self, page: str) -> None:

@@ -1,4 +1,4 @@
-"""Does a page tell what the journal holds, exactly, safely, and the same every time?"""
+"""Report: exact figures, safe HTML, the same bytes for the same range."""
 
 from __future__ import annotations
 
@@ -103,7 +103,11 @@ def test_energies_are_the_exact_differences_of_registers(
     busy_station: Station, tmp_path: Path
 ) -> None:
     facts = report_facts_of(busy_station.entries, tmp_path)
-    assert [str(one.energy_wh) for one in facts.sessions] == ["1935.600", "0.003", "9064.500"]
+    assert [str(session.energy_wh) for session in facts.sessions] == [
+        "1935.600",
+        "0.003",
+        "9064.500",
+    ]
     assert str(facts.sessions.energy_wh) == "11000.103"
     shown = check_page(busy_station, tmp_path).text
     assert "11,000.103" in shown
@@ -111,7 +115,7 @@ def test_energies_are_the_exact_differences_of_registers(
     assert "1,935.600" in shown
 
 
-def test_a_session_is_told_with_what_the_car_took(busy_station: Station, tmp_path: Path) -> None:
+def test_a_session_has_energy_soc_and_highest_power(busy_station: Station, tmp_path: Path) -> None:
     first = next(iter(report_facts_of(busy_station.entries, tmp_path).sessions))
     assert (first.soc_first, first.soc_last) == (40, 62)
     assert first.power_max_w == Decimal("96400.5")
@@ -119,21 +123,21 @@ def test_a_session_is_told_with_what_the_car_took(busy_station: Station, tmp_pat
     assert first.record.waiting_calls == set()
 
 
-def test_a_session_that_is_open_is_told_with_its_energy_so_far(tmp_path: Path) -> None:
+def test_an_open_session_has_its_energy_so_far(tmp_path: Path) -> None:
     station = given(
         ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1), charging_started(1),
         meter_read(1, "1500.25"), time_passed(seconds=60),
     )  # fmt: skip
     facts = report_facts_of(station.entries, tmp_path)
-    [one] = facts.sessions
-    assert (one.has_ended, str(one.energy_wh)) == (False, "500.25")
+    [session] = facts.sessions
+    assert (session.has_ended, str(session.energy_wh)) == (False, "500.25")
     assert (facts.sessions.ended_count, facts.sessions.energy_wh) == (0, Decimal(0))
     assert "open" in check_page(station, tmp_path).text
 
 
-@pytest.mark.parametrize(("power_w", "told"), [("0", "–"), ("96400", "96.4")])
-def test_no_power_is_told_where_none_was_read_while_energy_flowed(
-    tmp_path: Path, power_w: str, told: str
+@pytest.mark.parametrize(("power_w", "shown"), [("0", "–"), ("96400", "96.4")])
+def test_without_a_reading_of_power_during_energy_flow_no_power_is_shown(
+    tmp_path: Path, power_w: str, shown: str
 ) -> None:
     station = given(
         ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1), charging_started(1),
@@ -145,11 +149,13 @@ def test_no_power_is_told_where_none_was_read_while_energy_flowed(
         .text.partition("Highest power, kW")[2]
         .partition("StopAuthorized")[0]
     )
-    assert f"176{told}–" in row
+    assert f"176{shown}–" in row
 
 
 def test_a_session_belongs_to_the_range_it_ended_in(busy_station: Station, tmp_path: Path) -> None:
-    ends = [one.record.ended_at for one in report_facts_of(busy_station.entries, tmp_path).sessions]
+    ends = [
+        entry.record.ended_at for entry in report_facts_of(busy_station.entries, tmp_path).sessions
+    ]
     assert ends[0]
     before = report_facts_of(busy_station.entries, tmp_path, None, ends[0])
     behind = report_facts_of(busy_station.entries, tmp_path, ends[0])
@@ -164,19 +170,19 @@ def test_a_session_belongs_to_the_range_it_ended_in(busy_station: Station, tmp_p
 # --- Messages ------------------------------------------------------------------------------------
 
 
-def test_what_waits_and_what_is_parked_is_told_call_by_call(tmp_path: Path) -> None:
+def test_waiting_and_parked_calls_are_listed(tmp_path: Path) -> None:
     attempts = variable_preset("OCPPCommCtrlr.MessageAttempts[TransactionEvent]", "1")
     station = given(attempts, ONLINE, in_transaction(1))
     station.when(presented(ALICE, evse_id=1), charging_stopped(1), cable_unplugged(1))
     while not station.state.outbox.parked:
         station.when(error_received("InternalError", HOSTILE))
     facts = report_facts_of(station.entries, tmp_path)
-    parked = [one for one in facts.unconfirmed_calls if one.reason]
-    waiting = [one for one in facts.unconfirmed_calls if not one.reason]
+    parked = [call for call in facts.unconfirmed_calls if call.reason]
+    waiting = [call for call in facts.unconfirmed_calls if not call.reason]
     outbox = station.state.outbox
-    assert [one.call for one in parked] == [one.call_seq for one in outbox.parked] != []
+    assert [item.call for item in parked] == [item.call_seq for item in outbox.parked] != []
     assert parked[0].attempts == 1
-    assert sorted(one.call for one in waiting) == sorted((*outbox.transaction, *outbox.general))
+    assert sorted(item.call for item in waiting) == sorted((*outbox.transaction, *outbox.general))
     assert facts.message_statistics.times_parked == 1
 
 
@@ -187,14 +193,14 @@ def test_response_times_run_from_the_frame_to_the_answer(tmp_path: Path) -> None
     station.answer_calls(accept_everything)
     facts = report_facts_of(station.entries, tmp_path)
     answered = {
-        name: (one.count, one.least_ms, one.most_ms)
-        for name, one in facts.message_statistics.csms_times.items()
+        name: (item.count, item.least_ms, item.most_ms)
+        for name, item in facts.message_statistics.csms_times.items()
     }
     assert answered["BootNotification"] == (1, 0, 0)
     assert max(most for _, _, most in answered.values()) == 250
 
 
-def test_a_quantile_is_a_tenth_too_much_at_most() -> None:
+def test_a_percentile_is_at_most_10_percent_too_high() -> None:
     answers = ResponseTimes()
     for ms in range(1, 1001):
         answers.add(ms)
@@ -205,7 +211,7 @@ def test_a_quantile_is_a_tenth_too_much_at_most() -> None:
                for earlier, later in pairwise(BUCKET_BOUNDS_MS))  # fmt: skip
 
 
-def test_frames_that_are_never_answered_do_not_pile_up() -> None:
+def test_unanswered_frames_use_bounded_memory() -> None:
     known = MessageStatistics()
     for seq in range(1, 2_000):
         frame = msgspec.Raw(f'[2,"m{seq}","Reset",{{}}]'.encode())
@@ -227,10 +233,10 @@ def test_faults_are_counted_with_the_mean_time_between_them(tmp_path: Path) -> N
     [kind] = facts.fault_statistics
     assert (kind.count, kind.total_ms, kind.longest_ms) == (4, 240_000, 60_000)
     assert kind.mean_between_ms(facts.duration_ms) == 540_000
-    assert [one.began_ms - START for one in kind.recent] == [1140_000, 1740_000, 2340_000]
+    assert [item.began_ms - START for item in kind.recent] == [1140_000, 1740_000, 2340_000]
 
 
-def test_a_fault_that_outlasts_a_restart_is_one_fault(tmp_path: Path) -> None:
+def test_a_fault_that_continues_after_a_restart_is_one_occurrence(tmp_path: Path) -> None:
     welded = DeviceFaulted(1, "contactor", "welded", blocks_charging=True)
     station = given(ONLINE, welded, time_passed(seconds=60), station_restarted(gap_s=30), welded)
     station.when(time_passed(seconds=60))
@@ -238,7 +244,7 @@ def test_a_fault_that_outlasts_a_restart_is_one_fault(tmp_path: Path) -> None:
     assert (kind.count, kind.total_ms, kind.is_active) == (1, 150_000, True)
 
 
-def test_what_breaks_long_after_a_restart_is_another_fault(tmp_path: Path) -> None:
+def test_a_fault_long_after_a_restart_is_another_occurrence(tmp_path: Path) -> None:
     welded = DeviceFaulted(1, "contactor", "welded", blocks_charging=True)
     station = given(
         ONLINE,
@@ -262,13 +268,13 @@ def test_grounds_name_faults_that_devices_report() -> None:
 # --- The page ------------------------------------------------------------------------------------
 
 
-def test_the_page_is_well_formed_and_needs_nothing_but_itself(
+def test_the_page_is_well_formed_and_has_no_external_resources(
     busy_station: Station, tmp_path: Path
 ) -> None:
     made = render_page(report_facts_of(busy_station.entries, tmp_path))
     browser = PageChecker(made)
     assert browser.complaints == []
-    assert not [one for one in ("http:", "https:", "@import", "javascript:") if one in made]
+    assert not [item for item in ("http:", "https:", "@import", "javascript:") if item in made]
     assert made.count("url(") == made.count("url(#"), "patterns of its own"
     for name, title in SECTION_TITLES:
         assert f'id="{name}"' in made
@@ -276,7 +282,7 @@ def test_the_page_is_well_formed_and_needs_nothing_but_itself(
     assert browser.tags["svg"] > 10
 
 
-def test_a_browser_that_complains_of_nothing_would_be_no_use() -> None:
+def test_the_page_checker_finds_faulty_html() -> None:
     bad = '<p><b>x</p><script>1</script><a href="https://x" onclick="y">z</a><div>'
     assert len(PageChecker(bad).complaints) >= 5
 
@@ -290,21 +296,21 @@ def test_the_same_journal_and_range_give_the_same_bytes(
     busy_station.when(time_passed(seconds=3600))
     (tmp_path / "grown").mkdir()
     grown = render_page(report_facts_of(busy_station.entries, tmp_path / "grown", None, until))
-    assert grown == first, "what the journal learned later does not count"
+    assert grown == first, "entries after the range are not used"
 
 
 def test_no_personal_value_and_no_payload_is_on_the_page(
     busy_station: Station, tmp_path: Path
 ) -> None:
     made = render_page(report_facts_of(busy_station.entries, tmp_path))
-    assert ALICE.ref in made, "the reference is"
+    assert ALICE.ref in made, "the reference is shown"
     assert "customData" not in made
 
 
 def hostile_entries(station: Station) -> Iterator[Entry]:
-    """The journal again, with whatever text may come from outside made hostile."""
-    for one in station.entries:
-        event = one.event
+    """The entries with every text of other systems replaced by hostile text."""
+    for entry in station.entries:
+        event = entry.event
         changes = {
             name: HOSTILE
             for name in ("device", "fault", "reason", "release", "profile", "identity", "source",
@@ -312,7 +318,11 @@ def hostile_entries(station: Station) -> Iterator[Entry]:
             if isinstance(getattr(event, name, None), str)
         }  # fmt: skip
         yield Entry(
-            one.seq, one.at, one.uptime_ms, msgspec.structs.replace(event, **changes), one.cause
+            entry.seq,
+            entry.at,
+            entry.uptime_ms,
+            msgspec.structs.replace(event, **changes),
+            entry.cause,
         )
 
 
@@ -324,7 +334,7 @@ def test_hostile_text_stays_text(tmp_path: Path, busy_station: Station) -> None:
     browser = PageChecker(made)
     assert browser.complaints == []
     assert "script" not in browser.tags
-    assert "<script>alert('1')</script>" in browser.text, "told, and harmless"
+    assert "<script>alert('1')</script>" in browser.text, "shown as text"
     assert not {"\u202e", "\x1b", "\x00"} & set(made)
 
 
@@ -335,7 +345,7 @@ def test_text_is_escaped() -> None:
 # --- Damage --------------------------------------------------------------------------------------
 
 
-def test_what_is_missing_is_told_on_the_page(busy_station: Station, tmp_path: Path) -> None:
+def test_the_page_lists_missing_entries(busy_station: Station, tmp_path: Path) -> None:
     report_facts_of(busy_station.entries, tmp_path)
     file = tmp_path / "journal.db"
     with sqlite3.connect(file) as connection:
@@ -346,21 +356,19 @@ def test_what_is_missing_is_told_on_the_page(busy_station: Station, tmp_path: Pa
         connection.execute("DELETE FROM entry WHERE seq IN (60, 61)")
         connection.execute("UPDATE entry SET body = '{' WHERE seq = 70")
     facts = report_facts_of([], tmp_path)
-    assert [one.partition(":")[0] for one in facts.problems] == ["entry 60", "entry 70"]
+    assert [problem.partition(":")[0] for problem in facts.problems] == ["entry 60", "entry 70"]
     assert "The journal is damaged" in PageChecker(render_page(facts)).text
 
 
-def test_a_range_without_a_moment_of_the_journal_is_no_report(
-    busy_station: Station, tmp_path: Path
-) -> None:
+def test_a_range_outside_the_journal_gives_no_report(busy_station: Station, tmp_path: Path) -> None:
     with pytest.raises(RangeEmptyError):
         report_facts_of(busy_station.entries, tmp_path, NOON + timedelta(days=1))
     with pytest.raises(RangeEmptyError):
         report_facts_of(busy_station.entries, tmp_path, None, NOON - timedelta(days=1))
 
 
-def test_a_forged_reading_stops_nothing(busy_station: Station, tmp_path: Path) -> None:
-    """Numbers no meter gives: they are complained of, or not drawn."""
+def test_a_forged_reading_does_not_stop_the_report(busy_station: Station, tmp_path: Path) -> None:
+    """Impossible numbers are reported as problems or not drawn."""
     huge = MeterRead(1, Decimal("1E+900"), power_w=Decimal("1E+900"), soc_percent=10**9)
     busy_station.when(
         cable_plugged(1), presented(ALICE, evse_id=1), charging_started(1), time_passed(seconds=60)
@@ -372,7 +380,7 @@ def test_a_forged_reading_stops_nothing(busy_station: Station, tmp_path: Path) -
     assert PageChecker(render_page(facts)).complaints == []
 
 
-def test_an_evse_that_is_taken_away_is_not_counted_on(tmp_path: Path) -> None:
+def test_an_evse_removed_by_a_new_profile_is_no_longer_counted(tmp_path: Path) -> None:
     station = given(ONLINE, time_passed(seconds=600))
     last = station.entries[-1]
     fewer = msgspec.structs.replace(BOOTED, evses=((1, (1,)),))
@@ -381,7 +389,7 @@ def test_an_evse_that_is_taken_away_is_not_counted_on(tmp_path: Path) -> None:
         last.seq + 2, last.at + timedelta(minutes=5), last.uptime_ms + 300_000, LINK_OPENED
     )
     facts = report_facts_of([*station.entries, start, later], tmp_path, NOON)
-    assert [one.total.whole_ms for one in facts.uptimes.values()] == [900_000, 600_000]
+    assert [uptime.total.whole_ms for uptime in facts.uptimes.values()] == [900_000, 600_000]
 
 
 # --- Drawing -------------------------------------------------------------------------------------
@@ -403,7 +411,7 @@ def test_every_range_has_a_drawing_of_bounded_size(days: float) -> None:
     assert cells * grid.row_ms >= span * ROW_CELLS
 
 
-def test_a_fault_of_a_millisecond_is_seen_in_a_drawing_of_years() -> None:
+def test_a_fault_of_a_millisecond_is_visible_in_a_timeline_of_years() -> None:
     year = 365 * DAY_MS
     drawn = EvseTimeline(create_grid(START, START + 10 * year))
     drawn.add_state(START, START + 10 * year, "charging")
@@ -413,7 +421,7 @@ def test_a_fault_of_a_millisecond_is_seen_in_a_drawing_of_years() -> None:
     assert [run.end_cell - run.first_cell for run in runs if run.value == "faulted"] == [1]
 
 
-def test_curves_hold_the_highest_power_and_no_longer_than_readings_come() -> None:
+def test_curves_show_the_highest_power_and_end_when_readings_stop() -> None:
     drawn = EvseTimeline(create_grid(START, START + 1_000_000))  # a cell is a second
     drawn.add_power(START, START + 20_000, 50_000)
     drawn.add_power(START + 10_000, START + 30_000, 90_000)
@@ -425,7 +433,7 @@ def test_curves_hold_the_highest_power_and_no_longer_than_readings_come() -> Non
     assert long.power_runs(0) == [(0, timeline.READING_HOLD_MAX_MS // 2_000, 10)]
 
 
-def test_marks_that_stand_too_close_are_one_with_their_number() -> None:
+def test_marks_too_close_to_each_other_are_merged_and_counted() -> None:
     drawn = EvseTimeline(create_grid(START, START + DAY_MS))
     for second in range(60):
         drawn.add_mark("fault", START + second * 1_000, f"number {second}")
@@ -433,13 +441,13 @@ def test_marks_that_stand_too_close_are_one_with_their_number() -> None:
     assert (mark.occurrences, mark.text) == (60, "number 0")
 
 
-def test_states_that_are_outages_are_worse_than_those_that_are_not() -> None:
+def test_outage_states_are_more_severe_than_others() -> None:
     worst: list[EvseState] = list(timeline.STATES_BY_SEVERITY)
     assert set(worst[-4:]) == {"offline", "out_of_service", "not_running", "faulted"}
 
 
-def test_scales_are_round_and_have_room() -> None:
-    assert [timeline_svg.choose_power_scale_w(one) for one in (0, 999, 1_001, 96_400, 157_600, 300_000)] == [
+def test_scales_are_round_numbers_above_the_power() -> None:
+    assert [timeline_svg.choose_power_scale_w(item) for item in (0, 999, 1_001, 96_400, 157_600, 300_000)] == [
         1_000, 1_000, 2_000, 100_000, 200_000, 300_000,
     ]  # fmt: skip
 
@@ -448,14 +456,14 @@ def test_scales_are_round_and_have_room() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ms", "told"),
+    ("ms", "text"),
     [
         (0, "0 s"), (250, "250 ms"), (1_500, "1.5 s"), (59_000, "59 s"), (60_000, "1 min"),
         (7_199_999, "2 h"), (5_400_000, "1 h 30 min"), (90_000_000, "1 d 1 h"),
     ],
 )  # fmt: skip
-def test_durations_read_as_people_say_them(ms: int, told: str) -> None:
-    assert format_duration(ms) == told
+def test_durations_have_at_most_two_units(ms: int, text: str) -> None:
+    assert format_duration(ms) == text
 
 
 def test_moments_are_utc_to_the_second() -> None:

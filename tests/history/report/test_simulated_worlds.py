@@ -1,8 +1,8 @@
-"""Does a report say what the simulation knows to be true?
+"""Reports of simulated worlds, compared with what the simulation knows.
 
-`Day` is a world whose whole course is written down here, so that minutes can be compared; the
-seeds are worlds with faults, of which the ledger of the CSMS knows what was sold.
-`REPORT_SEEDS=500 pytest tests/history/report/test_simulated_worlds.py` tries more of them.
+`SimulatedDay` has a fixed schedule, so minutes can be compared. The seeds are worlds with random
+faults; the CSMS's ledger has their transactions and energies.
+`REPORT_SEEDS=500 pytest tests/history/report/test_simulated_worlds.py` runs more of them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SLACK_S: Final = 45  # connecting again, and what a dead program had not journal
 
 
 class TimedFault(NamedTuple):
-    """A fault, from when to when (seconds)."""
+    """A fault with begin and end in seconds."""
 
     event: DeviceFaulted
     begins: int
@@ -76,7 +76,7 @@ VARIABLES: Final = {
 
 
 class SimulatedDay:
-    """Six hours with everything in it."""
+    """Six hours with sessions, faults, a lost link, a host reboot and clock steps."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -92,9 +92,9 @@ class SimulatedDay:
         world, after = self.world, self.world.event_queue.run_after
         world.csms.double.heartbeat_interval_s = HEARTBEAT_S
         before = {evse_id: bay.energy_wh for evse_id, bay in world.evses.items()}
-        for one in FAULTS:
-            after(one.begins, partial(self._set_fault, one.event, True))
-            after(one.ends, partial(self._set_fault, one.event, False))
+        for fault in FAULTS:
+            after(fault.begins, partial(self._set_fault, fault.event, True))
+            after(fault.ends, partial(self._set_fault, fault.event, False))
         for evse_id, who, minute, stays in SESSIONS:
             ev = SimulatedEv(energy_needed_wh=Decimal(90_000), power_w=60_000)
             after(
@@ -108,7 +108,7 @@ class SimulatedDay:
         for at, step_s in CLOCK_STEPS:
             after(at, partial(world.clock.step_wall_clock, step_s))
         await trio.sleep(ENDS)
-        self.cars_wh = {one: bay.energy_wh - before[one] for one, bay in world.evses.items()}
+        self.cars_wh = {item: bay.energy_wh - before[item] for item, bay in world.evses.items()}
 
     def _set_fault(self, event: DeviceFaulted, begins: bool) -> None:
         act: Callable[[DeviceFaulted], None]
@@ -130,13 +130,13 @@ class SimulatedDay:
 
 
 def journal_in(directory: Path) -> Path:
-    """Of the life that ended last."""
+    """The journal of the last station process."""
     return max(directory.glob("*/journal.db"), key=lambda path: int(path.parent.name))
 
 
 @pytest.fixture
 def fast_directory() -> Iterator[Path]:
-    """A directory where files are fast: nothing in it survives a power cut."""
+    """A directory in memory."""
     with TemporaryDirectory(dir=shared_memory_directory(), prefix="report-") as directory:
         yield Path(directory)
 
@@ -158,91 +158,97 @@ def ms_to_s(ms: int) -> float:
 
 
 def blocked_time_s(evse_id: int) -> int:
-    """How long faults kept an EVSE from charging."""
-    return sum(one.ends - one.begins for one in FAULTS
-               if one.event.blocks_charging and one.event.evse_id in (0, evse_id))  # fmt: skip
+    """How long faults blocked charging on an EVSE."""
+    return sum(fault.ends - fault.begins for fault in FAULTS
+               if fault.event.blocks_charging and fault.event.evse_id in (0, evse_id))  # fmt: skip
 
 
-def test_minutes_of_outage_are_those_of_the_course(
+def test_outage_minutes_equal_those_of_the_schedule(
     reported_day: tuple[SimulatedDay, ReportData],
 ) -> None:
     _, facts = reported_day
-    for evse_id, one in facts.uptimes.items():
-        assert abs(ms_to_s(one.ms_by_state["faulted"]) - blocked_time_s(evse_id)) < 1
+    for evse_id, uptime in facts.uptimes.items():
+        assert abs(ms_to_s(uptime.ms_by_state["faulted"]) - blocked_time_s(evse_id)) < 1
         for state, (begins, ends), which in (
             ("offline", LINK_DOWN, (1, 2)), ("out_of_service", CLOSED, (1,)),
             ("not_running", HOST_DOWN, (1, 2)),
         ):  # fmt: skip
             expected = ends - begins if evse_id in which else 0
-            found = ms_to_s(one.ms_by_state[state])  # type: ignore[index]
-            assert 0 <= found - expected < SLACK_S, (evse_id, state, found)
+            actual = ms_to_s(uptime.ms_by_state[state])  # type: ignore[index]
+            assert 0 <= actual - expected < SLACK_S, (evse_id, state, actual)
         known = blocked_time_s(evse_id) + LINK_DOWN[1] - LINK_DOWN[0] + HOST_DOWN[1] - HOST_DOWN[0]
         known += (CLOSED[1] - CLOSED[0]) * (evse_id == 1)
-        assert 0 <= ms_to_s(one.total.outage_ms) - known < 2 * SLACK_S
-        assert abs(ms_to_s(one.total.whole_ms) - ENDS) < SLACK_S
+        assert 0 <= ms_to_s(uptime.total.outage_ms) - known < 2 * SLACK_S
+        assert abs(ms_to_s(uptime.total.whole_ms) - ENDS) < SLACK_S
 
 
-def test_excluded_minutes_are_those_of_the_mains_and_of_the_car(
+def test_excluded_minutes_equal_those_of_mains_and_vehicle_faults(
     reported_day: tuple[SimulatedDay, ReportData],
 ) -> None:
     _, facts = reported_day
     mains, car = 20 * MINUTE, 3 * MINUTE
     assert ms_to_s(facts.uptimes[1].total.excluded_ms) == mains
     assert ms_to_s(facts.uptimes[2].total.excluded_ms) == mains + car
-    for one in facts.uptimes.values():
-        listed = list(one.excluded_outages)
-        assert sum(outage.duration_ms for outage in listed) == one.total.excluded_ms
-        assert all(outage.causes and outage.ended_seq for outage in listed), "each is proven"
+    for uptime in facts.uptimes.values():
+        listed = list(uptime.excluded_outages)
+        assert sum(outage.duration_ms for outage in listed) == uptime.total.excluded_ms
+        assert all(outage.causes and outage.ended_seq for outage in listed), (
+            "every excluded outage has evidence"
+        )
     claimable = ms_to_s(facts.uptimes[1].total.claimable_ms)
     maintained = CLOSED[1] - CLOSED[0] + HOST_DOWN[1] - HOST_DOWN[0]
     assert 0 <= claimable - maintained < 2 * SLACK_S
 
 
-def test_faults_are_those_of_the_course_at_their_times(
+def test_faults_equal_those_of_the_schedule_with_their_times(
     reported_day: tuple[SimulatedDay, ReportData],
 ) -> None:
     _, facts = reported_day
-    kinds = {(one.evse_id, one.device, one.fault): one for one in facts.fault_statistics}
-    assert set(kinds) == {(one.event.evse_id, one.event.device, one.event.fault) for one in FAULTS}
+    kinds = {(kind.evse_id, kind.device, kind.fault): kind for kind in facts.fault_statistics}
+    assert set(kinds) == {
+        (fault.event.evse_id, fault.event.device, fault.event.fault) for fault in FAULTS
+    }
     for key, kind in kinds.items():
-        known = [one for one in FAULTS
-                 if (one.event.evse_id, one.event.device, one.event.fault) == key]  # fmt: skip
+        known = [fault for fault in FAULTS
+                 if (fault.event.evse_id, fault.event.device, fault.event.fault) == key]  # fmt: skip
         assert kind.count == len(known)
-        assert abs(ms_to_s(kind.total_ms) - sum(one.ends - one.begins for one in known)) < 1
-        for seen, one in zip(kind.recent, known, strict=True):
-            assert abs(ms_to_s(seen.began_ms - START) - one.begins) < 1
+        assert abs(ms_to_s(kind.total_ms) - sum(fault.ends - fault.begins for fault in known)) < 1
+        for occurrence, fault in zip(kind.recent, known, strict=True):
+            assert abs(ms_to_s(occurrence.began_ms - START) - fault.begins) < 1
     welded = kinds[1, "contactor", "welded"].mean_between_ms(facts.duration_ms)
     assert welded is not None
     assert abs(ms_to_s(welded) - (ENDS - 15 * MINUTE) / 2) < SLACK_S
 
 
-def test_sessions_and_energy_are_those_of_the_cars_and_of_the_csms(
+def test_sessions_and_energies_equal_those_of_the_evs_and_the_csms(
     reported_day: tuple[SimulatedDay, ReportData],
 ) -> None:
     lived, facts = reported_day
     accounts = lived.world.csms.double.ledger.transactions
-    told = {one.record.transaction_id: one for one in facts.sessions}
-    assert set(told) == set(accounts)
-    assert len(told) == len(SESSIONS)
-    for name, one in told.items():
-        assert one.energy_wh == accounts[name].energy_wh
+    sessions_by_id = {session.record.transaction_id: session for session in facts.sessions}
+    assert set(sessions_by_id) == set(accounts)
+    assert len(sessions_by_id) == len(SESSIONS)
+    for transaction_id, session in sessions_by_id.items():
+        assert session.energy_wh == accounts[transaction_id].energy_wh
     assert facts.sessions.energy_wh == sum(lived.cars_wh.values())
 
 
-def test_moments_are_true_though_the_clock_was_not(
+def test_corrected_times_are_right_with_a_wrong_clock(
     reported_day: tuple[SimulatedDay, ReportData],
 ) -> None:
     _, facts = reported_day
-    assert [one.step_ms for one in facts.clock_changes if one.source == "host"] == [
+    assert [change.step_ms for change in facts.clock_changes if change.source == "host"] == [
         pytest.approx(step_s * 1000, abs=5) for _, step_s in CLOCK_STEPS
     ]
-    last = max(facts.sessions, key=lambda one: one.record.started_at)
+    last = max(facts.sessions, key=lambda item: item.record.started_at)
     begun = ms_to_s(datetime_to_ms(last.record.started_at) - START)
     assert 0 <= begun - SESSIONS[-1][2] * MINUTE < 15
     assert abs(ms_to_s(facts.until_ms - START) - ENDS) < SLACK_S
 
 
-def test_the_starts_are_those_of_the_lives(reported_day: tuple[SimulatedDay, ReportData]) -> None:
+def test_starts_equal_those_of_the_station_processes(
+    reported_day: tuple[SimulatedDay, ReportData],
+) -> None:
     lived, facts = reported_day
     assert facts.starts_count == lived.world.process_starts == 2
     assert facts.starts[-1].cause == "the host lost its power supply or was rebooted"
@@ -250,7 +256,7 @@ def test_the_starts_are_those_of_the_lives(reported_day: tuple[SimulatedDay, Rep
     assert 0 <= ms_to_s(facts.starts[-1].gap_ms) - (HOST_DOWN[1] - HOST_DOWN[0]) < SLACK_S
 
 
-def test_the_page_of_the_day_is_sound(reported_day: tuple[SimulatedDay, ReportData]) -> None:
+def test_the_page_of_the_day_is_well_formed(reported_day: tuple[SimulatedDay, ReportData]) -> None:
     _, facts = reported_day
     assert PageChecker(render_page(facts)).complaints == []
 
@@ -259,7 +265,7 @@ def test_the_page_of_the_day_is_sound(reported_day: tuple[SimulatedDay, ReportDa
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_a_world_with_faults_is_told_as_the_csms_heard_of_it(
+def test_a_report_of_a_world_with_faults_equals_the_ledger_of_the_csms(
     seed: int, fast_directory: Path
 ) -> None:
     print("seed", seed)
@@ -268,15 +274,15 @@ def test_a_world_with_faults_is_told_as_the_csms_heard_of_it(
     trial.world.open_final_journal().close()
     facts = report_facts_at(journal_in(fast_directory))
     accounts = trial.world.csms.double.ledger.transactions
-    told = {one.record.transaction_id: one for one in facts.sessions}
-    assert set(told) == set(accounts)
-    for name, one in told.items():
-        assert one.has_ended
-        if accounts[name].energy_wh is not None:
-            assert one.energy_wh == accounts[name].energy_wh, name
+    sessions_by_id = {session.record.transaction_id: session for session in facts.sessions}
+    assert set(sessions_by_id) == set(accounts)
+    for transaction_id, session in sessions_by_id.items():
+        assert session.has_ended
+        if accounts[transaction_id].energy_wh is not None:
+            assert session.energy_wh == accounts[transaction_id].energy_wh, transaction_id
     assert facts.problems == []
     assert 1 <= facts.starts_count <= trial.world.process_starts, (
-        "some died before their first commit"
+        "some processes were killed before their first commit"
     )
     assert not facts.unconfirmed_calls
     for account in facts.uptimes.values():

@@ -1,4 +1,4 @@
-"""Is uptime counted as the rule counts it, and is every minute that is not counted proven?"""
+"""Uptime by US 23 CFR 680.116 (b): outages, exclusions with evidence, ranges."""
 
 from __future__ import annotations
 
@@ -64,27 +64,29 @@ def minutes_pass(minutes: float) -> Step:
 
 
 def uptime_of(directory: Path, *steps: Step, evse_id: int = 1) -> EvseUptime:
-    """The account of an EVSE that was online and free at NOON, when these steps began."""
+    """Uptime of an EVSE that was online and available at NOON, before these steps."""
     return report_facts_of(given(ONLINE, *steps).entries, directory, NOON).uptimes[evse_id]
 
 
 def seq_of_kind(directory: Path, kind: type[Event], *steps: Step) -> int:
-    return next(one.seq for one in given(ONLINE, *steps).entries if isinstance(one.event, kind))
+    return next(
+        entry.seq for entry in given(ONLINE, *steps).entries if isinstance(entry.event, kind)
+    )
 
 
 def whole_minutes(ms: int) -> int:
-    """Whole minutes; a connection that opens takes a moment of the story."""
+    """Whole minutes; opening a connection takes a moment."""
     return round(ms / MINUTE)
 
 
-# --- What is an outage ---------------------------------------------------------------------------
+# --- Outages ---------------------------------------------------------------------------
 
 
 def test_an_idle_station_that_is_online_is_up(tmp_path: Path) -> None:
-    one = uptime_of(tmp_path, minutes_pass(100))
-    assert (one.total.whole_ms, one.total.outage_ms) == (100 * MINUTE, 0)
-    assert one.total.uptime_percent == Decimal("100.000")
-    assert one.ms_by_state["available"] == 100 * MINUTE
+    uptime = uptime_of(tmp_path, minutes_pass(100))
+    assert (uptime.total.whole_ms, uptime.total.outage_ms) == (100 * MINUTE, 0)
+    assert uptime.total.uptime_percent == Decimal("100.000")
+    assert uptime.ms_by_state["available"] == 100 * MINUTE
 
 
 def test_a_lost_link_is_an_outage_and_never_excluded(tmp_path: Path) -> None:
@@ -96,19 +98,23 @@ def test_a_lost_link_is_an_outage_and_never_excluded(tmp_path: Path) -> None:
         csms_answers(),
         minutes_pass(20),
     )
-    one = uptime_of(tmp_path, *steps)
-    assert whole_minutes(one.total.whole_ms) == 100
-    assert (whole_minutes(one.total.outage_ms), one.total.excluded_ms, one.total.claimable_ms) == (
+    uptime = uptime_of(tmp_path, *steps)
+    assert whole_minutes(uptime.total.whole_ms) == 100
+    assert (
+        whole_minutes(uptime.total.outage_ms),
+        uptime.total.excluded_ms,
+        uptime.total.claimable_ms,
+    ) == (
         30,
         0,
         0,
     )
-    assert one.total.uptime_percent == Decimal("70.000")
-    [outage] = one.counted_outages
+    assert uptime.total.uptime_percent == Decimal("70.000")
+    [outage] = uptime.counted_outages
     assert (outage.verdict, outage.causes[0].text) == ("counted", "no link to the CSMS")
 
 
-def test_who_charges_while_the_link_is_down_is_in_use(tmp_path: Path) -> None:
+def test_a_transaction_during_a_lost_link_counts_as_in_use(tmp_path: Path) -> None:
     steps = (
         in_transaction(1),
         LINK_LOST,
@@ -120,10 +126,10 @@ def test_who_charges_while_the_link_is_down_is_in_use(tmp_path: Path) -> None:
     station = given(ONLINE, *steps)
     facts = report_facts_of(station.entries, tmp_path, NOON)
     assert facts.uptimes[1].total.outage_ms == 0
-    assert whole_minutes(facts.uptimes[2].total.outage_ms) == 30, "nobody used the other one"
+    assert whole_minutes(facts.uptimes[2].total.outage_ms) == 30, "the other EVSE was not in use"
 
 
-def test_a_fault_that_forbids_energy_is_an_outage_also_in_a_transaction(tmp_path: Path) -> None:
+def test_a_blocking_fault_is_an_outage_also_in_a_transaction(tmp_path: Path) -> None:
     fault = DeviceFaulted(
         1, "insulation", "low", blocks_charging=True, stopped_reason="GroundFault"
     )
@@ -131,18 +137,18 @@ def test_a_fault_that_forbids_energy_is_an_outage_also_in_a_transaction(tmp_path
         in_transaction(1), minutes_pass(10), fault, charging_stopped(1), minutes_pass(15),
         DeviceRecovered(1, "insulation", "low"), cable_unplugged(1), minutes_pass(5),
     )  # fmt: skip
-    one = uptime_of(tmp_path, *steps)
-    assert (whole_minutes(one.total.outage_ms), one.total.excluded_ms) == (15, 0)
-    assert one.ms_by_state["faulted"] == 15 * MINUTE
+    uptime = uptime_of(tmp_path, *steps)
+    assert (whole_minutes(uptime.total.outage_ms), uptime.total.excluded_ms) == (15, 0)
+    assert uptime.ms_by_state["faulted"] == 15 * MINUTE
     assert uptime_of(tmp_path, *steps, evse_id=2).total.outage_ms == 0
 
 
-def test_a_fault_that_forbids_nothing_is_no_outage(tmp_path: Path) -> None:
+def test_a_fault_that_does_not_block_is_no_outage(tmp_path: Path) -> None:
     fault = DeviceFaulted(1, "module", "fault", blocks_charging=False)
     assert uptime_of(tmp_path, fault, minutes_pass(10)).total.outage_ms == 0
 
 
-def test_a_program_that_is_away_is_down_from_its_last_entry(tmp_path: Path) -> None:
+def test_without_a_program_the_evse_is_down_from_the_last_entry_on(tmp_path: Path) -> None:
     steps = (
         minutes_pass(10),
         station_restarted(gap_s=600),
@@ -150,9 +156,13 @@ def test_a_program_that_is_away_is_down_from_its_last_entry(tmp_path: Path) -> N
         csms_answers(),
         minutes_pass(10),
     )
-    one = uptime_of(tmp_path, *steps)
-    assert whole_minutes(one.total.outage_ms) == whole_minutes(one.ms_by_state["not_running"]) == 10
-    [outage] = one.counted_outages
+    uptime = uptime_of(tmp_path, *steps)
+    assert (
+        whole_minutes(uptime.total.outage_ms)
+        == whole_minutes(uptime.ms_by_state["not_running"])
+        == 10
+    )
+    [outage] = uptime.counted_outages
     assert outage.verdict == "counted"
     assert outage.causes[0].text == "the program ended unexpectedly"
 
@@ -163,37 +173,40 @@ def test_a_station_the_csms_does_not_accept_is_not_available(tmp_path: Path) -> 
 
     station = given(ONLINE, csms=pending)
     station.when(minutes_pass(9))
-    one = report_facts_of(station.entries, tmp_path, NOON).uptimes[1]
-    assert one.total.outage_ms == one.total.whole_ms
-    assert list(one.counted_outages)[-1].causes[-1].text == "registration status Pending"
+    uptime = report_facts_of(station.entries, tmp_path, NOON).uptimes[1]
+    assert uptime.total.outage_ms == uptime.total.whole_ms
+    assert list(uptime.counted_outages)[-1].causes[-1].text == "registration status Pending"
 
 
-# --- What is excluded ----------------------------------------------------------------------------
+# --- Exclusions ----------------------------------------------------------------------------
 
 
 def test_lost_mains_are_excluded_with_the_entries_that_prove_it(tmp_path: Path) -> None:
     steps = (minutes_pass(20), mains_fault(), minutes_pass(30), mains_recovered(), minutes_pass(50))
-    one = uptime_of(tmp_path, *steps)
-    assert (one.total.outage_ms, one.total.excluded_ms) == (30 * MINUTE, 30 * MINUTE)
-    assert one.total.uptime_percent == Decimal("100.000")
-    [outage] = one.excluded_outages
+    uptime = uptime_of(tmp_path, *steps)
+    assert (uptime.total.outage_ms, uptime.total.excluded_ms) == (30 * MINUTE, 30 * MINUTE)
+    assert uptime.total.uptime_percent == Decimal("100.000")
+    [outage] = uptime.excluded_outages
     assert [cause.seq for cause in outage.causes] == [seq_of_kind(tmp_path, DeviceFaulted, *steps)]
     assert outage.ended_seq == seq_of_kind(tmp_path, DeviceRecovered, *steps)
     assert outage.grounds == ("electric utility service interruption",)
 
 
-def test_what_begins_while_the_mains_are_lost_is_their_doing(tmp_path: Path) -> None:
-    """The link and the modules go with the mains; when the mains are back they count."""
+def test_causes_that_begin_during_a_mains_fault_are_its_consequences(tmp_path: Path) -> None:
+    """Link and modules fail with the mains; after the mains return they count."""
     modules = DeviceFaulted(1, "module", "all_dead", blocks_charging=True)
     steps = (
         mains_fault(), minutes_pass(10), modules, LINK_LOST, minutes_pass(10), mains_recovered(), minutes_pass(5),
         LINK_OPENED, csms_answers(), DeviceRecovered(1, "module", "all_dead"), minutes_pass(5),
     )  # fmt: skip
-    one = uptime_of(tmp_path, *steps)
-    assert (whole_minutes(one.total.outage_ms), whole_minutes(one.total.excluded_ms)) == (25, 20)
+    uptime = uptime_of(tmp_path, *steps)
+    assert (whole_minutes(uptime.total.outage_ms), whole_minutes(uptime.total.excluded_ms)) == (
+        25,
+        20,
+    )
 
 
-def test_what_was_broken_before_the_mains_went_is_not_excluded_for_them(tmp_path: Path) -> None:
+def test_a_cause_from_before_a_mains_fault_is_not_excluded(tmp_path: Path) -> None:
     welded = DeviceFaulted(1, "contactor", "welded", blocks_charging=True)
     steps = (
         welded,
@@ -203,23 +216,23 @@ def test_what_was_broken_before_the_mains_went_is_not_excluded_for_them(tmp_path
         mains_recovered(),
         minutes_pass(10),
     )
-    one = uptime_of(tmp_path, *steps)
-    assert (one.total.outage_ms, one.total.excluded_ms) == (40 * MINUTE, 0)
+    uptime = uptime_of(tmp_path, *steps)
+    assert (uptime.total.outage_ms, uptime.total.excluded_ms) == (40 * MINUTE, 0)
     assert uptime_of(tmp_path, *steps, evse_id=2).total.excluded_ms == 20 * MINUTE
 
 
-def test_a_host_that_goes_down_with_the_mains_is_excluded_until_they_are_back(
+def test_a_host_that_goes_down_with_the_mains_is_excluded_until_the_mains_return(
     tmp_path: Path,
 ) -> None:
     steps = (
         mains_fault(), minutes_pass(5), station_restarted(boot_id="boot-2", gap_s=1800), mains_fault(), minutes_pass(5),
         LINK_OPENED, csms_answers(), mains_recovered(), minutes_pass(20),
     )  # fmt: skip
-    one = uptime_of(tmp_path, *steps)
-    assert whole_minutes(one.total.outage_ms) == whole_minutes(one.total.excluded_ms) == 40
+    uptime = uptime_of(tmp_path, *steps)
+    assert whole_minutes(uptime.total.outage_ms) == whole_minutes(uptime.total.excluded_ms) == 40
 
 
-def test_a_host_that_goes_down_for_no_known_reason_may_only_be_claimed(tmp_path: Path) -> None:
+def test_a_reboot_of_the_host_without_a_known_cause_is_claimable(tmp_path: Path) -> None:
     steps = (
         minutes_pass(5),
         station_restarted(boot_id="boot-2", gap_s=1800),
@@ -227,32 +240,32 @@ def test_a_host_that_goes_down_for_no_known_reason_may_only_be_claimed(tmp_path:
         csms_answers(),
         minutes_pass(5),
     )
-    one = uptime_of(tmp_path, *steps)
-    assert (one.total.excluded_ms, whole_minutes(one.total.claimable_ms)) == (0, 30)
-    assert one.total.claimable_uptime_percent == Decimal("100.000")
-    assert one.total.uptime_percent == Decimal("25.000")
+    uptime = uptime_of(tmp_path, *steps)
+    assert (uptime.total.excluded_ms, whole_minutes(uptime.total.claimable_ms)) == (0, 30)
+    assert uptime.total.claimable_uptime_percent == Decimal("100.000")
+    assert uptime.total.uptime_percent == Decimal("25.000")
 
 
-def test_the_evs_own_emergency_stop_is_the_vehicles_fault(tmp_path: Path) -> None:
+def test_an_emergency_stop_by_the_ev_is_a_fault_of_the_vehicle(tmp_path: Path) -> None:
     stop = DeviceFaulted(1, "ev", "emergency_stop", blocks_charging=True)
     steps = (stop, minutes_pass(5), DeviceRecovered(1, "ev", "emergency_stop"), minutes_pass(5))
-    one = uptime_of(tmp_path, *steps)
-    assert one.total.excluded_ms == 5 * MINUTE
-    [outage] = one.excluded_outages
+    uptime = uptime_of(tmp_path, *steps)
+    assert uptime.total.excluded_ms == 5 * MINUTE
+    [outage] = uptime.excluded_outages
     assert outage.grounds == ("fault of the vehicle",)
 
 
-def test_what_the_csms_took_out_of_service_may_be_claimed_as_maintenance(tmp_path: Path) -> None:
+def test_an_inoperative_evse_is_claimable_as_maintenance(tmp_path: Path) -> None:
     steps = (
         called("ChangeAvailability", operationalStatus="Inoperative", evse={"id": 1}),
         csms_answers(), minutes_pass(40),
         called("ChangeAvailability", operationalStatus="Operative", evse={"id": 1}),
         csms_answers(), minutes_pass(10),
     )  # fmt: skip
-    one = uptime_of(tmp_path, *steps)
-    assert (one.total.outage_ms, one.total.excluded_ms) == (40 * MINUTE, 0)
-    assert one.total.claimable_ms == 40 * MINUTE
-    [outage] = one.counted_outages
+    uptime = uptime_of(tmp_path, *steps)
+    assert (uptime.total.outage_ms, uptime.total.excluded_ms) == (40 * MINUTE, 0)
+    assert uptime.total.claimable_ms == 40 * MINUTE
+    [outage] = uptime.counted_outages
     assert outage.causes[0].seq == seq_of_kind(tmp_path, AvailabilityChanged, *steps)
     assert uptime_of(tmp_path, *steps, evse_id=2).total.outage_ms == 0
 
@@ -267,10 +280,10 @@ def firmware_order(install_at: str | None) -> FirmwareUpdateOrdered:
 @pytest.mark.parametrize(
     ("install_at", "excluded"), [("2026-03-01T12:05:00Z", 15 * MINUTE), (None, 0)]
 )
-def test_firmware_ordered_for_a_time_to_come_is_scheduled_maintenance(
+def test_firmware_ordered_for_a_time_is_scheduled_maintenance(
     tmp_path: Path, install_at: str | None, excluded: int
 ) -> None:
-    """With the restart that belongs to it."""
+    """Including the restart of the installation."""
     station = given(ONLINE)
     entries = list(station.entries)
 
@@ -289,17 +302,17 @@ def test_firmware_ordered_for_a_time_to_come_is_scheduled_maintenance(
     add(entries[1].event, 12)
     add(FirmwareStatusChanged(order_seq, "Installed"), 20)
     add(LINK_OPENED, 20)
-    one = report_facts_of(entries, tmp_path, NOON, NOON + timedelta(minutes=20)).uptimes[1]
-    assert one.total.outage_ms == 15 * MINUTE
-    assert one.total.excluded_ms == excluded
-    assert one.total.claimable_ms == 15 * MINUTE - excluded
+    uptime = report_facts_of(entries, tmp_path, NOON, NOON + timedelta(minutes=20)).uptimes[1]
+    assert uptime.total.outage_ms == 15 * MINUTE
+    assert uptime.total.excluded_ms == excluded
+    assert uptime.total.claimable_ms == 15 * MINUTE - excluded
 
 
-# --- Judging causes ------------------------------------------------------------------------------
+# --- Verdicts ------------------------------------------------------------------------------
 
 
 def make_causes(*grounds: ExclusionGround | None) -> list[OutageCause]:
-    """One after the other."""
+    """Causes with consecutive entry numbers."""
     return [OutageCause(seq, str(seq), ground) for seq, ground in enumerate(grounds, 1)]
 
 
@@ -317,7 +330,7 @@ def make_causes(*grounds: ExclusionGround | None) -> list[OutageCause]:
         ((None,), "counted"),
     ],
 )
-def test_all_causes_must_be_explained(
+def test_an_outage_is_excluded_only_if_each_cause_is(
     grounds: tuple[ExclusionGround | None, ...], verdict: str
 ) -> None:
     assert decide_verdict(make_causes(*grounds)) == verdict
@@ -326,7 +339,7 @@ def test_all_causes_must_be_explained(
 # --- Counting ------------------------------------------------------------------------------------
 
 
-def test_a_percentage_is_cut_and_never_rounded_up() -> None:
+def test_a_percentage_is_truncated() -> None:
     assert floor_percent(969_999, 1_000_000) == Decimal("96.999")
     assert floor_percent(9_699_999, 10_000_000) == Decimal("96.999")
     assert floor_percent(1, 0) is None
@@ -334,59 +347,59 @@ def test_a_percentage_is_cut_and_never_rounded_up() -> None:
 
 def test_a_year_is_counted_as_the_rule_has_it() -> None:
     """525,600 minutes, 20,000 of outage, 5,000 of them excluded."""
-    one = EvseUptime(1)
+    uptime = EvseUptime(1)
     year = 525_600 * MINUTE
-    one.add_period(0, 5_000 * MINUTE, 9, "faulted", tuple(make_causes(UTILITY)))
-    one.add_period(5_000 * MINUTE, 20_000 * MINUTE, 10, "offline", tuple(make_causes(None)))
-    one.add_period(20_000 * MINUTE, year, 11, "available", ())
+    uptime.add_period(0, 5_000 * MINUTE, 9, "faulted", tuple(make_causes(UTILITY)))
+    uptime.add_period(5_000 * MINUTE, 20_000 * MINUTE, 10, "offline", tuple(make_causes(None)))
+    uptime.add_period(20_000 * MINUTE, year, 11, "available", ())
     assert (
-        one.total.uptime_percent
+        uptime.total.uptime_percent
         == floor_percent((525_600 - (20_000 - 5_000)), 525_600)
         == Decimal("97.146")
     )
 
 
-def test_months_are_cut_where_they_meet_and_add_up() -> None:
-    one = EvseUptime(1)
+def test_months_are_split_and_add_up() -> None:
+    uptime = EvseUptime(1)
     day = 1440 * MINUTE
-    one.add_period(
+    uptime.add_period(
         30 * day, 60 * day, 5, "offline", tuple(make_causes(None))
     )  # from 31 January 1970
-    assert list(one.tally_by_month) == ["1970-01", "1970-02", "1970-03"]
-    assert [tally.outage_ms for tally in one.tally_by_month.values()] == [day, 28 * day, day]
-    assert sum(tally.whole_ms for tally in one.tally_by_month.values()) == one.total.whole_ms
+    assert list(uptime.tally_by_month) == ["1970-01", "1970-02", "1970-03"]
+    assert [tally.outage_ms for tally in uptime.tally_by_month.values()] == [day, 28 * day, day]
+    assert sum(tally.whole_ms for tally in uptime.tally_by_month.values()) == uptime.total.whole_ms
 
 
-def test_outages_that_meet_are_one_and_those_that_count_otherwise_are_not() -> None:
-    one = EvseUptime(1)
+def test_consecutive_outages_are_merged_only_with_the_same_verdict() -> None:
+    uptime = EvseUptime(1)
     first, second = make_causes(None, None)
-    one.add_period(0, 10, 5, "offline", (first,))
-    one.add_period(10, 20, 6, "offline", (first, second))
-    one.add_period(20, 30, 7, "faulted", tuple(make_causes(UTILITY)))
-    one.add_period(30, 40, 8, "available", ())
-    one.close()
-    [counted], [excluded] = list(one.counted_outages), list(one.excluded_outages)
+    uptime.add_period(0, 10, 5, "offline", (first,))
+    uptime.add_period(10, 20, 6, "offline", (first, second))
+    uptime.add_period(20, 30, 7, "faulted", tuple(make_causes(UTILITY)))
+    uptime.add_period(30, 40, 8, "available", ())
+    uptime.close()
+    [counted], [excluded] = list(uptime.counted_outages), list(uptime.excluded_outages)
     assert counted == Outage(20, 0, 20, 6, (first, second), "counted")
-    assert (excluded.began_ms, excluded.ended_ms, one.outage_count) == (20, 30, 1)
+    assert (excluded.began_ms, excluded.ended_ms, uptime.outage_count) == (20, 30, 1)
 
 
-def test_the_longest_are_listed_and_the_others_counted() -> None:
-    one, more = EvseUptime(1), 25
+def test_the_longest_outages_are_listed_and_the_others_counted() -> None:
+    uptime, more = EvseUptime(1), 25
     for number in range(LISTED_OUTAGES_MAX + more):
         began = number * 1_000
-        one.add_period(began, began + 1 + number, number, "offline", tuple(make_causes(None)))
-    one.close()
-    assert len(list(one.counted_outages)) == LISTED_OUTAGES_MAX
-    assert (one.counted_outages.others_count, len(one.counted_outages)) == (
+        uptime.add_period(began, began + 1 + number, number, "offline", tuple(make_causes(None)))
+    uptime.close()
+    assert len(list(uptime.counted_outages)) == LISTED_OUTAGES_MAX
+    assert (uptime.counted_outages.others_count, len(uptime.counted_outages)) == (
         more,
         LISTED_OUTAGES_MAX + more,
     )
-    assert one.counted_outages.others_ms == sum(range(1, more + 1))
-    listed = list(one.counted_outages)
+    assert uptime.counted_outages.others_ms == sum(range(1, more + 1))
+    listed = list(uptime.counted_outages)
     assert listed == sorted(listed, key=lambda outage: outage.began_ms)
     assert (
-        one.total.outage_ms
-        == sum(outage.duration_ms for outage in listed) + one.counted_outages.others_ms
+        uptime.total.outage_ms
+        == sum(outage.duration_ms for outage in listed) + uptime.counted_outages.others_ms
     )
 
 
@@ -403,7 +416,7 @@ def eventful_station() -> Station:
     )  # fmt: skip
 
 
-def test_ranges_that_meet_add_up_to_the_whole(tmp_path: Path, eventful_station: Station) -> None:
+def test_consecutive_ranges_add_up_to_the_whole(tmp_path: Path, eventful_station: Station) -> None:
     whole = report_facts_of(eventful_station.entries, tmp_path)
     assert whole.uptimes[1].total.outage_ms > 0
     for minute in (3, 12, 20, 31, 45, 58, 61):
@@ -411,7 +424,7 @@ def test_ranges_that_meet_add_up_to_the_whole(tmp_path: Path, eventful_station: 
         first = report_facts_of(eventful_station.entries, tmp_path, None, middle)
         second = report_facts_of(eventful_station.entries, tmp_path, middle)
         for evse_id in (1, 2):
-            a, b, both = (one.uptimes[evse_id].total for one in (first, second, whole))
+            a, b, both = (item.uptimes[evse_id].total for item in (first, second, whole))
             assert (
                 a.whole_ms + b.whole_ms,
                 a.outage_ms + b.outage_ms,
@@ -423,15 +436,13 @@ def test_ranges_that_meet_add_up_to_the_whole(tmp_path: Path, eventful_station: 
             ), minute
 
 
-def test_states_share_the_whole_range(tmp_path: Path, eventful_station: Station) -> None:
-    for one in report_facts_of(eventful_station.entries, tmp_path).uptimes.values():
-        assert sum(one.ms_by_state.values()) == one.total.whole_ms
-        assert one.total.excluded_ms + one.total.claimable_ms <= one.total.outage_ms
+def test_states_add_up_to_the_whole_range(tmp_path: Path, eventful_station: Station) -> None:
+    for entry in report_facts_of(eventful_station.entries, tmp_path).uptimes.values():
+        assert sum(entry.ms_by_state.values()) == entry.total.whole_ms
+        assert entry.total.excluded_ms + entry.total.claimable_ms <= entry.total.outage_ms
 
 
-def test_behind_the_journals_end_nothing_shows_the_station_up(
-    tmp_path: Path, eventful_station: Station
-) -> None:
+def test_time_after_the_last_entry_is_an_outage(tmp_path: Path, eventful_station: Station) -> None:
     last = eventful_station.entries[-1].at
     facts = report_facts_of(eventful_station.entries, tmp_path, None, last + timedelta(minutes=30))
     whole = report_facts_of(eventful_station.entries, tmp_path)
