@@ -36,7 +36,7 @@ from tests.core.blocks.test_l_firmware import (
     update_firmware,
 )
 from tests.data_lake.questions import load_questions
-from tests.ground_truth.asking import run_station
+from tests.ground_truth.analyst import run_station
 from tests.history.report.fixtures_report import report_facts_at
 from tests.support.story import (
     Station,
