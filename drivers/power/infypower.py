@@ -4,13 +4,11 @@
 
 * A command is sent in each slot (`slot_ms`, 50 ms). Reads take turns: the output of each group, one
   value of one module, one order that is due for repetition.
-* A changed order takes the next slot, at most every other one, so that reading continues. In one
-  group, voltage and current come before switching on; switching off comes before everything.
-* An order to switch off waits for no slot.
+* A changed order takes the next slot, at most every other one, so that reading continues;
+  `_group_orders` has the sequence of orders. An order to switch off waits for no slot.
 * While a group is on, its orders are repeated every `repeat_s`. This also keeps the modules' own
   guard (10 s without a command) from switching them off.
 * A group that is on and reports no output for `stale_after_s` is switched off.
-* Orders never exceed what the modules of the group can give: they would refuse all of it.
 """
 
 from __future__ import annotations
@@ -35,6 +33,7 @@ from drivers.ports import (
     PortLost,
     PowerModules,
 )
+from drivers.power._group_orders import GroupOrder, GroupOrders
 from drivers.settings import DEFAULT_GROUPS, ModulesSettings, require_count
 from drivers.wire import infypower as wire
 from drivers.wire.can_bus import SharedCanBus, Transport
@@ -99,24 +98,6 @@ class PowerModule(msgspec.Struct):
     )
 
 
-class _GroupOrder(msgspec.Struct, frozen=True):
-    voltage_mv: int = 0
-    current_ma: int = 0
-    on: bool = False
-
-
-class _GroupState(msgspec.Struct):
-    """One group's order, and how much of it was sent."""
-
-    order: _GroupOrder = _GroupOrder()
-    sent_output: tuple[int, int] | None = None  # mV and mA of the last 0x1B
-    sent_on: bool | None = None  # the last 0x1A; None: unknown
-    output_due_at: float = 0.0
-    switch_due_at: float = 0.0
-    last_output_at: float = 0.0  # time of the last reported output
-    on_since_at: float = 0.0
-
-
 class InfypowerModules:
     """All modules on one cabinet bus; a `drivers.ports.Device`.
 
@@ -155,10 +136,9 @@ class InfypowerModules:
         self.module_count = 0  # modules that responded to the count
         self.ready = trio.Event()  # set when power may be offered; a new one in each run
         self._addresses_by_group = {number: tuple(group) for number, group in enumerate(groups, 1)}
-        self._group_states = {number: _GroupState() for number in self._addresses_by_group}
+        self._orders = GroupOrders(self._addresses_by_group, self._order_limits, repeat_s)
         self._slot_s = slot_ms / 1000
         self._response_timeout_s = answer_ms / 1000
-        self._repeat_s = repeat_s
         self._missed_responses_max = missed_responses_max
         self._lost_after_s = lost_after_s
         self._stale_after_s = stale_after_s
@@ -209,16 +189,12 @@ class InfypowerModules:
             raise ValueError(
                 f"group {group}: {voltage_mv} mV, {current_ma} mA is not a valid order"
             )
-        state = self._group_states[group]
-        if on and not state.order.on:
-            state.on_since_at = trio.current_time()
-        state.order = _GroupOrder(voltage_mv, current_ma, on)
+        self._orders.set_order(group, GroupOrder(voltage_mv, current_ma, on), trio.current_time())
         self._notify_waiters()
 
     def switch_all_off(self) -> None:
         """Order every group off."""
-        for state in self._group_states.values():
-            state.order = _GroupOrder()
+        self._orders.switch_all_off()
         self._notify_waiters()
 
     # --- Task --------------------------------------------------------------------------------
@@ -232,7 +208,7 @@ class InfypowerModules:
         self._report = report
         self.ready = trio.Event()
         self.modules = {}
-        self._group_states = {number: _GroupState() for number in self._addresses_by_group}
+        self._orders.discard_all()
         with self.bus.attach_listener(self._on_frame):
             await self.bus.wait_until_open()
             try:
@@ -251,8 +227,7 @@ class InfypowerModules:
     async def _set_up(self) -> None:
         """Switch everything off, then read which modules respond and their limits."""
         await self._send_in_slot(wire.switch_output(wire.ALL_MODULES, on=False))
-        for state in self._group_states.values():
-            state.sent_on = False
+        self._orders.mark_switched_off()
         for _ in range(COUNT_ATTEMPTS_MAX):
             response = await self._send_and_wait(wire.read_data(Command.COUNT, wire.ALL_MODULES))
             if response is not None:
@@ -281,7 +256,7 @@ class InfypowerModules:
         changed = False
         while True:
             await self._wait_for_slot()
-            change = None if changed else self._next_changed_order()
+            change = None if changed else self._orders.next_changed(trio.current_time())
             changed = change is not None
             await (self._send_now(change) if change is not None else self._take_next_turn())
             self._check_stale_groups()
@@ -299,13 +274,13 @@ class InfypowerModules:
             self._module_turn = (self._module_turn + 1) % len(addresses)
             await self._read_module(self.modules[addresses[self._module_turn]])
         else:
-            repeat = self._next_repeated_order()
+            repeat = self._orders.next_repeated(trio.current_time())
             if repeat is not None:
                 await self._send_now(repeat)
 
     async def _read_module(self, module: PowerModule) -> None:
         """Read a module's state; its limits first if unknown, or a value that is read once."""
-        on = any(state.order.on for state in self._group_states.values())
+        on = self._orders.any_on
         if module.limits is None and module.status is not None:
             await self._poll_module(module, Command.LIMITS)
         elif module.pending_reads and not (module.missed_responses or on or module.status is None):
@@ -319,65 +294,19 @@ class InfypowerModules:
             await self._send_in_slot(wire.set_group(module.address, module.group))
             module.status = None  # until it reports its group again
 
-    # --- Orders ----------------------------------------------------------------------------------
-
-    def _next_changed_order(self) -> Telegram | None:
-        """The next order not sent yet: off before everything, voltage before on."""
-        for number, state in self._group_states.items():
-            if not state.order.on and state.sent_on is not False:
-                return self._switch_telegram(number, state, on=False)
-        for number, state in self._group_states.items():
-            if not state.order.on:
-                continue
-            if state.sent_output != self._limit_order(number, state.order):
-                return self._output_telegram(number, state)
-            if state.sent_on is not True:
-                return self._switch_telegram(number, state, on=True)
-        return None
-
-    def _next_repeated_order(self) -> Telegram | None:
-        """An order that was sent `repeat_s` ago or more."""
-        now = trio.current_time()
-        for number, state in self._group_states.items():
-            if state.order.on and now >= state.output_due_at:
-                return self._output_telegram(number, state)
-            if now >= state.switch_due_at:
-                return self._switch_telegram(number, state, on=state.order.on)
-        return None
-
-    def _output_telegram(self, number: int, state: _GroupState) -> Telegram:
-        state.sent_output = self._limit_order(number, state.order)
-        state.output_due_at = trio.current_time() + self._repeat_s
-        return wire.set_output(number, *state.sent_output, is_group=True)
-
-    def _switch_telegram(self, number: int, state: _GroupState, *, on: bool) -> Telegram:
-        state.sent_on = on
-        state.switch_due_at = trio.current_time() + self._repeat_s
-        if not on:
-            state.sent_output = None
-        return wire.switch_output(number, on=on, is_group=True)
-
-    def _limit_order(self, number: int, order: _GroupOrder) -> tuple[int, int]:
-        """The order, reduced to the limits of the group."""
-        group = self._limits_of_group(number)
-        return (
-            min(order.voltage_mv, group.voltage_max_v * 1000),
-            min(order.current_ma, group.current_max_ma),
-        )
+    def _order_limits(self, group: int) -> tuple[int, int]:
+        """Voltage in mV and current in mA that a group can give."""
+        limits = self._limits_of_group(group)
+        return limits.voltage_max_v * 1000, limits.current_max_ma
 
     async def _send_urgent_offs(self) -> None:
         """Switch off groups that are on and ordered off, without waiting for a slot."""
-        for number, state in self._group_states.items():
-            if not state.order.on and state.sent_on:
-                await self.bus.send(self._switch_telegram(number, state, on=False).can_frame)
+        for telegram in self._orders.urgent_offs(trio.current_time()):
+            await self.bus.send(telegram.can_frame)
 
     def _check_stale_groups(self) -> None:
-        now = trio.current_time()
-        for number, state in self._group_states.items():
-            fresh_at = max(state.last_output_at, state.on_since_at)
-            if state.order.on and now - fresh_at > self._stale_after_s:
-                state.order = _GroupOrder()
-                self._report(GroupSilent(number))
+        for group in self._orders.switch_off_stale(self._stale_after_s, trio.current_time()):
+            self._report(GroupSilent(group))
 
     # --- Slots -----------------------------------------------------------------------------------
 
@@ -465,11 +394,10 @@ class InfypowerModules:
             module.missed_responses, module.lost = 0, False
             module.last_response_at = trio.current_time()
             self._update_module(module, telegram)
-        elif telegram.is_group and telegram.command == Command.READ_OUTPUT:
-            state = self._group_states.get(telegram.source)
-            if state is not None:
-                state.last_output_at = trio.current_time()
-                self._report(GroupOutput(telegram.source, *wire.decode_pair(telegram.data)))
+            return
+        is_output = telegram.is_group and telegram.command == Command.READ_OUTPUT
+        if is_output and self._orders.note_output(telegram.source, trio.current_time()):
+            self._report(GroupOutput(telegram.source, *wire.decode_pair(telegram.data)))
 
     def _update_module(self, module: PowerModule, telegram: Telegram) -> None:
         match telegram.command:
