@@ -84,12 +84,11 @@ def _never_suspended(payload: dict[str, Any]) -> None:
 
 
 def _other_context() -> None:
-    from station.core.blocks import e_transactions, j_metering
+    from station.core import meter_values
 
-    for module in (e_transactions, j_metering):
-        replace_attribute(
-            module, "make_sample", lambda original: lambda reading, _: original(reading, "Other")
-        )
+    replace_attribute(
+        meter_values, "make_sample", lambda original: lambda reading, _: original(reading, "Other")
+    )
 
 
 def _late_heartbeat() -> None:
@@ -226,17 +225,15 @@ def _operative_after_a_restart() -> None:
 
 
 def _ignore_firmware_schedule() -> None:
-    from station.core.blocks import evse_conditions, l_firmware
+    from station.core.blocks import transfer_fields
 
-    for module in (l_firmware, evse_conditions):
-        replace_attribute(module, "has_passed", lambda _: lambda moment, now: True)
+    replace_attribute(transfer_fields, "has_passed", lambda _: lambda moment, now: True)
 
 
 def _stay_available_during_update() -> None:
-    from station.core.blocks import evse_conditions, g_availability
+    from station.core.blocks import evse_conditions
 
-    for module in (g_availability, evse_conditions):
-        replace_attribute(module, "is_closed_for_firmware", lambda _: lambda *place: False)
+    replace_attribute(evse_conditions, "is_closed_for_firmware", lambda _: lambda *args: False)
 
 
 def _other_request_id(block: str) -> Patch:
@@ -610,7 +607,7 @@ MUTANTS: Mapping[str, Mutant] = {
         "the idTokenInfo in a TransactionEventResponse is ignored",
     ),
     "forgetful": Mutant(
-        _patch_constant_result("c_authorization", "find_cache_entry"),
+        _patch_constant_result("c_authorization_cache", "find_cache_entry"),
         (
             "TC_C_08_CS",
             "TC_C_13_CS",

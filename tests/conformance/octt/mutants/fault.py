@@ -8,10 +8,12 @@ does not use it; `test_mutants.py` applies every patch.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from types import CodeType, ModuleType
+from importlib import import_module
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import msgspec
@@ -31,21 +33,32 @@ class Mutant:
 def replace_attribute(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
     """Replace an attribute of a module or class by what `make` returns for the original.
 
+    A function is replaced in every module of the station that has imported it.
+
     Raises:
         AttributeError: there is no such attribute.
         AssertionError: no function looks that name up, so the patch would have no effect.
     """
     original = getattr(owner, name)
+    replacement = make(original)
+    owners = [owner]
+    if isinstance(original, FunctionType):
+        owners += [module for module in _core_modules() if vars(module).get(name) is original]
     if isinstance(owner, ModuleType):
-        assert _is_looked_up(owner, name), f"{owner.__name__} does not use {name}"
-    setattr(owner, name, make(original))
+        assert any(_is_looked_up(module, name) for module in owners), f"nothing uses {name}"
+    for place in owners:
+        setattr(place, name, replacement)
+
+
+def _core_modules() -> list[ModuleType]:
+    import_module("station.core.decide")  # imports all of them
+    return [module for name, module in sys.modules.items() if name.startswith("station.core.")]
 
 
 def _is_looked_up(module: ModuleType, name: str) -> bool:
-    """Whether functions look up `name` in the module, or `module.name` in the core."""
+    """Whether functions look up `name` in the module, or `module.name` in `decide`."""
     qualified = f"{module.__name__.rpartition('.')[2]}.{name}("
-    from station.core import decide
-
+    decide = import_module("station.core.decide")
     return name in _names_used_in(module) or qualified in inspect.getsource(decide)
 
 
@@ -85,14 +98,9 @@ def patch_events(change: Callable[[dict[str, Any]], None]) -> Patch:
     """Change every TransactionEvent, in each block that builds one."""
 
     def patch() -> None:
-        from station.core.blocks import (
-            e_transactions,
-            f_remote_control,
-            j_metering,
-        )
+        from station.core.blocks import e_transaction_events
 
-        for module in (e_transactions, f_remote_control, j_metering):
-            replace_attribute(module, "build_transaction_event", _patch_payload(change))
+        replace_attribute(e_transaction_events, "build_transaction_event", _patch_payload(change))
 
     return patch
 
