@@ -120,15 +120,28 @@ def archive_oldest_entries(
         if unread:
             seq, reason = unread[0]
             raise JournalDamaged(f"{path}: entry {seq} is to be archived: {reason}.")
-        first, last = archived + 1, rows[-1].seq
-        segment = Segment(segment_path(path, store.journal_id, first, last), first, last)
-        remove_unfinished_segments(path, store.journal_id)
-        write_atomically(segment.path, pack_blocks(store.journal_id, archived, digest, rows))
-        drop_page_cache(segment.path)
-        if segment.last_digest(store.journal_id) != rows[-1].digest:
-            raise JournalFailed(f"{segment.path}: not as it was written. Check the disk.")
+        segment = _write_segment(path, store.journal_id, archived, digest, rows)
         before_removal()
         return _drop_segment_entries(store, segment, archived, size)
+
+
+def _write_segment(
+    path: Path, journal_id: str, archived_seq: int, digest: bytes, rows: list[EntryRow]
+) -> Segment:
+    """Write rows to a new segment, and read it back from the disk.
+
+    Raises:
+        JournalFailed: it is not read back as written.
+        OSError: it cannot be written.
+    """
+    first, last = archived_seq + 1, rows[-1].seq
+    segment = Segment(segment_path(path, journal_id, first, last), first, last)
+    remove_unfinished_segments(path, journal_id)
+    write_atomically(segment.path, pack_blocks(journal_id, archived_seq, digest, rows))
+    drop_page_cache(segment.path)
+    if segment.last_digest(journal_id) != rows[-1].digest:
+        raise JournalFailed(f"{segment.path}: not as it was written. Check the disk.")
+    return segment
 
 
 def _archived_position(path: Path, reader: Reader) -> tuple[int, bytes]:

@@ -2,6 +2,14 @@
 
 Finds every changed, removed, inserted or swapped entry, with its number. A tail that was cut off
 shows in no chain: for that, give a head that was witnessed outside. Nothing is written.
+
+How a change is located: each row is hashed after every digest that the row before it may have had
+(`_possible_digests`). Usually that is one, the stored digest. If a row does not match, it is
+reported, and both its stored and its computed digest are possible: either the body or the digest
+was changed, and the next row decides which. After a missing row none is known; the next row is
+accepted and the chain continues from it. The order of the checks is schema, id and anchor, archive,
+rows, witnessed head, log, personal values, pages: the chain needs the id and the anchor, and pages
+come last because that check takes longest.
 """
 
 from __future__ import annotations
@@ -11,7 +19,7 @@ import sqlite3
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from journal.codec import Registry
@@ -145,6 +153,16 @@ class _Verifier:
 
     def _check_identity(self) -> Iterator[Problem]:
         """Check id and format, which begin the chain, and the anchor, which continues it."""
+        yield from self._check_meta()
+        try:
+            anchors = self._journal.connection.execute("SELECT * FROM anchor").fetchall()
+        except READ_ERRORS as error:
+            yield Problem(None, f"anchor: {_one_line(str(error))}")
+            self._possible_digests = ()
+        else:
+            yield from self._check_anchor(anchors) if anchors else self._check_missing_anchor()
+
+    def _check_meta(self) -> Iterator[Problem]:
         try:
             meta = self._journal.connection.execute("SELECT format, journal_id FROM meta")
             [(format, journal_id)] = meta.fetchall()
@@ -157,30 +175,21 @@ class _Verifier:
         else:
             if format != JOURNAL_FORMAT:
                 yield Problem(None, f"meta: format {format}; this release reads {JOURNAL_FORMAT}")
-        try:
-            anchors = self._journal.connection.execute("SELECT * FROM anchor").fetchall()
-        except READ_ERRORS as error:
-            yield Problem(None, f"anchor: {_one_line(str(error))}")
-            self._possible_digests = ()
-            return
-        if not anchors:
-            yield from self._check_missing_anchor()
-        else:
-            seq, digest, origin = max(anchors)
-            if (
-                len(anchors) > 1
-                or origin not in self._possible_digests
-                or not isinstance(digest, bytes)
-            ):
-                yield Problem(None, "anchor: was changed, or belongs to another journal")
-            yield from self._check_archive(seq)
-            if self._possible_digests and digest not in self._possible_digests:
-                yield Problem(None, "anchor: is not the end of the archive")
-            elif not self._possible_digests and self._contradicts_witness(seq, digest):
-                yield Problem(None, "anchor: was changed, or belongs to another journal")
-            self._first_seq = self._expected_seq = seq + 1
-            if digest not in self._possible_digests:
-                self._possible_digests = (digest,) if isinstance(digest, bytes) else ()
+
+    def _check_anchor(self, anchors: list[Any]) -> Iterator[Problem]:
+        """Check the anchor with the archive before it; the file continues after it."""
+        seq, digest, origin = max(anchors)
+        is_ours = len(anchors) == 1 and origin in self._possible_digests
+        if not is_ours or not isinstance(digest, bytes):
+            yield Problem(None, "anchor: was changed, or belongs to another journal")
+        yield from self._check_archive(seq)
+        if self._possible_digests and digest not in self._possible_digests:
+            yield Problem(None, "anchor: is not the end of the archive")
+        elif not self._possible_digests and self._contradicts_witness(seq, digest):
+            yield Problem(None, "anchor: was changed, or belongs to another journal")
+        self._first_seq = self._expected_seq = seq + 1
+        if digest not in self._possible_digests:
+            self._possible_digests = (digest,) if isinstance(digest, bytes) else ()
 
     def _check_missing_anchor(self) -> Iterator[Problem]:
         """Without an anchor, nothing should be archived and the file should begin with entry 1."""
