@@ -98,7 +98,7 @@ def _load_config(path: Path) -> Config:
     Raises:
         ConfigError: one line that names the file and the place.
     """
-    config = load_safely(path, None, _check_devices)
+    config = load_safely(path, _check_devices)
     for complaint in config.complaints:
         log.error("safe mode: %s", complaint)
     return config

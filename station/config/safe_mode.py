@@ -11,7 +11,7 @@ Safe mode lists what was left out in `Config.complaints`. It is never saved as t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -34,18 +34,17 @@ _json_encoder = msgspec.json.Encoder(decimal_format="number")
 _json_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 
 
-def load_safely(path: Path, drivers: Mapping[str, Any] | None, check: ConfigCheck) -> Config:
+def load_safely(path: Path, check: ConfigCheck) -> Config:
     """The configuration of a station.toml; in safe mode its usable part, with `complaints`.
 
     Args:
         path: the file.
-        drivers: as in `load_config`.
         check: further checks, such as of the hardware tables; raises ConfigError.
 
     Raises:
         ConfigError: it cannot be used, and the station has never started.
     """
-    loader = _ConfigLoader(path, drivers, check)
+    loader = _ConfigLoader(path, check)
     try:
         raw = read_toml(path)
         config = loader.load_raw(raw)
@@ -61,13 +60,12 @@ def load_safely(path: Path, drivers: Mapping[str, Any] | None, check: ConfigChec
 class _ConfigLoader:
     """Tries tables of one station.toml."""
 
-    def __init__(self, path: Path, drivers: Mapping[str, Any] | None, check: ConfigCheck) -> None:
+    def __init__(self, path: Path, check: ConfigCheck) -> None:
         self._path = path
-        self._drivers = drivers
         self._check = check
 
     def load_raw(self, raw: RawConfig, base: Path | None = None) -> Config:
-        config = parse_config(raw, base or self._path.parent, self._drivers, self._path.name)
+        config = parse_config(raw, base or self._path.parent, self._path.name)
         self._check(config)
         return config
 

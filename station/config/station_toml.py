@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,6 @@ IDENTITY_MAX = 48  # Part 4 §3.1.1
 URL_MAX = 512  # NetworkConnectionProfileType.ocppCsmsUrl
 PROFILE_WITHOUT_HARDWARE = "development"
 PROFILE_WITH_HARDWARE = "evs-flash-300"
-
-DriverKeys = Mapping[str, Collection[str]]  # name of a driver to its own keys
 
 
 class ConfigError(Exception):
@@ -188,26 +186,23 @@ class _StationToml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     firmware: _FirmwareTable = _FirmwareTable()
 
 
-def load_config(path: str | Path, drivers: DriverKeys | None = None) -> Config:
-    """Read and check a station.toml.
+def load_config(path: str | Path) -> Config:
+    """Read and check a station.toml; drivers and their keys are checked by `parse_hardware`.
 
     Args:
         path: the file; relative paths in it start at its directory.
-        drivers: each driver with its keys besides `driver` and `port`; None: not checked.
 
     Raises:
         ConfigError: one line that names file, table, key and what to do.
     """
     path = Path(path)
-    return parse_config(read_toml(path), path.parent, drivers, path.name)
+    return parse_config(read_toml(path), path.parent, path.name)
 
 
-def parse_config(
-    raw: Mapping[str, Any], base: Path, drivers: DriverKeys | None, name: str = "station.toml"
-) -> Config:
+def parse_config(raw: Mapping[str, Any], base: Path, name: str = "station.toml") -> Config:
     """Check the tables of a station.toml; relative paths start at `base`. As `load_config`."""
     try:
-        return _build_config(convert_table(raw, _StationToml), base, drivers)
+        return _build_config(convert_table(raw, _StationToml), base)
     except (TableError, ProfileError) as error:
         raise ConfigError(f"{name}: {error}") from None
 
@@ -238,9 +233,9 @@ def _syntax_error_text(message: str) -> str:
     return f"{position[1]}: {problem[0].lower()}{problem[1:]}"
 
 
-def _build_config(file: _StationToml, base: Path, drivers: DriverKeys | None) -> Config:
+def _build_config(file: _StationToml, base: Path) -> Config:
     identity = _check_identity(file.station.identity)
-    hardware = {name: _device_config(name, raw, drivers) for name, raw in file.hardware.items()}
+    hardware = {name: _device_config(name, raw) for name, raw in file.hardware.items()}
     profile = _load_profile(file.station.profile, base, bool(hardware))
     model = DeviceModel(profile)
     for complaint in _journal_complaints(file.journal):
@@ -439,7 +434,7 @@ def _firmware_config(raw: _FirmwareTable, base: Path) -> FirmwareConfig:
     return FirmwareConfig(installer and installer.absolute(), directory and directory.absolute())
 
 
-def _device_config(name: str, raw: Any, drivers: DriverKeys | None) -> DeviceConfig:
+def _device_config(name: str, raw: Any) -> DeviceConfig:
     place = f"[hardware.{name}] "
     if not isinstance(raw, dict):
         raise TableError(f"[hardware] {name} needs a table of its own: [hardware.{name}]")
@@ -449,14 +444,6 @@ def _device_config(name: str, raw: Any, drivers: DriverKeys | None) -> DeviceCon
         if not isinstance(raw[key], str) or not raw[key]:
             raise TableError(f"{place}{key} needs text in quotes, got {raw[key]!r}")
     options = {key: value for key, value in raw.items() if key not in ("driver", "port")}
-    if drivers is not None:
-        if raw["driver"] not in drivers:
-            known = ", ".join(sorted(drivers))
-            raise TableError(f"{place}driver {raw['driver']} does not exist; there are {known}")
-        known_keys = {"driver", "port", *drivers[raw["driver"]]}
-        for key in options:
-            if key not in known_keys:
-                raise TableError(f"{place}{unknown_key_message(key, known_keys)}")
     return DeviceConfig(name=name, driver=raw["driver"], port=raw["port"], options=options)
 
 
