@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +41,23 @@ def delete_entry(path: Path, seq: int) -> Path:
         db.execute("DELETE FROM entry WHERE seq = ?", (seq,))
     db.close()
     return path
+
+
+@contextmanager
+def start_command(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """`station` as a process; killed at the end of the context if it still runs."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "station", *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import ExitStack
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -32,6 +33,7 @@ from tests.commands.fixtures_journals import (
     CommandResult,
     StationCommand,
     open_writable,
+    start_command,
     write_journal,
 )
 from tests.support.story import (
@@ -248,14 +250,10 @@ def test_reading_changes_nothing(run_station: StationCommand, journal: Path) -> 
 def test_follow_prints_new_entries_and_ends_with_ctrl_c(tmp_path: Path, story: Station) -> None:
     path = tmp_path / "journal.db"
     written_before = len(story.entries)
-    with open_writable(path) as store:
+    with ExitStack() as stack:
+        store = stack.enter_context(open_writable(path))
         store.append(story.entries)
-        follow = subprocess.Popen(
-            [sys.executable, "-m", "station", "replay", str(path), "--follow"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        follow = stack.enter_context(start_command("replay", path, "--follow"))
         assert follow.stdout is not None
         lines = [follow.stdout.readline() for _ in range(written_before + 1)]
         story.when(LINK_LOST)
@@ -432,15 +430,12 @@ def test_follow_applies_the_filters(
     run_station: StationCommand, tmp_path: Path, story: Station
 ) -> None:
     path = tmp_path / "journal.db"
-    with open_writable(path) as store:
+    with ExitStack() as stack:
+        store = stack.enter_context(open_writable(path))
         store.append(story.entries)
+        follow = stack.enter_context(start_command("replay", path, "--follow", "--evse", "1"))
         count = len(story.entries)
         before = transcript_body(run_station("replay", path, "--evse", "1").lines)
-        follow = subprocess.Popen(
-            [sys.executable, "-m", "station", "replay", str(path), "--follow", "--evse", "1"],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
         assert follow.stdout is not None
         lines = [follow.stdout.readline() for _ in range(len(before) + 1)]
         story.when(cable_plugged(2), cable_unplugged(1))

@@ -7,59 +7,46 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
 
 from station.commands.demo.console import DemoConsole, format_bar
 from station.commands.shared.control_client import StationUnreachable, send_request
-from tests.commands.fixtures_journals import StationCommand
+from tests.commands.fixtures_journals import StationCommand, start_command
 
 DEMO_TIMEOUT_S = 100  # on a loaded machine; otherwise about 12
 
 
 @pytest.fixture
 def demo_directory() -> Iterator[Path]:
-    """A directory with a path short enough for sockets."""
+    """A directory with a path short enough for sockets; its processes end with the test."""
     with tempfile.TemporaryDirectory(prefix="demo-") as directory:
         yield Path(directory) / "demo"
+        for pid in processes_of(Path(directory)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
-def start_demo(demo_directory: Path, *more: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "station",
-            "demo",
-            "--data",
-            str(demo_directory),
-            "--seconds",
-            "2",
-            *more,
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start_demo(demo_directory: Path, *more: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    return start_command("demo", "--data", demo_directory, "--seconds", "2", *more)
 
 
-def processes_of(demo_directory: Path) -> list[str]:
-    """Command lines of running processes that name this directory."""
-    command_lines = []
+def processes_of(directory: Path) -> dict[int, str]:
+    """Running processes whose command line names this directory: pid and command line."""
+    processes = {}
     for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             text = cmdline.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:  # ended in the meantime
             continue
-        if str(demo_directory) in text:
-            command_lines.append(text)
-    return command_lines
+        if str(directory) in text:
+            processes[int(cmdline.parent.name)] = text
+    return processes
 
 
 def all_processes_ended(demo_directory: Path) -> bool:
@@ -79,7 +66,7 @@ def test_a_whole_session_and_then_another_on_the_same_journal(
     with start_demo(demo_directory, "--once") as demo:
         out, err = demo.communicate(timeout=DEMO_TIMEOUT_S)
     assert (demo.returncode, err) == (0, ""), out
-    for said in (
+    for text in (
         "CSMS       accepts EVS-FLASH-300",
         "EV driver  presents card 04A224B2",
         "station    precharges the cable to the battery voltage",
@@ -87,7 +74,7 @@ def test_a_whole_session_and_then_another_on_the_same_journal(
         "Ended: StopAuthorized",
         "CSMS, journal and meter agree",
     ):
-        assert said in out
+        assert text in out
     assert "\x1b" not in out
     delivered = re.search(r"Delivered: ([0-9.]+) kWh, at most ([0-9.]+) kW", out)
     assert delivered is not None
