@@ -38,8 +38,8 @@ FOUND_PLANS = {
         (984, *session_event(2, ALICE, 56.4, 150_000)),
         (1060, "retry_calls", {"calls": []}),
     ),
-    # A clock-aligned event reported Idle before the EVSE reported its cable, so unplugging while the
-    # program was away was not detected.
+    # A clock-aligned event reported Idle before the EVSE reported its cable, so that unplugging
+    # while the program was away was not detected.
     "a cable unplugged while the program was away": make_plan(
         163,
         {
