@@ -77,16 +77,16 @@ def test_handlers_are_of_actions_that_exist() -> None:
 
 
 def test_two_handlers_for_one_key_are_refused() -> None:
-    one, other = ModuleType("one"), ModuleType("other")
-    one.CALLS = {"Reset": print}  # type: ignore[attr-defined]
-    other.CALLS = {"Reset": repr}  # type: ignore[attr-defined]
-    with pytest.raises(DuplicateHandlerError, match="Reset is in one and in other"):
-        merge_tables("CALLS", (one, other))
+    first, second = ModuleType("first"), ModuleType("second")
+    first.CALLS = {"Reset": print}  # type: ignore[attr-defined]
+    second.CALLS = {"Reset": repr}  # type: ignore[attr-defined]
+    with pytest.raises(DuplicateHandlerError, match="Reset is in first and in second"):
+        merge_tables("CALLS", (first, second))
 
 
 def test_a_table_that_a_block_does_not_declare_is_empty() -> None:
-    assert merge_tables("CALLS", (ModuleType("one"),)) == {}
-    assert declared("RULES", (ModuleType("one"),)) == ()
+    assert merge_tables("CALLS", (ModuleType("first"),)) == {}
+    assert declared("RULES", (ModuleType("first"),)) == ()
 
 
 def test_frames_are_decided_by_no_block() -> None:

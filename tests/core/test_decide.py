@@ -145,13 +145,17 @@ RARE_STEPS: list[Step] = [
     ),
     in_sequence(
         station_restarted(gap_s=3),
-        *(cable_plugged(one) for one in (1, 2)),
+        *(cable_plugged(evse_id) for evse_id in (1, 2)),
         contactor_reported(1, closed=False),
     ),
     station_restarted(boot_id="boot-3", gap_s=-60),
     in_sequence(StationStopping("SIGTERM"), station_restarted()),
-    *(DeviceFaulted(one, "meter", "silent", blocks) for one in (0, 1) for blocks in (True, False)),
-    *(device_recovered(one, "meter", "silent") for one in (0, 1)),
+    *(
+        DeviceFaulted(evse_id, "meter", "silent", blocks)
+        for evse_id in (0, 1)
+        for blocks in (True, False)
+    ),
+    *(device_recovered(evse_id, "meter", "silent") for evse_id in (0, 1)),
 ]
 
 

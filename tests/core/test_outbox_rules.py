@@ -60,7 +60,7 @@ def station_with_event_in_flight() -> Station:
 
 def attempts_of(decisions: object) -> list[tuple[str, int]]:
     """(action, attempt) of each attempt."""
-    return [(one.action, one.attempt) for one in of_kind(decisions, CallAttempted)]  # type: ignore[arg-type]
+    return [(decision.action, decision.attempt) for decision in of_kind(decisions, CallAttempted)]  # type: ignore[arg-type]
 
 
 # --- Failures ------------------------------------------------------------------------------------
@@ -71,8 +71,8 @@ def test_a_failed_message_is_sent_again_e13_fr_02(failure: Step) -> None:
     station = station_with_event_in_flight()
     first = station.in_flight
     assert of_kind(station.when(failure), CallAttemptFailed)
-    said = station.when(time_passed(seconds=10))
-    assert attempts_of(said) == [("TransactionEvent", 2)]
+    decisions = station.when(time_passed(seconds=10))
+    assert attempts_of(decisions) == [("TransactionEvent", 2)]
     assert station.in_flight
     assert first
     assert station.in_flight.call_seq == first.call_seq
@@ -103,12 +103,12 @@ def test_a_message_that_failed_for_good_steps_aside_e13_fr_04() -> None:
     station.when(
         error_received(), time_passed(seconds=10), error_received(), time_passed(seconds=20)
     )
-    said = station.when(error_received("FormatViolation", "no"))
-    [parked] = of_kind(said, CallParked)
+    decisions = station.when(error_received("FormatViolation", "no"))
+    [parked] = of_kind(decisions, CallParked)
     assert parked.call_seq == call
     assert "FormatViolation: no" in parked.reason
-    assert attempts_of(said) == [("TransactionEvent", 1)]
-    assert [one.call_seq for one in station.state.outbox.parked] == [call]
+    assert attempts_of(decisions) == [("TransactionEvent", 1)]
+    assert [call.call_seq for call in station.state.outbox.parked] == [call]
 
 
 def test_the_number_of_attempts_can_be_one_e13_fr_02() -> None:
@@ -136,17 +136,17 @@ def test_no_later_message_of_the_lane_overtakes_e13_fr_03() -> None:
 def test_a_lost_link_is_no_failed_attempt() -> None:
     station = station_with_event_in_flight()
     for _ in range(5):
-        said = station.when(LINK_LOST, LINK_OPENED)
-        assert not of_kind(said, CallAttemptFailed)
-        assert attempts_of(said) == [("TransactionEvent", 1)]
+        decisions = station.when(LINK_LOST, LINK_OPENED)
+        assert not of_kind(decisions, CallAttemptFailed)
+        assert attempts_of(decisions) == [("TransactionEvent", 1)]
     assert station.state.outbox.failed_attempts == 0
 
 
 def test_failures_before_the_link_broke_still_count_e13_fr_02() -> None:
     station = station_with_event_in_flight()
     station.when(error_received(), time_passed(seconds=10), error_received(), LINK_LOST)
-    said = station.when(LINK_OPENED, time_passed(seconds=20))
-    assert attempts_of(said)[-1] == ("TransactionEvent", 3)
+    decisions = station.when(LINK_OPENED, time_passed(seconds=20))
+    assert attempts_of(decisions)[-1] == ("TransactionEvent", 3)
     assert of_kind(station.when(error_received()), CallParked)
 
 
@@ -188,7 +188,7 @@ def test_a_late_answer_still_counts() -> None:
     [delivered] = of_kind(station.when(answer), CallDelivered)
     assert delivered.call_seq == call
     again = of_kind(station.when(time_passed(seconds=100)), CallAttempted)
-    assert call not in [one.call_seq for one in again]
+    assert call not in [decision.call_seq for decision in again]
 
 
 def test_a_late_answer_during_the_next_attempt_settles_the_call_once() -> None:
@@ -202,16 +202,16 @@ def test_a_late_answer_during_the_next_attempt_settles_the_call_once() -> None:
     station.when(flow_reported(1, "charging"), answer)
     assert call not in station.state.outbox.transaction
     assert station.state.outbox.in_flight  # Part 4 §4.1.1: the second attempt is still open
-    said = station.when(second)
-    assert attempts_of(said) == [("TransactionEvent", 1)]
+    decisions = station.when(second)
+    assert attempts_of(decisions) == [("TransactionEvent", 1)]
 
 
 def test_an_attempt_that_was_settled_late_may_still_time_out() -> None:
     station = station_with_event_in_flight()
     answer = late_result(station)
     station.when(time_passed(seconds=40), flow_reported(1, "charging"), answer)
-    said = station.when(time_passed(seconds=30))
-    assert attempts_of(said) == [("TransactionEvent", 1)]
+    decisions = station.when(time_passed(seconds=30))
+    assert attempts_of(decisions) == [("TransactionEvent", 1)]
     assert station.state.outbox.failed_attempts == 0
 
 
@@ -240,8 +240,8 @@ def test_a_parked_message_can_be_sent_again() -> None:
     station = station_with_event_in_flight()
     station.when(time_passed(seconds=30 + 10 + 30 + 20 + 30))
     [parked] = station.state.outbox.parked
-    said = station.when(CallRetryRequested((parked.call_seq,)))
-    assert attempts_of(said) == [("TransactionEvent", 1)]
+    decisions = station.when(CallRetryRequested((parked.call_seq,)))
+    assert attempts_of(decisions) == [("TransactionEvent", 1)]
     station.when(csms_answers())
     assert not station.state.outbox.parked
     assert not station.state.outbox.transaction
@@ -269,16 +269,19 @@ def test_the_lane_keeps_its_order_through_a_long_absence_e11_fr_01() -> None:
         station.when(*(flow_reported(1, what) for what in ("charging", "suspended_ev") * 3))
         station.when(flow_reported(1, "none"), cable_unplugged(1), time_passed(seconds=10))
     waiting = tuple(station.state.outbox.transaction)
-    said = station.with_csms(accept_everything, LINK_OPENED)
-    sent = [one.call_seq for one in of_kind(said, CallDelivered)]
+    decisions = station.with_csms(accept_everything, LINK_OPENED)
+    sent = [decision.call_seq for decision in of_kind(decisions, CallDelivered)]
     assert [call for call in sent if call in waiting] == list(waiting)
 
 
 def test_a_call_that_came_before_goes_before() -> None:
     station = station_with_event_in_flight()
     station.when(cable_plugged(2), flow_reported(1, "charging"))
-    said = station.when(csms_answers())
-    assert [action for action, _ in attempts_of(said)] == ["StatusNotification", "TransactionEvent"]
+    decisions = station.when(csms_answers())
+    assert [action for action, _ in attempts_of(decisions)] == [
+        "StatusNotification",
+        "TransactionEvent",
+    ]
 
 
 def test_a_backlog_silences_nothing() -> None:
@@ -286,10 +289,10 @@ def test_a_backlog_silences_nothing() -> None:
     station = given(ONLINE, in_transaction(1), LINK_LOST)
     for _ in range(BACKLOG_MIN):
         station.when(flow_reported(1, "suspended_ev"), flow_reported(1, "charging"))
-    said = station.when(LINK_OPENED, cable_plugged(2))
-    assert attempts_of(said)[0] == ("TransactionEvent", 1)
-    said = station.when(result_received_for("TransactionEvent"))
-    assert attempts_of(said) == [("StatusNotification", 1)]
+    decisions = station.when(LINK_OPENED, cable_plugged(2))
+    assert attempts_of(decisions)[0] == ("TransactionEvent", 1)
+    decisions = station.when(result_received_for("TransactionEvent"))
+    assert attempts_of(decisions) == [("StatusNotification", 1)]
 
 
 def test_a_retried_message_says_the_same() -> None:
@@ -344,14 +347,14 @@ def test_a_call_that_is_no_transaction_message_is_never_offline() -> None:
 def test_what_need_not_arrive_goes_with_the_link() -> None:
     station = given(ONLINE)
     station.when(called("TriggerMessage", requestedMessage="Heartbeat"), LINK_LOST)
-    assert "Heartbeat" not in [one.action for one in station.state.outbox.general_info.values()]
+    assert "Heartbeat" not in [info.action for info in station.state.outbox.general_info.values()]
 
 
 def test_with_queue_all_messages_everything_waits_for_the_link() -> None:
     station = given(variable_preset("OCPPCommCtrlr.QueueAllMessages", "true"), ONLINE, LINK_LOST)
     station.when(cable_plugged(1), cable_unplugged(1), cable_plugged(1))
-    said = station.with_csms(accept_everything, LINK_OPENED)
-    assert [action for action, _ in attempts_of(said)] == ["StatusNotification"] * 3
+    decisions = station.with_csms(accept_everything, LINK_OPENED)
+    assert [action for action, _ in attempts_of(decisions)] == ["StatusNotification"] * 3
 
 
 def test_a_kept_call_that_got_no_answer_goes_behind_the_others() -> None:
@@ -365,23 +368,25 @@ def test_a_kept_call_that_got_no_answer_goes_behind_the_others() -> None:
 
 
 def test_a_status_the_csms_refuses_is_not_told_again_for_ever() -> None:
-    said = given(ONLINE).when(
+    decisions = given(ONLINE).when(
         cable_plugged(1), error_received("InternalError"), time_passed(seconds=60)
     )
-    assert attempts_of(said) == [("StatusNotification", 1)]
+    assert attempts_of(decisions) == [("StatusNotification", 1)]
 
 
 def test_a_call_the_csms_refused_is_not_asked_twice() -> None:
     station = given(variable_preset("OCPPCommCtrlr.QueueAllMessages", "true"), ONLINE)
-    said = station.when(cable_plugged(1), error_received("NotSupported"), time_passed(seconds=60))
-    assert attempts_of(said) == [("StatusNotification", 1)]
+    decisions = station.when(
+        cable_plugged(1), error_received("NotSupported"), time_passed(seconds=60)
+    )
+    assert attempts_of(decisions) == [("StatusNotification", 1)]
     assert not station.state.outbox.general
 
 
 def test_at_most_one_call_is_in_flight() -> None:
     """The stories check it in each of their steps; here there is every reason to break it."""
     station = given(ONLINE, csms=answer_boot_only)
-    said = station.when(
+    decisions = station.when(
         cable_plugged(1),
         cable_plugged(2),
         presented(id_token_named("alice"), evse_id=1),
@@ -389,21 +394,21 @@ def test_at_most_one_call_is_in_flight() -> None:
         called("TriggerMessage", requestedMessage="Heartbeat"),
         called("GetBaseReport", requestId=1, reportBase="FullInventory"),
     )
-    assert len(of_kind(said, CallQueued)) > 5
-    assert attempts_of(said) == []  # the StatusNotification from before is still unanswered
+    assert len(of_kind(decisions, CallQueued)) > 5
+    assert attempts_of(decisions) == []  # the StatusNotification from before is still unanswered
 
 
 def test_messages_wait_while_some_of_a_transaction_do_e14_fr_04() -> None:
     station = given(ONLINE, in_transaction(1), LINK_LOST)
     transaction_id = station.open_transaction.transaction_id
     station.when(flow_reported(1, "suspended_ev"), LINK_OPENED)
-    asked = called("GetTransactionStatus", transactionId=transaction_id)
-    assert response_payload_in(station.when(asked)) == {
+    requested = called("GetTransactionStatus", transactionId=transaction_id)
+    assert response_payload_in(station.when(requested)) == {
         "ongoingIndicator": True,
         "messagesInQueue": True,
     }
     station.when(csms_answers())
-    assert response_payload_in(station.when(asked)) == {
+    assert response_payload_in(station.when(requested)) == {
         "ongoingIndicator": True,
         "messagesInQueue": False,
     }
@@ -420,12 +425,16 @@ def test_after_a_power_cut_the_unanswered_message_is_the_only_one_sent_twice() -
     waiting = tuple(station.state.outbox.transaction)
     assert waiting[0] == unanswered
     assert len(waiting) == 3
-    said = station.with_csms(
+    decisions = station.with_csms(
         accept_everything,
         station_restarted(boot_id="boot-2", gap_s=5),
         cable_plugged(1),
         charging_started(1),
         LINK_OPENED,
     )
-    again = [one.call_seq for one in of_kind(said, CallAttempted) if one.call_seq in waiting]
+    again = [
+        decision.call_seq
+        for decision in of_kind(decisions, CallAttempted)
+        if decision.call_seq in waiting
+    ]
     assert again == list(waiting)

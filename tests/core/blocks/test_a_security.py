@@ -32,12 +32,12 @@ from tests.support.story import (
 
 
 def security_event_types(decisions: list[Decision]) -> list[str]:
-    return [one.type for one in of_kind(decisions, SecurityEventLogged)]
+    return [decision.type for decision in of_kind(decisions, SecurityEventLogged)]
 
 
 def reported_security_events(decisions: list[Decision]) -> list[str]:
     """What the CSMS is told of."""
-    return [one["type"] for one in queued_payloads(decisions, "SecurityEventNotification")]
+    return [payload["type"] for payload in queued_payloads(decisions, "SecurityEventNotification")]
 
 
 def link_failed(fault: str = "InvalidCsmsCertificate", slot: int = 1) -> LinkFailed:
@@ -201,8 +201,8 @@ def test_any_other_fault_is_none_a04_fr_01() -> None:
 def test_tech_info_fits_its_field_a04_fr_01() -> None:
     station = given(ONLINE, LINK_LOST)
     decisions = station.when(LinkFailed(1, "x" * 300, "InvalidTLSVersion"))
-    [told] = queued_payloads(decisions, "SecurityEventNotification")
-    assert len(told["techInfo"]) == 255
+    [reported] = queued_payloads(decisions, "SecurityEventNotification")
+    assert len(reported["techInfo"]) == 255
 
 
 def test_every_event_of_the_appendix_is_known() -> None:

@@ -84,16 +84,16 @@ def set_status(station: Station, step: Step) -> str:
 def variable_value(
     station: Station, name: str, component: str = "OCPPCommCtrlr", instance: str | None = None
 ) -> str:
-    asked = variable_json(name, component)
+    requested = variable_json(name, component)
     if instance:
-        asked["variable"]["instance"] = instance
-    reply = response_payload_in(station.when(called("GetVariables", getVariableData=[asked])))
+        requested["variable"]["instance"] = instance
+    reply = response_payload_in(station.when(called("GetVariables", getVariableData=[requested])))
     return str(reply["getVariableResult"][0].get("attributeValue", ""))
 
 
 def candidate_slots(station: Station) -> list[int]:
     """In the order in which they are tried."""
-    return [one.slot for one in station.desired.link.candidates]
+    return [profile.slot for profile in station.desired.link.candidates]
 
 
 # --- B09 -----------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ def candidate_slots(station: Station) -> list[int]:
 
 def test_station_toml_is_slot_1() -> None:
     station = given(ONLINE)
-    assert [(one.slot, one.url) for one in station.desired.link.candidates] == [
+    assert [(profile.slot, profile.url) for profile in station.desired.link.candidates] == [
         (1, "ws://csms/ocpp")
     ]
     assert variable_value(station, "ActiveNetworkProfile") == "1"
@@ -200,7 +200,7 @@ def test_a_slot_of_the_priority_does_not_get_what_cannot_work_a05_fr_02_a05_fr_0
         response_status(station, set_secure_profile(2, security_profile=3)) == "Accepted"
     )  # not in the priority yet
     station.when(station_restarted())
-    assert [one.security_profile for one in station.desired.link.candidates] == [2]
+    assert [profile.security_profile for profile in station.desired.link.candidates] == [2]
 
 
 # --- B10: the order ------------------------------------------------------------------------------
@@ -327,7 +327,7 @@ def test_once_it_stands_there_is_no_way_back_a05_fr_06() -> None:
     decisions = station.when(LinkOpened(2, "wss://other/ocpp", 2))
     assert of_kind(decisions, SecurityProfileRaised) == [SecurityProfileRaised(2, (1,))]
     assert "ReconfigurationOfSecurityParameters" in [
-        one.type for one in of_kind(decisions, SecurityEventLogged)
+        decision.type for decision in of_kind(decisions, SecurityEventLogged)
     ]
     station.when(csms_answers())
     assert variable_value(station, "SecurityProfile", "SecurityCtrlr") == "2"
@@ -348,7 +348,7 @@ def test_a_person_on_site_may_lower_it_a00_fr_005() -> None:
     station = station_on_profile_2()
     station.when(LinkOpened(2, "wss://other/ocpp", 2), csms_answers())
     station.when(CONFIGURED, CsmsConfigured("ws://back/ocpp", 1), station_restarted())
-    assert [one.url for one in station.desired.link.candidates] == [
+    assert [profile.url for profile in station.desired.link.candidates] == [
         "ws://back/ocpp",
         "wss://other/ocpp",
     ]
@@ -358,7 +358,7 @@ def test_an_edited_station_toml_comes_first_again() -> None:
     station = given(ONLINE, set_network_profile(), set_priority("2"), station_restarted())
     assert candidate_slots(station) == [2]
     station.when(CsmsConfigured("ws://edited/ocpp", 1), station_restarted())
-    assert [one.url for one in station.desired.link.candidates] == [
+    assert [profile.url for profile in station.desired.link.candidates] == [
         "ws://edited/ocpp",
         "ws://other/ocpp",
     ]

@@ -101,8 +101,8 @@ def test_interval_zero_leaves_the_heartbeat_as_it_is_b01_fr_04() -> None:
 
 def test_every_connector_is_told_once_accepted_b01_fr_05() -> None:
     station = given(BOOTED, IDLE, cable_plugged(2), LINK_OPENED, csms=answer_nothing)
-    said = station.when(result_received_for("BootNotification", **boot_response("Accepted")))
-    assert connector_statuses(said) == [(1, "Available"), (2, "Occupied")]
+    decisions = station.when(result_received_for("BootNotification", **boot_response("Accepted")))
+    assert connector_statuses(decisions) == [(1, "Available"), (2, "Occupied")]
 
 
 def test_the_clock_follows_the_csms_b01_fr_06() -> None:
@@ -136,16 +136,18 @@ def test_nothing_else_is_said_before_acceptance_b01_fr_08(word: str) -> None:
         ONLINE, in_transaction(1), LINK_LOST, time_passed(seconds=61), station_restarted()
     )
     assert len(station.state.outbox.transaction)
-    said = station.when(LINK_OPENED)
-    said += station.when(result_received_for("BootNotification", **boot_response(word, 100)))
-    said += station.when(IDLE, cable_plugged(2), device_faulted(2), time_passed(seconds=99))
-    assert [one.action for one in of_kind(said, CallAttempted)] == ["BootNotification"]
+    decisions = station.when(LINK_OPENED)
+    decisions += station.when(result_received_for("BootNotification", **boot_response(word, 100)))
+    decisions += station.when(IDLE, cable_plugged(2), device_faulted(2), time_passed(seconds=99))
+    assert [decision.action for decision in of_kind(decisions, CallAttempted)] == [
+        "BootNotification"
+    ]
 
 
 def test_before_the_first_answer_nothing_else_is_said_b01_fr_08() -> None:
     station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
-    said = station.when(cable_plugged(1), time_passed(seconds=29))
-    assert not of_kind(said, CallAttempted)
+    decisions = station.when(cable_plugged(1), time_passed(seconds=29))
+    assert not of_kind(decisions, CallAttempted)
 
 
 @pytest.mark.parametrize("word", ["Pending", "Rejected"])
@@ -160,16 +162,18 @@ def test_the_next_introduction_waits_for_the_interval_b02_fr_04_b03_fr_06(word: 
 def test_without_an_interval_the_csms_is_not_flooded_b02_fr_07_b03_fr_05(word: str) -> None:
     station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
     station.when(result_received_for("BootNotification", **boot_response(word, 0)))
-    said = station.when(time_passed(seconds=59))
-    assert not queued_payloads(said, "BootNotification")
+    decisions = station.when(time_passed(seconds=59))
+    assert not queued_payloads(decisions, "BootNotification")
     assert queued_payloads(station.when(time_passed(seconds=1)), "BootNotification")
 
 
 def test_a_reconnection_does_not_shorten_the_wait_b02_fr_04() -> None:
     station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
     station.when(result_received_for("BootNotification", **boot_response("Pending", 100)))
-    said = station.when(time_passed(seconds=10), LINK_LOST, LINK_OPENED, time_passed(seconds=89))
-    assert not queued_payloads(said, "BootNotification")
+    decisions = station.when(
+        time_passed(seconds=10), LINK_LOST, LINK_OPENED, time_passed(seconds=89)
+    )
+    assert not queued_payloads(decisions, "BootNotification")
     assert queued_payloads(station.when(time_passed(seconds=1)), "BootNotification")
 
 
@@ -190,19 +194,19 @@ def test_a_link_lost_before_the_answer_is_no_failed_introduction() -> None:
 )
 def test_an_unusable_answer_is_asked_again_later(answer: object) -> None:
     station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
-    said = station.when(answer, time_passed(seconds=59))  # type: ignore[arg-type]
-    assert not queued_payloads(said, "BootNotification")
+    decisions = station.when(answer, time_passed(seconds=59))  # type: ignore[arg-type]
+    assert not queued_payloads(decisions, "BootNotification")
     assert queued_payloads(station.when(time_passed(seconds=1)), "BootNotification")
 
 
 def test_a_pending_station_answers_and_reports_b02_fr_01_b02_fr_02() -> None:
     station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
     station.when(result_received_for("BootNotification", **boot_response("Pending")))
-    said = station.when(called("GetBaseReport", requestId=1, reportBase="FullInventory"))
-    assert response_payload_in(said) == {"status": "Accepted"}
-    said += station.when(csms_answers())
-    parts = queued_payloads(said, "NotifyReport")
-    attempted = [one.action for one in of_kind(said, CallAttempted)]
+    decisions = station.when(called("GetBaseReport", requestId=1, reportBase="FullInventory"))
+    assert response_payload_in(decisions) == {"status": "Accepted"}
+    decisions += station.when(csms_answers())
+    parts = queued_payloads(decisions, "NotifyReport")
+    attempted = [decision.action for decision in of_kind(decisions, CallAttempted)]
     assert attempted == ["NotifyReport"] * len(parts)
     assert [part["seqNo"] for part in parts] == list(range(len(parts)))
     assert [part["tbc"] for part in parts] == [True] * (len(parts) - 1) + [False]
@@ -211,16 +215,16 @@ def test_a_pending_station_answers_and_reports_b02_fr_01_b02_fr_02() -> None:
 def test_a_pending_station_says_what_it_is_asked_to_b02_fr_02() -> None:
     station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
     station.when(result_received_for("BootNotification", **boot_response("Pending")))
-    said = station.when(called("TriggerMessage", requestedMessage="Heartbeat"))
-    assert response_payload_in(said) == {"status": "Accepted"}
-    assert [one.action for one in of_kind(said, CallAttempted)] == ["Heartbeat"]
+    decisions = station.when(called("TriggerMessage", requestedMessage="Heartbeat"))
+    assert response_payload_in(decisions) == {"status": "Accepted"}
+    assert [decision.action for decision in of_kind(decisions, CallAttempted)] == ["Heartbeat"]
 
 
 def test_a_pending_station_introduces_itself_when_asked_b02_fr_04() -> None:
     station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
     station.when(result_received_for("BootNotification", **boot_response("Pending", 1000)))
-    said = station.when(called("TriggerMessage", requestedMessage="BootNotification"))
-    [request] = queued_payloads(said, "BootNotification")
+    decisions = station.when(called("TriggerMessage", requestedMessage="BootNotification"))
+    [request] = queued_payloads(decisions, "BootNotification")
     assert request["reason"] == "Triggered"
 
 
@@ -246,22 +250,22 @@ def test_a_pending_station_starts_and_stops_nothing_b02_fr_05(action: str, paylo
 def test_a_rejected_station_answers_a_call_with_security_error_b03_fr_08() -> None:
     station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
     station.when(result_received_for("BootNotification", **boot_response("Rejected")))
-    said = station.when(frame_received('[2,"x","GetVariables",{}]'))
-    assert type(said[0]).__name__ == "CallErrorQueued"
+    decisions = station.when(frame_received('[2,"x","GetVariables",{}]'))
+    assert type(decisions[0]).__name__ == "CallErrorQueued"
     assert station.state.pending_replies.pending == ()
 
 
 def test_long_offline_every_connector_is_told_b04_fr_01() -> None:
     station = given(ONLINE, variable_preset("OCPPCommCtrlr.OfflineThreshold", "60"), LINK_LOST)
-    said = station.when(time_passed(seconds=61), LINK_OPENED)
-    assert connector_statuses(said) == [(1, "Available"), (2, "Available")]
+    decisions = station.when(time_passed(seconds=61), LINK_OPENED)
+    assert connector_statuses(decisions) == [(1, "Available"), (2, "Available")]
 
 
 def test_shortly_offline_only_what_changed_is_told_b04_fr_02() -> None:
     station = given(ONLINE, variable_preset("OCPPCommCtrlr.OfflineThreshold", "60"), LINK_LOST)
     assert connector_statuses(station.when(cable_plugged(2))) == []
-    said = station.when(time_passed(seconds=60), LINK_OPENED)
-    assert connector_statuses(said) == [(2, "Occupied")]
+    decisions = station.when(time_passed(seconds=60), LINK_OPENED)
+    assert connector_statuses(decisions) == [(2, "Occupied")]
 
 
 def test_what_changed_and_changed_back_is_not_told_b04_fr_02() -> None:
@@ -284,8 +288,8 @@ def test_another_call_puts_the_heartbeat_off_g02_fr_05() -> None:
 def test_another_csms_is_told_every_connector_though_nothing_changed_b01_fr_05() -> None:
     station = given(ONLINE, LINK_LOST)
     station.when(LinkOpened(2, "ws://other/ocpp", 1))
-    said = station.when(result_received_for("BootNotification", **boot_response("Accepted")))
-    assert connector_statuses(said) == [(1, "Available"), (2, "Available")]
+    decisions = station.when(result_received_for("BootNotification", **boot_response("Accepted")))
+    assert connector_statuses(decisions) == [(1, "Available"), (2, "Available")]
 
 
 def test_a_heartbeat_that_waits_for_its_answer_is_not_said_again_g02_fr_02() -> None:
@@ -314,8 +318,8 @@ def test_what_waits_does_not_keep_the_heartbeat_back_g02_fr_02() -> None:
 def test_the_clock_follows_a_heartbeat_g02_fr_06() -> None:
     station = given(ONLINE, csms=answer_boot_only)
     station.when(csms_answers(), time_passed(seconds=300))
-    said = station.when(result_received_for("Heartbeat", currentTime="2026-03-01T13:05:00Z"))
-    assert of_kind(said, ClockCorrected)
+    decisions = station.when(result_received_for("Heartbeat", currentTime="2026-03-01T13:05:00Z"))
+    assert of_kind(decisions, ClockCorrected)
     assert station.at.hour == 13
 
 
@@ -325,6 +329,6 @@ def test_a_busy_station_still_asks_for_the_time_once_a_day_g02_fr_07() -> None:
     )
     beats = 0
     for _ in range(900):  # 25 hours
-        said = station.with_csms(lambda action, payload: {}, time_passed(seconds=100))
-        beats += len(queued_payloads(said, "Heartbeat"))
+        decisions = station.with_csms(lambda action, payload: {}, time_passed(seconds=100))
+        beats += len(queued_payloads(decisions, "Heartbeat"))
     assert beats == 1

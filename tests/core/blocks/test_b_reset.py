@@ -33,17 +33,17 @@ from tests.support.story import (
 
 def test_an_idle_station_restarts_at_once_b11_fr_03() -> None:
     station = given(ONLINE)
-    said = station.when(called("Reset", type="Immediate"))
-    assert response_payload_in(said) == {"status": "Accepted"}
-    assert of_kind(said, RestartOrdered)
+    decisions = station.when(called("Reset", type="Immediate"))
+    assert response_payload_in(decisions) == {"status": "Accepted"}
+    assert of_kind(decisions, RestartOrdered)
     assert station.desired.restart_reason == "RemoteReset"
 
 
 def test_the_restart_waits_for_its_answer_to_leave_b11_fr_01() -> None:
     station = given(ONLINE)
-    said = station.decide_observation(frame_received('[2,"r","Reset",{"type":"Immediate"}]'))
-    assert response_payload_in(said) == {"status": "Accepted"}
-    assert not of_kind(said, RestartOrdered)
+    decisions = station.decide_observation(frame_received('[2,"r","Reset",{"type":"Immediate"}]'))
+    assert response_payload_in(decisions) == {"status": "Accepted"}
+    assert not of_kind(decisions, RestartOrdered)
     assert station.desired.restart_reason is None
 
 
@@ -57,9 +57,9 @@ def test_the_next_start_names_the_reset_as_its_reason_b11_fr_04(kind: str) -> No
 
 
 def test_a_single_evse_is_not_reset_b11_fr_09() -> None:
-    said = given(ONLINE).when(called("Reset", type="Immediate", evseId=1))
-    assert response_payload_in(said)["status"] == "Rejected"
-    assert not of_kind(said, ResetOrdered)
+    decisions = given(ONLINE).when(called("Reset", type="Immediate", evseId=1))
+    assert response_payload_in(decisions)["status"] == "Rejected"
+    assert not of_kind(decisions, ResetOrdered)
 
 
 def test_while_it_restarts_another_reset_is_rejected_b11_fr_06() -> None:
@@ -72,9 +72,9 @@ def test_while_it_restarts_another_reset_is_rejected_b11_fr_06() -> None:
 def test_an_immediate_reset_is_not_put_off_by_another_b11_fr_06(kind: str) -> None:
     station = given(ONLINE, in_transaction(1))
     station.when(called("Reset", type="Immediate"))
-    said = station.when(called("Reset", type=kind))
-    assert response_payload_in(said)["status"] == "Rejected"
-    assert not of_kind(said, ResetOrdered)
+    decisions = station.when(called("Reset", type=kind))
+    assert response_payload_in(decisions)["status"] == "Rejected"
+    assert not of_kind(decisions, ResetOrdered)
     station.when(charging_stopped(1))
     assert of_kind(station.when(csms_answers()), RestartOrdered)
 
@@ -95,11 +95,11 @@ def test_inoperative_outlives_the_reset_b11_fr_02_b12_fr_06() -> None:
         called("Reset", type="Immediate"),
         csms_answers(),
     )
-    said = station.with_csms(
+    decisions = station.with_csms(
         accept_everything, station_restarted(), cable_unplugged(1), cable_unplugged(2), LINK_OPENED
     )
-    assert (1, "Unavailable") in connector_statuses(said)
-    assert (2, "Available") in connector_statuses(said)
+    assert (1, "Unavailable") in connector_statuses(decisions)
+    assert (2, "Available") in connector_statuses(decisions)
 
 
 def test_on_idle_waits_for_the_transaction_b12_fr_01_b12_fr_03() -> None:
@@ -111,17 +111,17 @@ def test_on_idle_waits_for_the_transaction_b12_fr_01_b12_fr_03() -> None:
         station.with_csms(accept_everything, time_passed(seconds=3600)), RestartOrdered
     )
     assert station.desired.evses[0].energy_allowed
-    said = station.with_csms(accept_everything, cable_unplugged(1), charging_stopped(1))
-    assert event_triggers(said) == [("Ended", "EVCommunicationLost")]
-    assert of_kind(said, RestartOrdered)
+    decisions = station.with_csms(accept_everything, cable_unplugged(1), charging_stopped(1))
+    assert event_triggers(decisions) == [("Ended", "EVCommunicationLost")]
+    assert of_kind(decisions, RestartOrdered)
 
 
 def test_on_idle_waits_for_a_person_who_is_about_to_charge_b12_fr_01() -> None:
     station = given(ONLINE, presented(BOB))
-    said = station.when(called("Reset", type="OnIdle"))
-    assert response_payload_in(said) == {"status": "Scheduled"}
-    said = station.with_csms(accept_everything, time_passed(seconds=59))
-    assert not of_kind(said, RestartOrdered)
+    decisions = station.when(called("Reset", type="OnIdle"))
+    assert response_payload_in(decisions) == {"status": "Scheduled"}
+    decisions = station.with_csms(accept_everything, time_passed(seconds=59))
+    assert not of_kind(decisions, RestartOrdered)
     assert of_kind(station.with_csms(accept_everything, time_passed(seconds=1)), RestartOrdered)
 
 
@@ -134,23 +134,23 @@ def test_while_a_reset_is_scheduled_nobody_new_begins_b12_fr_01() -> None:
 
 def test_an_immediate_reset_ends_the_transaction_b12_fr_02_b12_fr_04() -> None:
     station = given(ONLINE, in_transaction(1))
-    said = station.when(called("Reset", type="Immediate"))
-    assert response_payload_in(said) == {"status": "Accepted"}
+    decisions = station.when(called("Reset", type="Immediate"))
+    assert response_payload_in(decisions) == {"status": "Accepted"}
     assert not station.desired.evses[0].energy_allowed
-    said = station.when(charging_stopped(1))
-    [ended] = queued_payloads(said, "TransactionEvent")
+    decisions = station.when(charging_stopped(1))
+    [ended] = queued_payloads(decisions, "TransactionEvent")
     assert ended["eventType"] == "Ended"
     assert ended["triggerReason"] == "ResetCommand"
     assert ended["transactionInfo"]["stoppedReason"] == "ImmediateReset"
-    assert not of_kind(said, RestartOrdered)  # the CSMS has not heard of it
+    assert not of_kind(decisions, RestartOrdered)  # the CSMS has not heard of it
     assert of_kind(station.when(csms_answers()), RestartOrdered)
 
 
 def test_an_unheard_end_is_told_after_the_reset_b12_fr_05() -> None:
     station = given(ONLINE, in_transaction(1))
     station.when(called("Reset", type="Immediate"), charging_stopped(1))
-    said = station.when(time_passed(seconds=30))
-    assert of_kind(said, RestartOrdered)
+    decisions = station.when(time_passed(seconds=30))
+    assert of_kind(decisions, RestartOrdered)
     waiting = tuple(station.state.outbox.transaction)
     station.when(station_restarted())
     assert tuple(station.state.outbox.transaction) == waiting
@@ -167,6 +167,6 @@ def test_offline_the_reset_does_not_wait_to_be_heard_b12_fr_05() -> None:
 def test_a_contactor_that_does_not_open_does_not_stop_the_reset_b12_fr_05() -> None:
     station = given(ONLINE, in_transaction(1))
     station.when(called("Reset", type="Immediate"))
-    said = station.with_csms(answer_boot_only, time_passed(seconds=60))
-    assert event_triggers(said)[0] == ("Ended", "ResetCommand")
-    assert of_kind(said, RestartOrdered)
+    decisions = station.with_csms(answer_boot_only, time_passed(seconds=60))
+    assert event_triggers(decisions)[0] == ("Ended", "ResetCommand")
+    assert of_kind(decisions, RestartOrdered)

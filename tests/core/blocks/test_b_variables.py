@@ -64,19 +64,19 @@ def test_each_attribute_gets_its_result_b05_fr_01_b05_fr_02() -> None:
         variable_json("OCPPCommCtrlr", "Nothing", attributeValue="1"),
         {**HEARTBEAT, "attributeValue": "5m"},
     )
-    assert [one["attributeStatus"] for one in results] == [
+    assert [result["attributeStatus"] for result in results] == [
         "Accepted",  # B05.FR.10
         "UnknownComponent",  # B05.FR.04
         "UnknownVariable",  # B05.FR.05
         "Rejected",  # B05.FR.07
     ]
-    assert [one["component"]["name"] for one in results] == [
+    assert [result["component"]["name"] for result in results] == [
         "OCPPCommCtrlr",
         "Nobody",
         "OCPPCommCtrlr",
         "OCPPCommCtrlr",
     ]
-    assert {one["attributeType"] for one in results} == {"Actual"}  # B05.FR.12
+    assert {result["attributeType"] for result in results} == {"Actual"}  # B05.FR.12
 
 
 @pytest.mark.parametrize("kind", ["Target", "MinSet", "MaxSet"])
@@ -106,8 +106,8 @@ def test_what_is_set_counts_at_once_b05_fr_10() -> None:
     set_variables(
         station, variable_json("SampledDataCtrlr", "TxUpdatedInterval", attributeValue="7")
     )
-    said = station.with_csms(accept_everything, time_passed(seconds=70))
-    assert len(queued_payloads(said, "TransactionEvent")) == 10
+    decisions = station.with_csms(accept_everything, time_passed(seconds=70))
+    assert len(queued_payloads(decisions, "TransactionEvent")) == 10
 
 
 def test_and_after_a_restart_b05_fr_10() -> None:
@@ -119,10 +119,10 @@ def test_and_after_a_restart_b05_fr_10() -> None:
 
 def test_a_refused_value_changes_nothing_b05_fr_07() -> None:
     station = given(ONLINE)
-    said = station.when(
+    decisions = station.when(
         called("SetVariables", setVariableData=[{**HEARTBEAT, "attributeValue": "x"}])
     )
-    assert not of_kind(said, VariableChanged)
+    assert not of_kind(decisions, VariableChanged)
 
 
 def test_what_counts_only_after_a_restart_says_so_b05_fr_10() -> None:
@@ -132,9 +132,9 @@ def test_what_counts_only_after_a_restart_says_so_b05_fr_10() -> None:
 
 def test_too_many_at_once_b05_fr_11() -> None:
     many = [{**HEARTBEAT, "attributeValue": "7"}] * 101
-    said = given(ONLINE).when(called("SetVariables", setVariableData=many))
-    assert error_code_in(said) == "OccurrenceConstraintViolation"
-    assert not of_kind(said, VariableChanged)
+    decisions = given(ONLINE).when(called("SetVariables", setVariableData=many))
+    assert error_code_in(decisions) == "OccurrenceConstraintViolation"
+    assert not of_kind(decisions, VariableChanged)
 
 
 # --- B06 -----------------------------------------------------------------------------------------
@@ -148,15 +148,15 @@ def test_each_attribute_asked_for_gets_its_result_b06_fr_01_b06_fr_02() -> None:
         variable_json("OCPPCommCtrlr", "Nothing"),
         {**HEARTBEAT, "attributeType": "MaxSet"},
     )
-    assert [one["attributeStatus"] for one in results] == [
+    assert [result["attributeStatus"] for result in results] == [
         "Accepted",  # B06.FR.10
         "UnknownComponent",  # B06.FR.06
         "UnknownVariable",  # B06.FR.07
         "NotSupportedAttributeType",  # B06.FR.08
     ]
     assert results[0]["attributeValue"] == "300"
-    assert not any("attributeValue" in one for one in results[1:])
-    assert [one["attributeType"] for one in results] == ["Actual"] * 3 + ["MaxSet"]
+    assert not any("attributeValue" in result for result in results[1:])
+    assert [result["attributeType"] for result in results] == ["Actual"] * 3 + ["MaxSet"]
 
 
 def test_a_secret_is_not_told_b06_fr_09() -> None:
@@ -169,33 +169,33 @@ def test_an_instance_must_be_named_b06_fr_15() -> None:
     station = given(ONLINE)
     [result] = get_variables(station, variable_json("OCPPCommCtrlr", "MessageAttempts"))
     assert result["attributeStatus"] == "UnknownVariable"
-    asked = {
+    requested = {
         "component": {"name": "OCPPCommCtrlr"},
         "variable": {"name": "MessageAttempts", "instance": "TransactionEvent"},
     }
-    [result] = get_variables(station, asked)
+    [result] = get_variables(station, requested)
     assert result["attributeStatus"] == "Accepted"
-    assert result["variable"] == asked["variable"]  # B06.FR.14
+    assert result["variable"] == requested["variable"]  # B06.FR.14
 
 
 def test_too_many_asked_for_b06_fr_16() -> None:
-    said = given(ONLINE).when(called("GetVariables", getVariableData=[HEARTBEAT] * 101))
-    assert error_code_in(said) == "OccurrenceConstraintViolation"
+    decisions = given(ONLINE).when(called("GetVariables", getVariableData=[HEARTBEAT] * 101))
+    assert error_code_in(decisions) == "OccurrenceConstraintViolation"
 
 
 def test_too_long_a_question_b06_fr_17() -> None:
     long = {"component": {"name": "N" * 50}, "variable": {"name": "V" * 50}}
-    said = given(ONLINE).when(called("GetVariables", getVariableData=[long] * 20))
-    assert error_code_in(said) == "FormatViolation"
+    decisions = given(ONLINE).when(called("GetVariables", getVariableData=[long] * 20))
+    assert error_code_in(decisions) == "FormatViolation"
 
 
 @pytest.mark.parametrize(("size", "fits"), [(2048, True), (2049, False)])
 def test_a_question_may_fill_the_bytes_there_are_b06_fr_17(size: int, fits: bool) -> None:
     body = json.dumps({"getVariableData": [HEARTBEAT]})
     body = body[:-1] + " " * (size - len(body)) + "}"
-    said = given(ONLINE).when(frame_received(f'[2,"m-1","GetVariables",{body}]'))
-    assert bool(of_kind(said, CallResultQueued)) is fits
-    assert bool(of_kind(said, CallErrorQueued)) is not fits
+    decisions = given(ONLINE).when(frame_received(f'[2,"m-1","GetVariables",{body}]'))
+    assert bool(of_kind(decisions, CallResultQueued)) is fits
+    assert bool(of_kind(decisions, CallErrorQueued)) is not fits
 
 
 @pytest.mark.parametrize(
@@ -209,12 +209,12 @@ def test_a_question_may_fill_the_bytes_there_are_b06_fr_17(size: int, fits: bool
 def test_a_password_is_set_where_it_is_fit_a01_fr_01(
     value: str, attribute_type: str, status: str
 ) -> None:
-    asked = variable_json(
+    requested = variable_json(
         "SecurityCtrlr", "BasicAuthPassword", attributeValue=value, attributeType=attribute_type
     )
-    said = given(ONLINE).when(called("SetVariables", setVariableData=[asked]))
-    assert response_payload_in(said)["setVariableResult"][0]["attributeStatus"] == status
-    assert bool(of_kind(said, VariableChanged)) is (status == "Accepted")
+    decisions = given(ONLINE).when(called("SetVariables", setVariableData=[requested]))
+    assert response_payload_in(decisions)["setVariableResult"][0]["attributeStatus"] == status
+    assert bool(of_kind(decisions, VariableChanged)) is (status == "Accepted")
 
 
 @pytest.mark.parametrize("of", ["development", "evs-flash-300"])
@@ -222,16 +222,16 @@ def test_every_variable_can_be_read_or_says_why_not_b06_fr_04(of: str) -> None:
     station = given(ONLINE, in_transaction(1), meter_read(2, "5", voltage_v="1"), profile_name=of)
     for definition in station.product.device_model.definitions:
         component, key = definition.key.component, definition.key
-        asked: Json = {"component": {"name": component.name}, "variable": {"name": key.name}}
+        requested: Json = {"component": {"name": component.name}, "variable": {"name": key.name}}
         if component.instance:
-            asked["component"]["instance"] = component.instance
+            requested["component"]["instance"] = component.instance
         if component.evse_id is not None:
-            asked["component"]["evse"] = {"id": component.evse_id}
+            requested["component"]["evse"] = {"id": component.evse_id}
         if component.connector_id is not None:
-            asked["component"]["evse"]["connectorId"] = component.connector_id
+            requested["component"]["evse"]["connectorId"] = component.connector_id
         if key.instance:
-            asked["variable"]["instance"] = key.instance
-        [result] = get_variables(station, asked)
+            requested["variable"]["instance"] = key.instance
+        [result] = get_variables(station, requested)
         expected = "Rejected" if definition.secret else "Accepted"
         assert result["attributeStatus"] == expected, definition.path
 
@@ -251,8 +251,8 @@ def test_what_is_measured_is_told_as_it_is_b06_fr_04(
     part: Json = {"name": component}
     if evse:
         part["evse"] = evse
-    asked = {"component": part, "variable": {"name": variable}}
-    [result] = get_variables(given(ONLINE, in_transaction(1)), asked)
+    requested = {"component": part, "variable": {"name": variable}}
+    [result] = get_variables(given(ONLINE, in_transaction(1)), requested)
     assert result["attributeValue"] == value
 
 
@@ -262,10 +262,10 @@ def test_what_is_measured_is_told_as_it_is_b06_fr_04(
 @pytest.mark.parametrize("base", ["ConfigurationInventory", "FullInventory", "SummaryInventory"])
 def test_a_base_report_follows_its_answer_b07_fr_01(base: str) -> None:
     station = given(ONLINE)
-    said = station.when(called("GetBaseReport", requestId=12, reportBase=base))
-    assert isinstance(said[0], CallResultQueued)
-    assert response_payload_in(said) == {"status": "Accepted"}
-    parts = queued_payloads(said + station.when(csms_answers()), "NotifyReport")
+    decisions = station.when(called("GetBaseReport", requestId=12, reportBase=base))
+    assert isinstance(decisions[0], CallResultQueued)
+    assert response_payload_in(decisions) == {"status": "Accepted"}
+    parts = queued_payloads(decisions + station.when(csms_answers()), "NotifyReport")
     assert {part["requestId"] for part in parts} == {12}
     assert [part["seqNo"] for part in parts] == list(range(len(parts)))  # B07.FR.10
     assert [part["tbc"] for part in parts] == [True] * (len(parts) - 1) + [False]
@@ -276,9 +276,9 @@ def test_a_base_report_follows_its_answer_b07_fr_01(base: str) -> None:
 
 def test_a_report_tells_what_was_asked_b08_fr_01() -> None:
     station = given(ONLINE)
-    said = station.when(called("GetReport", requestId=3, componentVariable=[HEARTBEAT]))
-    assert response_payload_in(said) == {"status": "Accepted"}
-    [part] = queued_payloads(said, "NotifyReport")
+    decisions = station.when(called("GetReport", requestId=3, componentVariable=[HEARTBEAT]))
+    assert response_payload_in(decisions) == {"status": "Accepted"}
+    [part] = queued_payloads(decisions, "NotifyReport")
     [data] = part["reportData"]
     assert data["variable"] == {"name": "HeartbeatInterval"}
     assert data["variableAttribute"][0]["value"] == "300"
@@ -286,26 +286,28 @@ def test_a_report_tells_what_was_asked_b08_fr_01() -> None:
 
 
 def test_a_report_of_nothing_b08_fr_15() -> None:
-    said = given(ONLINE).when(
+    decisions = given(ONLINE).when(
         called("GetReport", requestId=3, componentVariable=[variable_json("Nobody", "Knows")])
     )
-    assert response_payload_in(said)["status"] == "EmptyResultSet"
-    assert not queued_payloads(said, "NotifyReport")
+    assert response_payload_in(decisions)["status"] == "EmptyResultSet"
+    assert not queued_payloads(decisions, "NotifyReport")
 
 
 def test_a_report_by_criteria_b08() -> None:
-    said = given(ONLINE).when(called("GetReport", requestId=3, componentCriteria=["Problem"]))
-    assert response_payload_in(said)["status"] == "EmptyResultSet"
+    decisions = given(ONLINE).when(called("GetReport", requestId=3, componentCriteria=["Problem"]))
+    assert response_payload_in(decisions)["status"] == "EmptyResultSet"
 
 
 def test_a_report_never_holds_a_secret_b07_fr_03() -> None:
     station = given(ONLINE)
-    said = station.when(called("GetBaseReport", requestId=1, reportBase="FullInventory"))
+    decisions = station.when(called("GetBaseReport", requestId=1, reportBase="FullInventory"))
     secrets = [
         data
-        for part in queued_payloads(said, "NotifyReport")
+        for part in queued_payloads(decisions, "NotifyReport")
         for data in part["reportData"]
         if data["variable"]["name"] == "BasicAuthPassword"
     ]
     assert secrets
-    assert not any("value" in one for data in secrets for one in data["variableAttribute"])
+    assert not any(
+        "value" in attribute for data in secrets for attribute in data["variableAttribute"]
+    )

@@ -88,7 +88,10 @@ def station_with_cached_token(
 
 def active_tokens(station: Station) -> dict[int | None, str]:
     """EVSE -> the reference of who may charge there."""
-    return {one.evse_id: one.id_token.ref for one in station.state.authorizations.active}
+    return {
+        authorization.evse_id: authorization.id_token.ref
+        for authorization in station.state.authorizations.active
+    }
 
 
 # --- C01: asking ---------------------------------------------------------------------------------
@@ -110,8 +113,8 @@ def test_an_unknown_token_is_asked_about_c01_fr_02() -> None:
 
 
 def test_the_same_token_twice_is_asked_about_once_c01_fr_02() -> None:
-    said = given(ONLINE, cable_plugged(1)).when(presented(ALICE), presented(ALICE))
-    assert len(queued_payloads(said, "Authorize")) == 1
+    decisions = given(ONLINE, cable_plugged(1)).when(presented(ALICE), presented(ALICE))
+    assert len(queued_payloads(decisions, "Authorize")) == 1
 
 
 @pytest.mark.parametrize(
@@ -130,17 +133,21 @@ def test_the_same_token_twice_is_asked_about_once_c01_fr_02() -> None:
 )
 def test_whoever_the_csms_refuses_does_not_charge_c01_fr_07(status: str) -> None:
     station = given(ONLINE, cable_plugged(1))
-    said = station.when(presented(ALICE), result_received_for("Authorize", **id_token_info(status)))
-    [refused] = of_kind(said, AuthorizationRefused)
+    decisions = station.when(
+        presented(ALICE), result_received_for("Authorize", **id_token_info(status))
+    )
+    [refused] = of_kind(decisions, AuthorizationRefused)
     assert refused.status == status
     assert not station.desired.evses[0].energy_allowed
     assert not station.state.transactions.open
 
 
 def test_the_same_token_ends_what_it_began_c01_fr_03() -> None:
-    said = given(ONLINE, in_transaction(1)).when(presented(ALICE))
-    assert [one.stopped_reason for one in of_kind(said, AuthorizationEnded)] == ["Local"]
-    assert not queued_payloads(said, "Authorize")
+    decisions = given(ONLINE, in_transaction(1)).when(presented(ALICE))
+    assert [decision.stopped_reason for decision in of_kind(decisions, AuthorizationEnded)] == [
+        "Local"
+    ]
+    assert not queued_payloads(decisions, "Authorize")
 
 
 def test_the_same_value_of_another_type_is_somebody_else_c01_fr_25() -> None:
@@ -166,11 +173,11 @@ def test_additional_info_does_not_tell_tokens_apart_c01_fr_25() -> None:
 
 def test_only_the_evses_the_csms_names_c01_fr_21() -> None:
     station = given(ONLINE, cable_plugged(1))
-    said = station.when(
+    decisions = station.when(
         presented(ALICE), result_received_for("Authorize", **id_token_info("Accepted", evseId=[2]))
     )
     assert not active_tokens(station)
-    assert of_kind(said, AuthorizationRefused)
+    assert of_kind(decisions, AuthorizationRefused)
 
 
 def test_a_person_waiting_gets_only_an_evse_the_csms_named_c01_fr_21() -> None:
@@ -187,8 +194,8 @@ def test_a_person_waiting_gets_only_an_evse_the_csms_named_c01_fr_21() -> None:
 def test_a_cached_token_keeps_to_the_evses_the_csms_named_c01_fr_21() -> None:
     station = station_with_cached_token(ALICE, evseId=[1])
     station.when(PRE_AUTHORIZE, cable_plugged(2))
-    said = station.when(presented(ALICE, evse_id=2))
-    assert not of_kind(said, AuthorizationGranted)
+    decisions = station.when(presented(ALICE, evse_id=2))
+    assert not of_kind(decisions, AuthorizationGranted)
 
 
 def test_nobody_else_takes_over_an_open_transaction_c01_fr_23() -> None:
@@ -210,9 +217,9 @@ def test_whoever_began_it_may_charge_on_e02_fr_20() -> None:
         in_transaction(1),
         presented(ALICE),
     )
-    said = station.with_csms(accept_everything, presented(ALICE, evse_id=1))
+    decisions = station.with_csms(accept_everything, presented(ALICE, evse_id=1))
     assert active_tokens(station) == {1: ALICE.ref}
-    assert ("Updated", "Authorized") in event_triggers(said)
+    assert ("Updated", "Authorized") in event_triggers(decisions)
 
 
 # --- C03, C05: the CSMS's own tokens -------------------------------------------------------------
@@ -221,13 +228,13 @@ def test_whoever_began_it_may_charge_on_e02_fr_20() -> None:
 def test_a_token_of_the_csms_is_not_asked_about_c03_fr_01_c05_fr_01() -> None:
     station = given(ONLINE, cable_plugged(1))
     central = id_token_named("c", "Central")
-    said = station.when(
+    decisions = station.when(
         called(
             "RequestStartTransaction", remoteStartId=5, evseId=1, idToken=id_token_payload(central)
         )
     )
-    assert not queued_payloads(said, "Authorize")
-    [started] = queued_payloads(said, "TransactionEvent")
+    assert not queued_payloads(decisions, "Authorize")
+    [started] = queued_payloads(decisions, "TransactionEvent")
     assert started["idToken"] == id_token_payload(central)  # C05.FR.05
     assert started["transactionInfo"]["remoteStartId"] == 5  # C05.FR.03
 
@@ -236,8 +243,8 @@ def test_a_token_of_the_csms_is_not_cached_c03_fr_02_c05_fr_02() -> None:
     station = given(ONLINE, cable_plugged(1))
     central = id_token_payload(id_token_named("c", "Central"))
     start = called("RequestStartTransaction", remoteStartId=5, evseId=1, idToken=central)
-    said = station.with_csms(accept_everything, start)
-    assert not of_kind(said, AuthCacheUpdated)
+    decisions = station.with_csms(accept_everything, start)
+    assert not of_kind(decisions, AuthCacheUpdated)
     assert not station.state.auth_cache.entries
 
 
@@ -251,15 +258,15 @@ def test_a_token_of_the_same_group_may_stop_c09_fr_03_c09_fr_05() -> None:
     station.with_csms(
         csms_with_one_group(), cable_plugged(1), presented(ALICE, evse_id=1), charging_started(1)
     )
-    said = station.when(presented(BOB, evse_id=1))
-    assert queued_payloads(said, "Authorize")
+    decisions = station.when(presented(BOB, evse_id=1))
+    assert queued_payloads(decisions, "Authorize")
     assert active_tokens(station) == {1: ALICE.ref}
-    said = station.when(
+    decisions = station.when(
         result_received_for(
             "Authorize", **id_token_info("Accepted", groupIdToken=id_token_payload(FAMILY))
         )
     )
-    [end] = of_kind(said, AuthorizationEnded)
+    [end] = of_kind(decisions, AuthorizationEnded)
     assert end.ended_by_id_token == BOB
     [ended] = queued_payloads(station.when(charging_stopped(1)), "TransactionEvent")
     assert ended["idToken"] == id_token_payload(BOB)  # E07.FR.02
@@ -276,9 +283,9 @@ def charging_with_group() -> Station:
 
 
 def test_a_cached_token_of_the_group_stops_without_asking_c09_fr_07() -> None:
-    said = charging_with_group().when(presented(BOB, evse_id=1))
-    assert not queued_payloads(said, "Authorize")
-    assert of_kind(said, AuthorizationEnded)
+    decisions = charging_with_group().when(presented(BOB, evse_id=1))
+    assert not queued_payloads(decisions, "Authorize")
+    assert of_kind(decisions, AuthorizationEnded)
 
 
 def test_a_token_of_the_group_that_is_not_accepted_stops_nothing_c09_fr_11() -> None:
@@ -287,10 +294,10 @@ def test_a_token_of_the_group_that_is_not_accepted_stops_nothing_c09_fr_11() -> 
         csms_with_one_group(), cable_plugged(1), presented(ALICE, evse_id=1), charging_started(1)
     )
     blocked = id_token_info("Blocked", groupIdToken=id_token_payload(FAMILY))
-    said = station.when(presented(BOB, evse_id=1), result_received_for("Authorize", **blocked))
-    assert not of_kind(said, AuthorizationEnded)
-    said = station.when(presented(BOB, evse_id=1))  # cached now, as blocked
-    assert not of_kind(said, AuthorizationEnded)
+    decisions = station.when(presented(BOB, evse_id=1), result_received_for("Authorize", **blocked))
+    assert not of_kind(decisions, AuthorizationEnded)
+    decisions = station.when(presented(BOB, evse_id=1))  # cached now, as blocked
+    assert not of_kind(decisions, AuthorizationEnded)
 
 
 def test_a_token_of_another_group_stops_nothing_c09_fr_03() -> None:
@@ -301,9 +308,9 @@ def test_a_token_of_another_group_stops_nothing_c09_fr_03() -> None:
     others = id_token_info(
         "Accepted", groupIdToken=id_token_payload(id_token_named("others", "Central"))
     )
-    said = station.when(presented(BOB, evse_id=1), result_received_for("Authorize", **others))
-    assert not of_kind(said, AuthorizationEnded)
-    assert of_kind(said, AuthorizationRefused)
+    decisions = station.when(presented(BOB, evse_id=1), result_received_for("Authorize", **others))
+    assert not of_kind(decisions, AuthorizationEnded)
+    assert of_kind(decisions, AuthorizationRefused)
 
 
 def test_the_group_may_be_told_by_the_transaction_event_c09_fr_12() -> None:
@@ -319,8 +326,8 @@ def test_the_group_may_be_told_by_the_transaction_event_c09_fr_12() -> None:
     station.with_csms(accept_everything, time_passed(seconds=1))
     station.when(presented(BOB, evse_id=1))
     family = id_token_info("Accepted", groupIdToken=id_token_payload(FAMILY))
-    said = station.when(result_received_for("Authorize", **family))
-    assert of_kind(said, AuthorizationEnded)
+    decisions = station.when(result_received_for("Authorize", **family))
+    assert of_kind(decisions, AuthorizationEnded)
 
 
 # --- C10, C11, C12: the cache --------------------------------------------------------------------
@@ -344,15 +351,15 @@ def test_the_cache_outlives_a_restart_c10_fr_02() -> None:
 def test_a_cached_refusal_is_asked_about_again_c10_fr_03_c12_fr_05(status: str) -> None:
     station = station_with_cached_token(ALICE, status)
     station.when(PRE_AUTHORIZE)
-    said = station.when(presented(ALICE, evse_id=1))
-    assert queued_payloads(said, "Authorize")
+    decisions = station.when(presented(ALICE, evse_id=1))
+    assert queued_payloads(decisions, "Authorize")
 
 
 def test_a_transaction_event_answer_updates_the_cache_c10_fr_05_c12_fr_06() -> None:
     station = given(ONLINE, cable_plugged(1))
     station.when(presented(ALICE), result_received_for("Authorize", **id_token_info("Accepted")))
-    said = station.when(result_received_for("TransactionEvent", **id_token_info("Blocked")))
-    assert [one.status for one in of_kind(said, AuthCacheUpdated)] == ["Blocked"]
+    decisions = station.when(result_received_for("TransactionEvent", **id_token_info("Blocked")))
+    assert [decision.status for decision in of_kind(decisions, AuthCacheUpdated)] == ["Blocked"]
     assert station.state.auth_cache.entries[ALICE.ref].status == "Blocked"
 
 
@@ -389,9 +396,9 @@ def test_an_entry_expires_by_its_life_time_c10_fr_08_c10_fr_10() -> None:
     station = given(variable_preset("AuthCacheCtrlr.LifeTime", "100"), PRE_AUTHORIZE, ONLINE)
     station.with_csms(accept_everything, presented(ALICE, evse_id=1), presented(ALICE))
     station.with_csms(accept_everything, time_passed(seconds=100))
-    said = station.when(presented(ALICE, evse_id=1))
-    assert [one.ref for one in of_kind(said, AuthCacheEntryExpired)] == [ALICE.ref]
-    assert queued_payloads(said, "Authorize")
+    decisions = station.when(presented(ALICE, evse_id=1))
+    assert [decision.ref for decision in of_kind(decisions, AuthCacheEntryExpired)] == [ALICE.ref]
+    assert queued_payloads(decisions, "Authorize")
 
 
 def test_life_time_counts_from_the_last_use_c10_fr_08() -> None:
@@ -442,9 +449,9 @@ def test_a_cache_that_is_off_cannot_be_cleared_c11_fr_04() -> None:
 def test_a_cached_token_begins_without_asking_c12_fr_02_c12_fr_04() -> None:
     station = station_with_cached_token(ALICE)
     station.when(PRE_AUTHORIZE, cable_plugged(1))
-    said = station.when(presented(ALICE))
-    assert not queued_payloads(said, "Authorize")
-    [started] = queued_payloads(said, "TransactionEvent")
+    decisions = station.when(presented(ALICE))
+    assert not queued_payloads(decisions, "Authorize")
+    [started] = queued_payloads(decisions, "TransactionEvent")
     assert started["idToken"] == id_token_payload(ALICE)
     assert station.desired.evses[0].energy_allowed
 
@@ -457,9 +464,9 @@ def test_without_pre_authorization_a_cached_token_is_asked_about_c01_fr_05() -> 
 def test_without_remote_authorization_only_the_cache_counts() -> None:
     station = station_with_cached_token(ALICE)
     station.when(variable_preset("AuthCtrlr.DisableRemoteAuthorization", "true"))
-    said = station.when(presented(BOB, evse_id=1))
-    assert not queued_payloads(said, "Authorize")
-    assert of_kind(said, AuthorizationRefused)
+    decisions = station.when(presented(BOB, evse_id=1))
+    assert not queued_payloads(decisions, "Authorize")
+    assert of_kind(decisions, AuthorizationRefused)
     assert of_kind(station.when(presented(ALICE, evse_id=1)), AuthorizationGranted)
 
 
@@ -475,8 +482,8 @@ def test_offline_a_cached_token_may_charge_c01_c12() -> None:
 
 def test_offline_a_token_for_other_evses_is_refused_as_one_c01_fr_21() -> None:
     station = station_with_cached_token(ALICE, evseId=[2])
-    said = station.when(LINK_LOST, cable_plugged(1), presented(ALICE, evse_id=1))
-    [refused] = of_kind(said, AuthorizationRefused)
+    decisions = station.when(LINK_LOST, cable_plugged(1), presented(ALICE, evse_id=1))
+    [refused] = of_kind(decisions, AuthorizationRefused)
     assert refused.status == "NotAllowedTypeEVSE"
 
 
@@ -518,8 +525,8 @@ def test_what_began_offline_is_told_and_ends_if_refused_c15_fr_02_c15_fr_04() ->
         UNKNOWN_OFFLINE, ONLINE, LINK_LOST, cable_plugged(1), presented(ALICE), charging_started(1)
     )
     csms = csms_responding(TransactionEvent=id_token_info("Invalid"))
-    said = station.with_csms(csms, LINK_OPENED, charging_stopped(1))
-    assert event_triggers(said)[-1] == ("Ended", "Deauthorized")
+    decisions = station.with_csms(csms, LINK_OPENED, charging_stopped(1))
+    assert event_triggers(decisions)[-1] == ("Ended", "Deauthorized")
 
 
 def test_c15_fr_03_only_the_energy_stops_where_txstoppoint_is_evconnected() -> None:
@@ -532,10 +539,10 @@ def test_c15_fr_03_only_the_energy_stops_where_txstoppoint_is_evconnected() -> N
         presented(ALICE),
         charging_started(1),
     )
-    said = station.with_csms(
+    decisions = station.with_csms(
         csms_responding(TransactionEvent=id_token_info("Invalid")), LINK_OPENED
     )
-    assert ("Updated", "Deauthorized") in event_triggers(said)
+    assert ("Updated", "Deauthorized") in event_triggers(decisions)
     assert station.open_transaction.stop_order is None
     assert not station.desired.evses[0].energy_allowed
 
@@ -612,9 +619,9 @@ def test_a_question_without_an_answer_is_judged_as_offline(silence: Step) -> Non
 
 def test_of_two_who_asked_for_one_evse_only_the_first_charges_when_the_link_breaks() -> None:
     station = given(UNKNOWN_OFFLINE, ONLINE, cable_plugged(1))
-    said = station.when(presented(ALICE, evse_id=1), presented(BOB, evse_id=1), LINK_LOST)
+    decisions = station.when(presented(ALICE, evse_id=1), presented(BOB, evse_id=1), LINK_LOST)
     assert active_tokens(station) == {1: ALICE.ref}
-    assert [one.id_token for one in of_kind(said, AuthorizationRefused)] == [BOB]
+    assert [decision.id_token for decision in of_kind(decisions, AuthorizationRefused)] == [BOB]
 
 
 def test_who_asked_for_what_is_taken_meanwhile_does_not_charge() -> None:
@@ -680,8 +687,8 @@ def test_a_group_is_stopped_before_somebody_waits_for_a_cable() -> None:
 def test_the_next_cable_is_meant() -> None:
     station = given(ONLINE, presented(ALICE))
     assert active_tokens(station) == {None: ALICE.ref}
-    said = station.when(cable_plugged(2))
-    assert [one.evse_id for one in of_kind(said, AuthorizationBoundToEvse)] == [2]
+    decisions = station.when(cable_plugged(2))
+    assert [decision.evse_id for decision in of_kind(decisions, AuthorizationBoundToEvse)] == [2]
     assert active_tokens(station) == {2: ALICE.ref}
 
 
@@ -714,9 +721,9 @@ def test_the_evse_may_be_taken_while_the_csms_thinks() -> None:
     station = given(ONLINE, cable_plugged(1))
     station.when(presented(ALICE, evse_id=1))
     station.when(presented(BOB, evse_id=1))
-    said = station.with_csms(accept_everything, time_passed(seconds=0))
+    decisions = station.with_csms(accept_everything, time_passed(seconds=0))
     assert active_tokens(station) == {1: ALICE.ref}
-    assert [one.id_token for one in of_kind(said, AuthorizationRefused)] == [BOB]
+    assert [decision.id_token for decision in of_kind(decisions, AuthorizationRefused)] == [BOB]
 
 
 # --- The cable and the right ---------------------------------------------------------------------
@@ -769,11 +776,11 @@ def is_event(event: object) -> bool:
 def test_hostile_answers_change_nothing() -> None:
     station = given(ONLINE, cable_plugged(1))
     station.when(presented(ALICE))
-    said = station.when(
+    decisions = station.when(
         in_sequence(result_received_for("Authorize", idTokenInfo={"status": "Yes"}))
     )
     assert active_tokens(station) == {}
-    assert of_kind(said, AuthorizationRefused)
+    assert of_kind(decisions, AuthorizationRefused)
 
 
 def test_a_clear_cache_with_a_surplus_field_is_no_message() -> None:

@@ -23,7 +23,7 @@ NO_AUTHORIZATION: Json = {"idToken": "", "type": "NoAuthorization"}
 
 def test_only_who_wants_to_charge_is_asked_about_c01_fr_04_c06_fr_03() -> None:
     station = given(ONLINE)
-    said = station.with_csms(
+    decisions = station.with_csms(
         accept_everything,
         cable_plugged(1),
         presented(ALICE),
@@ -31,14 +31,16 @@ def test_only_who_wants_to_charge_is_asked_about_c01_fr_04_c06_fr_03() -> None:
         presented(ALICE),
         charging_stopped(1),
     )
-    said += station.with_csms(accept_everything, cable_unplugged(1))
-    assert queued_payloads(said, "Authorize") == [{"idToken": id_token_payload(ALICE)}]
+    decisions += station.with_csms(accept_everything, cable_unplugged(1))
+    assert queued_payloads(decisions, "Authorize") == [{"idToken": id_token_payload(ALICE)}]
 
 
 def test_nobody_in_particular_is_not_cached_c02_fr_03() -> None:
     station = given(ONLINE, cable_plugged(1))
-    asked = called("RequestStartTransaction", remoteStartId=9, evseId=1, idToken=NO_AUTHORIZATION)
-    said = station.with_csms(accept_everything, asked)
-    [event] = queued_payloads(said, "TransactionEvent")
+    requested = called(
+        "RequestStartTransaction", remoteStartId=9, evseId=1, idToken=NO_AUTHORIZATION
+    )
+    decisions = station.with_csms(accept_everything, requested)
+    [event] = queued_payloads(decisions, "TransactionEvent")
     assert event["idToken"] == NO_AUTHORIZATION  # and the CSMS answered with an idTokenInfo
     assert not station.state.auth_cache.entries

@@ -37,8 +37,8 @@ def test_what_happens_offline_waits_and_is_sent_then_e04_fr_01_e04_fr_02() -> No
     )
     station.with_csms(accept_everything, cable_unplugged(1))  # Alice is known now
     station.with_csms(accept_everything, LINK_LOST)
-    said = station.when(cable_plugged(1), presented(ALICE), charging_started(1))
-    happened = queued_payloads(said, "TransactionEvent")
+    decisions = station.when(cable_plugged(1), presented(ALICE), charging_started(1))
+    happened = queued_payloads(decisions, "TransactionEvent")
     assert happened
     assert len(station.state.outbox.transaction) == len(happened)
     station.with_csms(accept_everything, LINK_OPENED)
@@ -61,7 +61,7 @@ def stop_remotely(station: Station) -> list[Decision]:
 )
 def test_what_ended_it_is_told_e06_fr_08_e07_fr_06(cause: Step, reason: str) -> None:
     station = given(ONLINE, in_transaction(1))
-    said = station.with_csms(accept_everything, cause, charging_stopped(1))
-    last = queued_payloads(said, "TransactionEvent")[-1]
+    decisions = station.with_csms(accept_everything, cause, charging_stopped(1))
+    last = queued_payloads(decisions, "TransactionEvent")[-1]
     assert last["eventType"] == "Ended"
     assert last["transactionInfo"]["stoppedReason"] == reason

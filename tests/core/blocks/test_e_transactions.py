@@ -85,8 +85,8 @@ def all_transaction_events(station: Station) -> list[Json]:
 def test_cable_first_then_card_e01_fr_05_e02(of: str) -> None:
     station = given(ONLINE, cable_plugged(1), profile_name=of)
     assert not station.state.transactions.open
-    said = station.with_csms(accept_everything, presented(ALICE))
-    [started] = transaction_events(said)
+    decisions = station.with_csms(accept_everything, presented(ALICE))
+    [started] = transaction_events(decisions)
     assert started["eventType"] == "Started"
     assert started["seqNo"] == 0
     assert started["triggerReason"] == "Authorized"
@@ -120,8 +120,8 @@ def test_ev_connected_starts_with_the_cable_e01_fr_02_e02_fr_06() -> None:
 
 def test_authorized_starts_with_the_person_e01_fr_03() -> None:
     station = station_with_start_point("Authorized")
-    said = station.with_csms(accept_everything, presented(ALICE, evse_id=1))
-    [started] = transaction_events(said)
+    decisions = station.with_csms(accept_everything, presented(ALICE, evse_id=1))
+    [started] = transaction_events(decisions)
     assert started["triggerReason"] == "Authorized"
     assert started["transactionInfo"]["chargingState"] == "Idle"
     assert "evse" not in started
@@ -181,15 +181,17 @@ def test_a_person_who_waits_has_a_transaction_of_their_own_e01_fr_03_e01_fr_17()
     assert updated["evse"] == {"id": 2, "connectorId": 1}
     [charges] = transaction_events(station.when(charging_started(2)))
     [value] = charges["meterValue"]
-    assert {one["context"] for one in value["sampledValue"]} == {"Transaction.Begin"}
+    assert {sample["context"] for sample in value["sampledValue"]} == {"Transaction.Begin"}
 
 
 def test_two_people_may_wait_at_once_e01_fr_03() -> None:
     station = station_with_start_point("Authorized")
     station.with_csms(accept_everything, presented(ALICE), presented(BOB))
-    assert len({one.transaction_id for one in station.state.transactions.open}) == 2
+    assert len({transaction.transaction_id for transaction in station.state.transactions.open}) == 2
     station.with_csms(accept_everything, cable_plugged(2), cable_plugged(1))
-    assert {one.evse_id: one.id_token for one in station.state.transactions.open} == {
+    assert {
+        transaction.evse_id: transaction.id_token for transaction in station.state.transactions.open
+    } == {
         2: ALICE,
         1: BOB,
     }
@@ -222,7 +224,7 @@ def test_numbers_count_through_the_whole_transaction_e01_fr_07() -> None:
     station = given(ONLINE, in_transaction(1), flow_reported(1, "suspended_ev"), presented(ALICE))
     station.when(charging_stopped(1))
     told_all = all_transaction_events(station)
-    assert [one["seqNo"] for one in told_all] == list(range(len(told_all)))
+    assert [event["seqNo"] for event in told_all] == list(range(len(told_all)))
     assert told_all[-1]["eventType"] == "Ended"
 
 
@@ -243,7 +245,7 @@ def test_every_transaction_has_its_own_id_e01_fr_08() -> None:
             time_passed(seconds=9),
             LINK_OPENED,
         )
-    ids = {one["transactionInfo"]["transactionId"] for one in all_transaction_events(station)}
+    ids = {event["transactionInfo"]["transactionId"] for event in all_transaction_events(station)}
     assert len(ids) == 4
 
 
@@ -338,8 +340,8 @@ def test_a_refused_token_ends_the_transaction_e05_fr_10_e06_fr_04() -> None:
 
 def test_or_only_the_energy_where_txstoppoint_has_it_so_e05_fr_09() -> None:
     station = charging_before_refusal(ONLY_EV_CONNECTED)
-    said = station.when(result_received_for("TransactionEvent", **REFUSED))
-    assert event_triggers(said) == [("Updated", "Deauthorized")]
+    decisions = station.when(result_received_for("TransactionEvent", **REFUSED))
+    assert event_triggers(decisions) == [("Updated", "Deauthorized")]
     assert not station.desired.evses[0].energy_allowed
     [updated] = transaction_events(station.with_csms(accept_everything, charging_stopped(1)))
     assert updated["transactionInfo"]["chargingState"] in ("EVConnected", "SuspendedEVSE")
@@ -377,12 +379,12 @@ def test_or_with_some_energy_more_e05_fr_03() -> None:
 def test_an_answer_about_the_token_that_stopped_it_takes_nothing_away() -> None:
     station = charging_before_refusal(ONLY_EV_CONNECTED)
     station.when(csms_answers())
-    held = station.state.authorizations.active
+    authorization = station.state.authorizations.active
     station.when(flow_reported(1, "suspended_ev"))
     station.when(
         result_received_for("TransactionEvent", **REFUSED)
     )  # there was no token in the question
-    assert station.state.authorizations.active == held
+    assert station.state.authorizations.active == authorization
 
 
 # --- E06, E07, E08, E09, E10, E15: end -----------------------------------------------------------
@@ -443,8 +445,8 @@ def test_only_the_energy_stops_where_txstoppoint_is_evconnected_e07_fr_02() -> N
     assert updated["idToken"] == id_token_payload(ALICE)
     assert not station.desired.evses[0].energy_allowed
     station.with_csms(accept_everything, charging_stopped(1))
-    said = station.when(cable_unplugged(1))
-    [ended] = transaction_events(said)
+    decisions = station.when(cable_unplugged(1))
+    [ended] = transaction_events(decisions)
     assert (ended["eventType"], ended["triggerReason"]) == ("Ended", "EVCommunicationLost")
 
 
@@ -467,35 +469,35 @@ def test_the_power_path_is_over_with_the_cable_e06_fr_06() -> None:
     station = charging_with_stop_points(
         "PowerPathClosed", variable_preset("TxCtrlr.StopTxOnEVSideDisconnect", "false")
     )
-    said = station.when(cable_unplugged(1), contactor_reported(1, closed=False))
-    assert event_triggers(said) == [("Ended", "EVCommunicationLost")]
+    decisions = station.when(cable_unplugged(1), contactor_reported(1, closed=False))
+    assert event_triggers(decisions) == [("Ended", "EVCommunicationLost")]
 
 
 def test_energy_transfer_ends_when_no_energy_flows_e06_fr_07() -> None:
     station = charging_with_stop_points("EnergyTransfer")
-    said = station.when(flow_reported(1, "none"), contactor_reported(1, closed=False))
-    assert event_triggers(said) == [("Ended", "ChargingStateChanged")]
+    decisions = station.when(flow_reported(1, "none"), contactor_reported(1, closed=False))
+    assert event_triggers(decisions) == [("Ended", "ChargingStateChanged")]
 
 
 def test_energy_transfer_ends_when_the_ev_pauses_e06_fr_07() -> None:
     station = charging_with_stop_points("EnergyTransfer")
-    said = station.when(
+    decisions = station.when(
         flow_reported(1, "suspended_ev"),
         contactor_reported(1, closed=False),
         flow_reported(1, "none"),
     )
-    [ended] = transaction_events(said)
+    [ended] = transaction_events(decisions)
     assert ended["eventType"] == "Ended"
     assert ended["transactionInfo"]["stoppedReason"] == "StoppedByEV"
 
 
 def test_energy_transfer_outlives_a_power_cut_e17_fr_10() -> None:
     station = charging_with_stop_points("EnergyTransfer")
-    said = station.when(
+    decisions = station.when(
         station_restarted(boot_id="boot-2"), contactor_reported(1, closed=False), cable_plugged(1)
     )
-    said += station.when(meter_read(1, "1500"), time_passed(seconds=60))
-    assert "Ended" not in [kind for kind, _ in event_triggers(said)]
+    decisions += station.when(meter_read(1, "1500"), time_passed(seconds=60))
+    assert "Ended" not in [kind for kind, _ in event_triggers(decisions)]
     station.when(charging_started(1), flow_reported(1, "none"))
     assert event_triggers(station.when(contactor_reported(1, closed=False))) == [
         ("Ended", "ChargingStateChanged")
@@ -529,9 +531,9 @@ def test_after_a_fault_a_card_must_be_shown_again() -> None:
 
 def test_offline_it_ends_as_well_and_is_told_later_e08_fr_04_e08_fr_05() -> None:
     station = given(NO_SAMPLES, ONLINE, in_transaction(1), LINK_LOST)
-    said = station.when(presented(ALICE), charging_stopped(1))
-    assert event_triggers(said)[-1] == ("Ended", "StopAuthorized")
-    said = station.with_csms(accept_everything, LINK_OPENED)
+    decisions = station.when(presented(ALICE), charging_stopped(1))
+    assert event_triggers(decisions)[-1] == ("Ended", "StopAuthorized")
+    decisions = station.with_csms(accept_everything, LINK_OPENED)
     assert not station.state.outbox.transaction
 
 
@@ -545,13 +547,13 @@ def test_a_cable_may_come_back_where_the_right_stays_e10_fr_02() -> None:
         in_transaction(1),
         time_passed(seconds=1000),
     )
-    said = station.with_csms(
+    decisions = station.with_csms(
         accept_everything, cable_unplugged(1), contactor_reported(1, closed=False)
     )
-    assert event_triggers(said) == [("Updated", "EVCommunicationLost")]
+    assert event_triggers(decisions) == [("Updated", "EVCommunicationLost")]
     station.with_csms(accept_everything, time_passed(seconds=49))
-    said = station.with_csms(accept_everything, cable_plugged(1))
-    assert event_triggers(said) == [("Updated", "CablePluggedIn")]
+    decisions = station.with_csms(accept_everything, cable_plugged(1))
+    assert event_triggers(decisions) == [("Updated", "CablePluggedIn")]
     assert station.desired.evses[0].energy_allowed
 
 
@@ -567,8 +569,8 @@ def test_but_not_for_longer_than_the_timeout_e10_fr_02() -> None:
         cable_unplugged(1),
         contactor_reported(1, closed=False),
     )
-    said = station.with_csms(accept_everything, time_passed(seconds=50))
-    assert event_triggers(said) == [("Ended", "EVConnectTimeout")]
+    decisions = station.with_csms(accept_everything, time_passed(seconds=50))
+    assert event_triggers(decisions) == [("Ended", "EVConnectTimeout")]
 
 
 # --- E11, E12: offline ---------------------------------------------------------------------------
@@ -577,12 +579,12 @@ def test_but_not_for_longer_than_the_timeout_e10_fr_02() -> None:
 def test_a_transaction_that_ran_while_offline_is_told_whole_e11_fr_01_e12_fr_01() -> None:
     station = given(ONLINE, in_transaction(1), LINK_LOST, time_passed(seconds=600))
     station.when(presented(ALICE), charging_stopped(1), cable_unplugged(1), time_passed(seconds=60))
-    said = station.with_csms(accept_everything, LINK_OPENED)
-    assert said
+    decisions = station.with_csms(accept_everything, LINK_OPENED)
+    assert decisions
     story = all_transaction_events(station)
     assert story[0]["eventType"] == "Started"
     assert story[-1]["eventType"] == "Ended"
-    periodic = [one for one in story if one["triggerReason"] == "MeterValuePeriodic"]
+    periodic = [event for event in story if event["triggerReason"] == "MeterValuePeriodic"]
     assert len(periodic) == 10
     assert not station.state.outbox.transaction
 
@@ -631,13 +633,13 @@ def test_periodic_samples_j02_fr_11() -> None:
         variable_preset("SampledDataCtrlr.TxUpdatedInterval", "20"), ONLINE, in_transaction(1)
     )
     station.with_csms(accept_everything, time_passed(seconds=19))
-    said = station.with_csms(
+    decisions = station.with_csms(
         accept_everything, meter_read(1, "1500", power_w="50000"), time_passed(seconds=1)
     )
-    [event] = transaction_events(said)
+    [event] = transaction_events(decisions)
     assert (event["eventType"], event["triggerReason"]) == ("Updated", "MeterValuePeriodic")
     [value] = event["meterValue"]
-    found = {one["measurand"]: one for one in value["sampledValue"]}
+    found = {sample["measurand"]: sample for sample in value["sampledValue"]}
     assert found.keys() == {"Energy.Active.Import.Register", "Power.Active.Import"}
     register = found["Energy.Active.Import.Register"]
     assert register["context"] == "Sample.Periodic"
@@ -671,7 +673,7 @@ def test_sampled_data_can_be_off() -> None:
     station.with_csms(
         accept_everything, time_passed(seconds=600), presented(ALICE), charging_stopped(1)
     )
-    assert not [one for one in all_transaction_events(station) if "meterValue" in one]
+    assert not [event for event in all_transaction_events(station) if "meterValue" in event]
     assert all_transaction_events(station)[-1]["eventType"] == "Ended"
 
 
@@ -700,7 +702,7 @@ def test_too_many_samples_lose_every_other_one_between_the_ends_e06_fr_13() -> N
     )
     for at in range(KEPT_SAMPLES_MAX + 1):
         station.when(meter_read(1, f"{2000 + at}"), time_passed(seconds=1))
-    kept = [int(one.meter_read.energy_wh) for one in station.open_transaction.kept_samples]
+    kept = [int(sample.meter_read.energy_wh) for sample in station.open_transaction.kept_samples]
     assert len(kept) <= KEPT_SAMPLES_MAX // 2 + 2
     assert kept[0] == 2000
     assert kept[-1] == 2000 + KEPT_SAMPLES_MAX
@@ -719,9 +721,9 @@ BOOT_ID_AFTER_RESTART = {"same": "boot-1", "other": "boot-2"}
 def test_a_short_interruption_is_survived_e17_fr_10_e17_fr_11(boot_id: str) -> None:
     station = given(NO_SAMPLES, ONLINE, in_transaction(1))
     before = station.open_transaction.transaction_id
-    said = station.when(station_restarted(boot_id=boot_id, gap_s=299))
-    assert event_triggers(said) == []
-    said = station.when(contactor_reported(1, closed=False), cable_plugged(1))
+    decisions = station.when(station_restarted(boot_id=boot_id, gap_s=299))
+    assert event_triggers(decisions) == []
+    decisions = station.when(contactor_reported(1, closed=False), cable_plugged(1))
     assert station.open_transaction.transaction_id == before
     assert station.desired.evses[0].energy_allowed
     station.with_csms(accept_everything, meter_read(1, "1200"), charging_started(1), LINK_OPENED)
@@ -735,8 +737,8 @@ def test_a_long_interruption_ends_it_e17_fr_21_e17_fr_22(boot_id: str, reason: s
     station = given(NO_SAMPLES, ONLINE, in_transaction(1))
     station.when(station_restarted(boot_id=boot_id, gap_s=301))
     assert not station.desired.evses[0].energy_allowed
-    said = station.when(contactor_reported(1, closed=False), cable_plugged(1))
-    assert event_triggers(said) == []  # the meter has not spoken yet
+    decisions = station.when(contactor_reported(1, closed=False), cable_plugged(1))
+    assert event_triggers(decisions) == []  # the meter has not spoken yet
     [ended] = transaction_events(station.when(meter_read(1, "4711")))
     assert ended["triggerReason"] == "AbnormalCondition"
     assert ended["transactionInfo"]["stoppedReason"] == reason
@@ -796,8 +798,8 @@ def test_without_resumption_no_energy_flows_again_e17_fr_12() -> None:
 
 def test_an_evse_that_never_comes_back_ends_it() -> None:
     station = given(NO_SAMPLES, ONLINE, in_transaction(1))
-    said = station.when(station_restarted(boot_id="boot-2", gap_s=5), time_passed(seconds=400))
-    assert event_triggers(said) == [("Ended", "AbnormalCondition")]
+    decisions = station.when(station_restarted(boot_id="boot-2", gap_s=5), time_passed(seconds=400))
+    assert event_triggers(decisions) == [("Ended", "AbnormalCondition")]
 
 
 def test_a_stop_that_was_under_way_is_finished() -> None:

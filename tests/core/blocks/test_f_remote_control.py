@@ -67,11 +67,15 @@ def decisions_on_start(station: Station, **more: object) -> list:  # type: ignor
 
 def test_the_answer_comes_before_the_question_f01_fr_01_f02_fr_09() -> None:
     station = given(ONLINE, cable_plugged(1))
-    said = decisions_on_start(station, evseId=1)
-    kinds = [type(one) for one in said if isinstance(one, CallResultQueued | CallQueued)]
+    decisions = decisions_on_start(station, evseId=1)
+    kinds = [
+        type(decision)
+        for decision in decisions
+        if isinstance(decision, CallResultQueued | CallQueued)
+    ]
     assert kinds == [CallResultQueued, CallQueued]
-    assert response_payload_in(said) == {"status": "Accepted"}
-    assert queued_payloads(said, "Authorize") == [{"idToken": id_token_payload(ALICE)}]
+    assert response_payload_in(decisions) == {"status": "Accepted"}
+    assert queued_payloads(decisions, "Authorize") == [{"idToken": id_token_payload(ALICE)}]
     [event] = queued_payloads(
         station.with_csms(accept_everything, csms_answers()), "TransactionEvent"
     )
@@ -91,9 +95,9 @@ def test_whom_the_csms_then_refuses_does_not_charge_f01_fr_01() -> None:
 
 def test_nobody_is_asked_where_that_is_set_so_f01_fr_02_f02_fr_10() -> None:
     station = given(NOT_ASKED, ONLINE, cable_plugged(1))
-    said = decisions_on_start(station, evseId=1)
-    assert not queued_payloads(said, "Authorize")
-    assert event_triggers(said) == [("Started", "RemoteStart")]
+    decisions = decisions_on_start(station, evseId=1)
+    assert not queued_payloads(decisions, "Authorize")
+    assert event_triggers(decisions) == [("Started", "RemoteStart")]
     station.when(
         result_received_for("TransactionEvent", idTokenInfo={"status": "Invalid"})
     )  # F01.FR.03
@@ -112,8 +116,8 @@ def test_a_transaction_that_waits_for_somebody_is_named_f01_fr_13_f01_fr_25() ->
         variable_preset("TxCtrlr.TxStartPoint", "EVConnected"), ONLINE, cable_plugged(1)
     )
     transaction_id = station.open_transaction.transaction_id
-    said = decisions_on_start(station, evseId=1)
-    assert response_payload_in(said) == {"status": "Accepted", "transactionId": transaction_id}
+    decisions = decisions_on_start(station, evseId=1)
+    assert response_payload_in(decisions) == {"status": "Accepted", "transactionId": transaction_id}
     [event] = queued_payloads(station.when(csms_answers()), "TransactionEvent")
     assert event["triggerReason"] == "RemoteStart"
     assert event["transactionInfo"]["remoteStartId"] == 9
@@ -192,9 +196,9 @@ def test_a_cached_token_starts_without_asking_f01_fr_01() -> None:
         cable_unplugged(1),
         cable_plugged(1),
     )
-    said = decisions_on_start(station, evseId=1)
-    assert not queued_payloads(said, "Authorize")
-    assert event_triggers(said) == [("Started", "RemoteStart")]
+    decisions = decisions_on_start(station, evseId=1)
+    assert not queued_payloads(decisions, "Authorize")
+    assert event_triggers(decisions) == [("Started", "RemoteStart")]
 
 
 # --- F03: stop -----------------------------------------------------------------------------------
@@ -206,8 +210,8 @@ def request_stop(station: Station) -> object:
 
 def test_a_remote_stop_ends_the_transaction_f03_fr_03_f03_fr_07() -> None:
     station = given(ONLINE, in_transaction(1))
-    said = station.when(request_stop(station))  # type: ignore[arg-type]
-    assert response_payload_in(said) == {"status": "Accepted"}
+    decisions = station.when(request_stop(station))  # type: ignore[arg-type]
+    assert response_payload_in(decisions) == {"status": "Accepted"}
     assert not station.desired.evses[0].energy_allowed
     [event] = queued_payloads(station.when(charging_stopped(1)), "TransactionEvent")
     assert (event["eventType"], event["triggerReason"]) == ("Ended", "RemoteStop")
@@ -218,17 +222,17 @@ def test_or_only_the_energy_f03_fr_02() -> None:
     station = given(
         variable_preset("TxCtrlr.TxStopPoint", "EVConnected"), ONLINE, in_transaction(1)
     )
-    said = station.when(request_stop(station))  # type: ignore[arg-type]
-    assert event_triggers(said) == [("Updated", "RemoteStop")]
+    decisions = station.when(request_stop(station))  # type: ignore[arg-type]
+    assert event_triggers(decisions) == [("Updated", "RemoteStop")]
     assert not station.desired.evses[0].energy_allowed
     assert station.open_transaction.stop_order is None
 
 
 def test_an_unknown_transaction_cannot_be_stopped_f03_fr_08() -> None:
     station = given(ONLINE, in_transaction(1))
-    said = station.when(called("RequestStopTransaction", transactionId="other"))
-    assert response_payload_in(said)["status"] == "Rejected"
-    assert not of_kind(said, AuthorizationEnded)
+    decisions = station.when(called("RequestStopTransaction", transactionId="other"))
+    assert response_payload_in(decisions)["status"] == "Rejected"
+    assert not of_kind(decisions, AuthorizationEnded)
     assert station.desired.evses[0].energy_allowed
 
 
@@ -239,8 +243,8 @@ def test_a_transaction_of_nobody_can_be_stopped_f03_fr_03() -> None:
         ONLINE,
         cable_plugged(1),
     )
-    said = station.when(request_stop(station))  # type: ignore[arg-type]
-    assert event_triggers(said) == [("Ended", "RemoteStop")]
+    decisions = station.when(request_stop(station))  # type: ignore[arg-type]
+    assert event_triggers(decisions) == [("Ended", "RemoteStop")]
 
 
 def test_a_transaction_that_waits_for_the_cable_says_it_heard_f03_fr_02() -> None:
@@ -256,9 +260,9 @@ def test_a_transaction_that_waits_for_the_cable_says_it_heard_f03_fr_02() -> Non
 def test_stopping_twice_is_accepted_twice_and_told_once_f03_fr_07() -> None:
     station = given(ONLINE, in_transaction(1))
     order = request_stop(station)
-    said = station.when(order, order, charging_stopped(1))  # type: ignore[arg-type]
-    assert len(of_kind(said, CallResultQueued)) == 2
-    assert [kind for kind, _ in event_triggers(said)] == ["Ended"]
+    decisions = station.when(order, order, charging_stopped(1))  # type: ignore[arg-type]
+    assert len(of_kind(decisions, CallResultQueued)) == 2
+    assert [kind for kind, _ in event_triggers(decisions)] == ["Ended"]
 
 
 # --- F05: unlock ---------------------------------------------------------------------------------
@@ -295,9 +299,9 @@ def trigger_message(station: Station, message: str, **evse: int) -> list:  # typ
 
 
 def test_the_answer_comes_first_f06_fr_04() -> None:
-    said = trigger_message(given(ONLINE), "Heartbeat")
-    assert isinstance(said[0], CallResultQueued)
-    assert queued_payloads(said, "Heartbeat")
+    decisions = trigger_message(given(ONLINE), "Heartbeat")
+    assert isinstance(decisions[0], CallResultQueued)
+    assert queued_payloads(decisions, "Heartbeat")
 
 
 def test_meter_values_of_every_evse_f06_fr_06_f06_fr_11() -> None:
@@ -306,25 +310,25 @@ def test_meter_values_of_every_evse_f06_fr_06_f06_fr_11() -> None:
         ONLINE,
         meter_read(1, "1500", voltage_v="800"),
     )
-    said = trigger_message(station, "MeterValues")
-    first, second = queued_payloads(said, "MeterValues")
+    decisions = trigger_message(station, "MeterValues")
+    first, second = queued_payloads(decisions, "MeterValues")
     assert (first["evseId"], second["evseId"]) == (1, 2)
     [value] = first["meterValue"]
-    assert [one["measurand"] for one in value["sampledValue"]] == [
+    assert [sample["measurand"] for sample in value["sampledValue"]] == [
         "Energy.Active.Import.Register",
         "Voltage",
     ]
-    assert {one["context"] for one in value["sampledValue"]} == {"Trigger"}
+    assert {sample["context"] for sample in value["sampledValue"]} == {"Trigger"}
 
 
 def test_meter_values_of_one_evse_f06_fr_02() -> None:
-    said = trigger_message(given(ONLINE), "MeterValues", id=2)
-    assert [one["evseId"] for one in queued_payloads(said, "MeterValues")] == [2]
+    decisions = trigger_message(given(ONLINE), "MeterValues", id=2)
+    assert [payload["evseId"] for payload in queued_payloads(decisions, "MeterValues")] == [2]
 
 
 def test_an_evse_without_a_reading_has_none_to_tell_f06_fr_05() -> None:
-    said = trigger_message(given(ONLINE), "MeterValues", id=7)
-    assert response_payload_in(said) == {"status": "Rejected"}
+    decisions = trigger_message(given(ONLINE), "MeterValues", id=7)
+    assert response_payload_in(decisions) == {"status": "Rejected"}
 
 
 def test_a_transaction_event_f06_fr_07() -> None:
@@ -333,12 +337,12 @@ def test_a_transaction_event_f06_fr_07() -> None:
     assert (event["eventType"], event["triggerReason"]) == ("Updated", "Trigger")
     assert event["transactionInfo"]["chargingState"] == "Charging"
     [value] = event["meterValue"]
-    assert {one["context"] for one in value["sampledValue"]} == {"Trigger"}
+    assert {sample["context"] for sample in value["sampledValue"]} == {"Trigger"}
 
 
 def test_without_a_transaction_there_is_no_event_f06_fr_05() -> None:
-    said = trigger_message(given(ONLINE, in_transaction(1)), "TransactionEvent", id=2)
-    assert response_payload_in(said) == {"status": "Rejected"}
+    decisions = trigger_message(given(ONLINE, in_transaction(1)), "TransactionEvent", id=2)
+    assert response_payload_in(decisions) == {"status": "Rejected"}
 
 
 @pytest.mark.parametrize(
@@ -346,17 +350,19 @@ def test_without_a_transaction_there_is_no_event_f06_fr_05() -> None:
     ["SignChargingStationCertificate", "SignV2GCertificate", "PublishFirmwareStatusNotification"],
 )
 def test_what_is_not_built_is_not_implemented_f06_fr_08(message: str) -> None:
-    said = trigger_message(given(ONLINE), message)
-    assert response_payload_in(said) == {"status": "NotImplemented"}
+    decisions = trigger_message(given(ONLINE), message)
+    assert response_payload_in(decisions) == {"status": "NotImplemented"}
 
 
 def test_what_the_product_does_not_offer_is_not_implemented_f06_fr_08() -> None:
-    said = trigger_message(
+    decisions = trigger_message(
         given(ONLINE, profile_name="evs-flash-300"), "FirmwareStatusNotification"
     )
-    assert response_payload_in(said) == {"status": "NotImplemented"}
-    said = trigger_message(given(ONLINE), "FirmwareStatusNotification")
-    assert queued_payloads(said, "FirmwareStatusNotification") == [{"status": "Idle"}]  # F06.FR.16
+    assert response_payload_in(decisions) == {"status": "NotImplemented"}
+    decisions = trigger_message(given(ONLINE), "FirmwareStatusNotification")
+    assert queued_payloads(decisions, "FirmwareStatusNotification") == [
+        {"status": "Idle"}
+    ]  # F06.FR.16
 
 
 def test_a_status_is_only_told_of_a_connector_that_is_named_f06_fr_12() -> None:
@@ -367,19 +373,19 @@ def test_a_status_is_only_told_of_a_connector_that_is_named_f06_fr_12() -> None:
     assert response_payload_in(trigger_message(station, "StatusNotification", id=1)) == {
         "status": "Rejected"
     }
-    said = trigger_message(station, "StatusNotification", id=1, connectorId=1)
-    assert response_payload_in(said) == {"status": "Accepted"}
-    assert connector_statuses(said) == [(1, "Occupied")]
+    decisions = trigger_message(station, "StatusNotification", id=1, connectorId=1)
+    assert response_payload_in(decisions) == {"status": "Accepted"}
+    assert connector_statuses(decisions) == [(1, "Occupied")]
 
 
 def test_no_log_is_being_uploaded_f06_fr_15() -> None:
-    said = trigger_message(given(ONLINE), "LogStatusNotification")
-    assert queued_payloads(said, "LogStatusNotification") == [{"status": "Idle"}]
+    decisions = trigger_message(given(ONLINE), "LogStatusNotification")
+    assert queued_payloads(decisions, "LogStatusNotification") == [{"status": "Idle"}]
 
 
 def test_an_accepted_station_does_not_introduce_itself_again_f06_fr_17() -> None:
-    said = trigger_message(given(ONLINE), "BootNotification")
-    assert response_payload_in(said) == {"status": "Rejected"}
+    decisions = trigger_message(given(ONLINE), "BootNotification")
+    assert response_payload_in(decisions) == {"status": "Rejected"}
 
 
 def test_an_unknown_trigger_is_no_message() -> None:

@@ -28,21 +28,25 @@ START = called(
 @pytest.mark.parametrize("asked", [(), (NOT_ASKED,)], ids=["asked", "not asked"])
 def test_the_csms_hears_for_whom_it_is_f02_fr_05_f02_fr_11_f02_fr_12(asked: tuple[()]) -> None:
     station = given(*asked, ONLINE)
-    said = station.with_csms(accept_everything, START, cable_plugged(1), charging_started(1))
-    [named] = [one for one in queued_payloads(said, "TransactionEvent") if "idToken" in one]
+    decisions = station.with_csms(accept_everything, START, cable_plugged(1), charging_started(1))
+    [named] = [
+        event for event in queued_payloads(decisions, "TransactionEvent") if "idToken" in event
+    ]
     assert named["idToken"] == id_token_payload(ALICE)
 
 
 def test_a_trigger_tells_how_it_is_now_f06_fr_09() -> None:
     station = given(ONLINE, meter_read(1, "1000"))
     station.with_csms(accept_everything, cable_plugged(1), meter_read(1, "1500"))
-    asked = called("TriggerMessage", requestedMessage="MeterValues", evse={"id": 1})
-    said = station.with_csms(accept_everything, asked)
-    assert response_payload_in(said) == {"status": "Accepted"}
-    [values] = queued_payloads(said, "MeterValues")
+    requested = called("TriggerMessage", requestedMessage="MeterValues", evse={"id": 1})
+    decisions = station.with_csms(accept_everything, requested)
+    assert response_payload_in(decisions) == {"status": "Accepted"}
+    [values] = queued_payloads(decisions, "MeterValues")
     [value] = values["meterValue"]
     assert value["sampledValue"][0]["value"] == 1500
     where = {"id": 1, "connectorId": 1}
-    asked = called("TriggerMessage", requestedMessage="StatusNotification", evse=where)
-    [status] = queued_payloads(station.with_csms(accept_everything, asked), "StatusNotification")
+    requested = called("TriggerMessage", requestedMessage="StatusNotification", evse=where)
+    [status] = queued_payloads(
+        station.with_csms(accept_everything, requested), "StatusNotification"
+    )
     assert status["connectorStatus"] == "Occupied"

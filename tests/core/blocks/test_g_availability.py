@@ -55,21 +55,21 @@ def test_and_available_when_it_leaves_g01_fr_04() -> None:
 def test_a_scheduled_connector_becomes_unavailable_instead_g01_fr_05() -> None:
     station = given(ONLINE, in_transaction(1), change_availability(EVSE_1))
     station.with_csms(accept_everything, presented(ALICE))
-    said = station.with_csms(accept_everything, charging_stopped(1), cable_unplugged(1))
-    assert connector_statuses(said) == [(1, "Unavailable")]
+    decisions = station.with_csms(accept_everything, charging_stopped(1), cable_unplugged(1))
+    assert connector_statuses(decisions) == [(1, "Unavailable")]
 
 
 @PARTS
 def test_a_change_is_accepted_and_told_g03_fr_01_g03_fr_04_g04_fr_05(part: Json) -> None:
     station = given(ONLINE)
-    said = station.when(change_availability(part))
-    assert response_payload_in(said) == {"status": "Accepted"}
+    decisions = station.when(change_availability(part))
+    assert response_payload_in(decisions) == {"status": "Accepted"}
     expected = [(1, "Unavailable"), (2, "Unavailable")] if part == STATION else [(1, "Unavailable")]
-    assert connector_statuses(said) == expected
+    assert connector_statuses(decisions) == expected
     station.when(csms_answers())
-    said = station.when(change_availability(part, "Operative"))
-    assert response_payload_in(said) == {"status": "Accepted"}
-    assert [evse for evse, status in connector_statuses(said) if status == "Available"] == [
+    decisions = station.when(change_availability(part, "Operative"))
+    assert response_payload_in(decisions) == {"status": "Accepted"}
+    assert [evse for evse, status in connector_statuses(decisions) if status == "Available"] == [
         evse for evse, _ in expected
     ]
 
@@ -80,21 +80,21 @@ def test_a_change_to_what_it_is_already_is_accepted_g03_fr_03_g04_fr_04(
     part: Json, status: str
 ) -> None:
     station = given(ONLINE, change_availability(part, status))
-    said = station.when(change_availability(part, status))
-    assert response_payload_in(said) == {"status": "Accepted"}
-    assert connector_statuses(said) == []
+    decisions = station.when(change_availability(part, status))
+    assert response_payload_in(decisions) == {"status": "Accepted"}
+    assert connector_statuses(decisions) == []
 
 
 @PARTS
 def test_during_a_transaction_the_change_waits_g03_fr_05_g04_fr_06(part: Json) -> None:
     station = given(ONLINE, in_transaction(1))
-    said = station.when(change_availability(part))
-    assert response_payload_in(said) == {"status": "Scheduled"}
+    decisions = station.when(change_availability(part))
+    assert response_payload_in(decisions) == {"status": "Scheduled"}
     assert is_operative(station)
-    assert (1, "Unavailable") not in connector_statuses(said)
+    assert (1, "Unavailable") not in connector_statuses(decisions)
     station.with_csms(accept_everything, presented(ALICE))
-    said = station.with_csms(accept_everything, charging_stopped(1))
-    assert (1, "Unavailable") in connector_statuses(said)
+    decisions = station.with_csms(accept_everything, charging_stopped(1))
+    assert (1, "Unavailable") in connector_statuses(decisions)
     assert not is_operative(station)
 
 
@@ -105,8 +105,8 @@ def test_an_idle_evse_does_not_wait_for_the_transaction_of_another_g04_fr_06() -
     ) == [(2, "Unavailable")]
     station.with_csms(accept_everything, cable_plugged(2), presented(BOB, evse_id=2))
     assert station.state.transactions.on_evse(2) is None
-    said = station.with_csms(accept_everything, change_availability(STATION, "Operative"))
-    assert connector_statuses(said) == [(2, "Occupied")]
+    decisions = station.with_csms(accept_everything, change_availability(STATION, "Operative"))
+    assert connector_statuses(decisions) == [(2, "Occupied")]
 
 
 def test_nobody_begins_at_an_inoperative_connector_g03_fr_06() -> None:
@@ -135,9 +135,9 @@ def test_operative_during_a_transaction_is_what_it_is_already_g03_fr_03() -> Non
 
 def test_another_evse_need_not_wait_g03_fr_05() -> None:
     station = given(ONLINE, in_transaction(1))
-    said = station.when(change_availability({"evse": {"id": 2}}))
-    assert response_payload_in(said) == {"status": "Accepted"}
-    assert connector_statuses(said) == [(2, "Unavailable")]
+    decisions = station.when(change_availability({"evse": {"id": 2}}))
+    assert response_payload_in(decisions) == {"status": "Accepted"}
+    assert connector_statuses(decisions) == [(2, "Unavailable")]
 
 
 def test_an_inoperative_connector_is_unavailable_even_with_a_cable_g03_fr_06() -> None:
@@ -149,8 +149,8 @@ def test_an_inoperative_connector_is_unavailable_even_with_a_cable_g03_fr_06() -
 
 def test_giving_the_station_back_returns_its_parts_to_what_they_were_g04_fr_08() -> None:
     station = given(ONLINE, change_availability(EVSE_1), change_availability(STATION))
-    said = station.when(change_availability(STATION, "Operative"))
-    assert connector_statuses(said) == [(2, "Available")]
+    decisions = station.when(change_availability(STATION, "Operative"))
+    assert connector_statuses(decisions) == [(2, "Available")]
     assert not is_operative(station, 1)
 
 
@@ -168,8 +168,10 @@ def test_giving_the_evse_back_returns_its_connectors_to_what_they_were_g03_fr_07
 @pytest.mark.parametrize("boot_id", ["boot-1", "boot-2"])
 def test_inoperative_outlives_a_restart_g03_fr_08_g04_fr_09(part: Json, boot_id: str) -> None:
     station = given(ONLINE, change_availability(part), station_restarted(boot_id=boot_id))
-    said = station.with_csms(accept_everything, cable_unplugged(1), cable_unplugged(2), LINK_OPENED)
-    assert (1, "Unavailable") in connector_statuses(said)
+    decisions = station.with_csms(
+        accept_everything, cable_unplugged(1), cable_unplugged(2), LINK_OPENED
+    )
+    assert (1, "Unavailable") in connector_statuses(decisions)
 
 
 def test_so_does_a_scheduled_change_g03_fr_08() -> None:
@@ -210,8 +212,8 @@ def test_a_fault_of_the_station_is_one_of_every_connector_g04_fr_07() -> None:
 
 def test_an_evse_is_not_told_of_before_its_devices_have_spoken() -> None:
     station = given(BOOTED)
-    said = station.with_csms(accept_everything, LINK_OPENED)
-    assert connector_statuses(said) == []
+    decisions = station.with_csms(accept_everything, LINK_OPENED)
+    assert connector_statuses(decisions) == []
     assert connector_statuses(station.with_csms(accept_everything, cable_unplugged(2))) == [
         (2, "Available")
     ]

@@ -34,17 +34,17 @@ def meter_values(decisions: object) -> list[Json]:
 def test_every_evse_is_told_of_on_the_minute_j01_fr_14() -> None:
     station = given(EVERY_MINUTE, ONLINE, HALF_PAST)
     assert not meter_values(station.with_csms(accept_everything, time_passed(seconds=29)))
-    said = station.with_csms(accept_everything, time_passed(seconds=1))
-    assert [one["evseId"] for one in meter_values(said)] == [1, 2]
-    [value] = meter_values(said)[0]["meterValue"]
-    assert {one["context"] for one in value["sampledValue"]} == {"Sample.Clock"}  # J01.FR.08
-    assert {one["location"] for one in value["sampledValue"]} == {"Outlet"}  # J01.FR.09
+    decisions = station.with_csms(accept_everything, time_passed(seconds=1))
+    assert [payload["evseId"] for payload in meter_values(decisions)] == [1, 2]
+    [value] = meter_values(decisions)[0]["meterValue"]
+    assert {sample["context"] for sample in value["sampledValue"]} == {"Sample.Clock"}  # J01.FR.08
+    assert {sample["location"] for sample in value["sampledValue"]} == {"Outlet"}  # J01.FR.09
 
 
 def test_it_keeps_time_j01_fr_14() -> None:
     station = given(EVERY_MINUTE, ONLINE)
-    said = station.with_csms(accept_everything, time_passed(seconds=600))
-    assert len(meter_values(said)) == 2 * 10
+    decisions = station.with_csms(accept_everything, time_passed(seconds=600))
+    assert len(meter_values(decisions)) == 2 * 10
 
 
 def test_interval_zero_tells_nothing_j01_fr_14() -> None:
@@ -53,21 +53,21 @@ def test_interval_zero_tells_nothing_j01_fr_14() -> None:
 
 def test_the_chosen_measurands_are_told_j01_fr_14() -> None:
     station = given(EVERY_MINUTE, variable_preset("AlignedDataCtrlr.Measurands", "Voltage"), ONLINE)
-    said = station.with_csms(
+    decisions = station.with_csms(
         accept_everything, meter_read(2, "2100", voltage_v="799.0"), time_passed(seconds=60)
     )
-    [only] = meter_values(said)  # EVSE 1 has no voltage to tell
+    [only] = meter_values(decisions)  # EVSE 1 has no voltage to tell
     [value] = only["meterValue"]
-    assert [(one["measurand"], one["value"]) for one in value["sampledValue"]] == [
+    assert [(sample["measurand"], sample["value"]) for sample in value["sampledValue"]] == [
         ("Voltage", 799.0)
     ]
 
 
 def test_in_a_transaction_its_events_tell_j01_fr_22() -> None:
     station = given(EVERY_MINUTE, NO_SAMPLES, ONLINE, in_transaction(1))
-    said = station.with_csms(accept_everything, time_passed(seconds=60))
-    assert event_triggers(said) == [("Updated", "MeterValueClock")]
-    assert [one["evseId"] for one in meter_values(said)] == [2]
+    decisions = station.with_csms(accept_everything, time_passed(seconds=60))
+    assert event_triggers(decisions) == [("Updated", "MeterValueClock")]
+    assert [payload["evseId"] for payload in meter_values(decisions)] == [2]
 
 
 def test_while_one_charges_all_may_be_silent_j01_fr_20() -> None:
@@ -78,9 +78,9 @@ def test_while_one_charges_all_may_be_silent_j01_fr_20() -> None:
         ONLINE,
         in_transaction(1),
     )
-    said = station.with_csms(accept_everything, time_passed(seconds=60))
-    assert not meter_values(said)
-    assert not event_triggers(said)
+    decisions = station.with_csms(accept_everything, time_passed(seconds=60))
+    assert not meter_values(decisions)
+    assert not event_triggers(decisions)
     station.with_csms(accept_everything, presented(ALICE), charging_stopped(1))
     assert meter_values(station.with_csms(accept_everything, time_passed(seconds=60)))
 
@@ -98,12 +98,12 @@ def test_offline_idle_values_are_nobodys() -> None:
 def test_a_clock_that_jumps_makes_up_for_nothing() -> None:
     station = given(EVERY_MINUTE, ONLINE, csms=accept_everything)
     station.when(called("TriggerMessage", requestedMessage="Heartbeat"))
-    said = station.with_csms(
+    decisions = station.with_csms(
         accept_everything, result_received_for("Heartbeat", currentTime="2036-03-01T12:00:30Z")
     )
-    assert len(meter_values(said)) <= 2
-    said = station.with_csms(accept_everything, time_passed(seconds=30))
-    assert len(meter_values(said)) <= 2
+    assert len(meter_values(decisions)) <= 2
+    decisions = station.with_csms(accept_everything, time_passed(seconds=30))
+    assert len(meter_values(decisions)) <= 2
     assert len(meter_values(station.with_csms(accept_everything, time_passed(seconds=60)))) == 2
 
 
@@ -115,7 +115,9 @@ def test_aligned_values_for_the_end_of_the_transaction() -> None:
         in_transaction(1),
     )
     station.with_csms(accept_everything, time_passed(seconds=185))
-    assert [one.context for one in station.open_transaction.kept_samples] == ["Sample.Clock"] * 3
+    assert [sample.context for sample in station.open_transaction.kept_samples] == [
+        "Sample.Clock"
+    ] * 3
     station.when(presented(ALICE))
     [ended] = queued_payloads(station.when(charging_stopped(1)), "TransactionEvent")
     contexts = [value["sampledValue"][0]["context"] for value in ended["meterValue"]]
@@ -131,9 +133,11 @@ def test_values_of_the_clock_have_a_list_of_their_own_for_the_end_j01_fr_07() ->
         in_transaction(1),
     )
     station.with_csms(accept_everything, time_passed(seconds=130))
-    said = station.with_csms(accept_everything, presented(ALICE), charging_stopped(1))
+    decisions = station.with_csms(accept_everything, presented(ALICE), charging_stopped(1))
     [ended] = [
-        one for one in queued_payloads(said, "TransactionEvent") if one["eventType"] == "Ended"
+        event
+        for event in queued_payloads(decisions, "TransactionEvent")
+        if event["eventType"] == "Ended"
     ]
     contexts = [value["sampledValue"][0]["context"] for value in ended["meterValue"]]
     assert set(contexts) == {"Sample.Clock"}
@@ -144,5 +148,5 @@ def test_a_reading_alone_is_no_clock_aligned_moment_j01_fr_14() -> None:
     station = given(EVERY_MINUTE, ONLINE, HALF_PAST)
     station.advance_clock(31_000)
     assert not meter_values(station.decide_observation(meter_read(2, "2100")))
-    said = station.decide_observation(DeadlineReached(station.uptime_ms))
-    assert [one["evseId"] for one in meter_values(said)] == [1, 2]
+    decisions = station.decide_observation(DeadlineReached(station.uptime_ms))
+    assert [payload["evseId"] for payload in meter_values(decisions)] == [1, 2]

@@ -44,10 +44,12 @@ def register_values(messages: list[Json]) -> list[float]:
 
 def test_the_register_and_its_moment_are_the_meters_j01_fr_04_j01_fr_05_j01_fr_17() -> None:
     station = given(EVERY_MINUTE, REGISTER_AND_POWER, ONLINE, time_passed(seconds=59))
-    said = station.with_csms(
+    decisions = station.with_csms(
         accept_everything, meter_read(1, "1234.5", power_w="0"), time_passed(seconds=1)
     )
-    of_one = [one for one in queued_payloads(said, "MeterValues") if one["evseId"] == 1]
+    of_one = [
+        payload for payload in queued_payloads(decisions, "MeterValues") if payload["evseId"] == 1
+    ]
     [reading] = meter_values_in(of_one)
     assert register_values(of_one) == [1234.5]
     assert len(reading["sampledValue"]) > 1  # all of one reading, under one timestamp
@@ -57,13 +59,13 @@ def test_the_register_and_its_moment_are_the_meters_j01_fr_04_j01_fr_05_j01_fr_1
 
 def test_registers_are_the_meters_own_and_only_grow_j02_fr_16_j02_fr_17_j02_fr_18() -> None:
     station = given(SAMPLES, ONLINE, meter_read(1, "2935.6"), in_transaction(1))
-    said = []
+    decisions = []
     for energy_wh in ("3000", "3500.2", "4000"):
-        said += station.with_csms(
+        decisions += station.with_csms(
             accept_everything, meter_read(1, energy_wh), time_passed(seconds=60)
         )
-    said += station.with_csms(accept_everything, presented(ALICE), charging_stopped(1))
-    events = queued_payloads(said, "TransactionEvent")
+    decisions += station.with_csms(accept_everything, presented(ALICE), charging_stopped(1))
+    events = queued_payloads(decisions, "TransactionEvent")
     seen = register_values(events)
     assert seen == sorted(seen)
     assert {3000.0, 3500.2, 4000.0} == set(seen)  # nothing is counted from the start
@@ -72,10 +74,12 @@ def test_registers_are_the_meters_own_and_only_grow_j02_fr_16_j02_fr_17_j02_fr_1
 
 def test_a_transaction_tells_of_its_own_evse_and_place_j02_fr_05_j02_fr_22() -> None:
     station = given(SAMPLES, ONLINE, in_transaction(1))
-    said = station.with_csms(
+    decisions = station.with_csms(
         accept_everything, meter_read(1, "1100"), meter_read(2, "9000"), time_passed(seconds=60)
     )
-    events = queued_payloads(said, "TransactionEvent")
+    events = queued_payloads(decisions, "TransactionEvent")
     assert register_values(events) == [1100.0]
-    places = {one["location"] for each in meter_values_in(events) for one in each["sampledValue"]}
+    places = {
+        sample["location"] for item in meter_values_in(events) for sample in item["sampledValue"]
+    }
     assert places == {"Outlet"}

@@ -77,14 +77,14 @@ ONLINE_WITH_ROOT: Final = in_sequence(
 
 def update_firmware(request_id: int = 7, **firmware: Any) -> Step:
     """UpdateFirmware, signed well, to be fetched at once."""
-    told = {
+    reported = {
         "location": "https://files/firmware.bin",
         "retrieveDateTime": "2020-01-01T00:00:00Z",
         "signingCertificate": SIGNER.pem,
         "signature": SIGNATURE,
     }
-    told = {key: value for key, value in (told | firmware).items() if value is not None}
-    return called("UpdateFirmware", requestId=request_id, firmware=told)
+    reported = {key: value for key, value in (reported | firmware).items() if value is not None}
+    return called("UpdateFirmware", requestId=request_id, firmware=reported)
 
 
 def format_time(moment: datetime) -> str:
@@ -93,7 +93,10 @@ def format_time(moment: datetime) -> str:
 
 def firmware_statuses(decisions: list[Decision]) -> list[str]:
     """The statuses the CSMS hears of, in their order."""
-    return [str(one["status"]) for one in queued_payloads(decisions, "FirmwareStatusNotification")]
+    return [
+        str(payload["status"])
+        for payload in queued_payloads(decisions, "FirmwareStatusNotification")
+    ]
 
 
 def update_seq(station: Station) -> int:
@@ -132,7 +135,7 @@ def firmware_step(station: Station) -> str:
 
 
 def security_event_types(decisions: list[Decision]) -> list[str]:
-    return [one.type for one in of_kind(decisions, SecurityEventLogged)]
+    return [decision.type for decision in of_kind(decisions, SecurityEventLogged)]
 
 
 # --- The order -----------------------------------------------------------------------------------
@@ -140,22 +143,24 @@ def security_event_types(decisions: list[Decision]) -> list[str]:
 
 def test_a_good_order_is_taken_on_and_begun_at_once_l01_fr_21() -> None:
     station = given(ONLINE_WITH_ROOT)
-    said = station.when(update_firmware())
-    assert response_payload_in(said) == {"status": "Accepted"}
-    assert firmware_statuses(said) == ["Downloading"]
-    assert queued_payloads(said, "FirmwareStatusNotification")[0]["requestId"] == 7  # L01.FR.10
+    decisions = station.when(update_firmware())
+    assert response_payload_in(decisions) == {"status": "Accepted"}
+    assert firmware_statuses(decisions) == ["Downloading"]
+    assert (
+        queued_payloads(decisions, "FirmwareStatusNotification")[0]["requestId"] == 7
+    )  # L01.FR.10
     assert firmware_step(station) == "download"
 
 
 @pytest.mark.parametrize("pem", [UNTRUSTED_SIGNER.pem, MANUFACTURER.pem, "no certificate at all"])
 def test_a_signer_nobody_vouches_for_is_refused_and_told_of_l01_fr_02_l01_fr_22(pem: str) -> None:
     station = given(ONLINE_WITH_ROOT)
-    said = station.when(update_firmware(signingCertificate=pem))
-    assert response_payload_in(said)["status"] == "InvalidCertificate"
-    assert security_event_types(said) == ["InvalidFirmwareSigningCertificate"]
-    [notified] = queued_payloads(said, "SecurityEventNotification")
+    decisions = station.when(update_firmware(signingCertificate=pem))
+    assert response_payload_in(decisions)["status"] == "InvalidCertificate"
+    assert security_event_types(decisions) == ["InvalidFirmwareSigningCertificate"]
+    [notified] = queued_payloads(decisions, "SecurityEventNotification")
     assert notified["type"] == "InvalidFirmwareSigningCertificate"
-    assert firmware_statuses(said) == []
+    assert firmware_statuses(decisions) == []
     assert firmware_step(station) == "nothing"
 
 
@@ -193,10 +198,10 @@ def test_retries_are_what_the_csms_says_within_reason(
         "signingCertificate": SIGNER.pem,
         "signature": SIGNATURE,
     }
-    asked: Json = {"requestId": 1, "firmware": firmware}
-    asked |= {} if retries is None else {"retries": retries}
-    asked |= {} if interval is None else {"retryInterval": interval}
-    station = given(ONLINE_WITH_ROOT, called("UpdateFirmware", **asked))
+    requested: Json = {"requestId": 1, "firmware": firmware}
+    requested |= {} if retries is None else {"retries": retries}
+    requested |= {} if interval is None else {"retryInterval": interval}
+    station = given(ONLINE_WITH_ROOT, called("UpdateFirmware", **requested))
     assert station.desired.firmware is not None
     ordered = station.desired.firmware.order
     assert (ordered.attempts_max, ordered.retry_interval_s) == (attempts, interval_s)
@@ -219,53 +224,55 @@ def test_every_state_is_told_in_its_order_l01_fr_01() -> None:
         "Installing",
     ]
     assert firmware_step(station) == "install"
-    said = station.with_csms(accept_everything, install_ended())
-    assert firmware_statuses(said) == ["InstallRebooting"]
-    assert [one.boot_reason for one in of_kind(said, RestartOrdered)] == ["FirmwareUpdate"]
+    decisions = station.with_csms(accept_everything, install_ended())
+    assert firmware_statuses(decisions) == ["InstallRebooting"]
+    assert [decision.boot_reason for decision in of_kind(decisions, RestartOrdered)] == [
+        "FirmwareUpdate"
+    ]
     assert station.desired.restart_reason == "FirmwareUpdate"
-    said = station.with_csms(accept_everything, station_restarted(), LINK_OPENED)
-    [boot] = queued_payloads(said, "BootNotification")
+    decisions = station.with_csms(accept_everything, station_restarted(), LINK_OPENED)
+    [boot] = queued_payloads(decisions, "BootNotification")
     assert boot["reason"] == "FirmwareUpdate"
     assert firmware_step(station) == "confirm"
     assert station.desired.firmware is not None
     assert station.desired.firmware.version == "1.1"
-    said = station.with_csms(accept_everything, activation_checked())
-    assert firmware_statuses(said) == ["Installed"]
-    assert security_event_types(said) == ["FirmwareUpdated"]  # L01.FR.31
-    assert queued_payloads(said, "SecurityEventNotification")[0]["type"] == "FirmwareUpdated"
+    decisions = station.with_csms(accept_everything, activation_checked())
+    assert firmware_statuses(decisions) == ["Installed"]
+    assert security_event_types(decisions) == ["FirmwareUpdated"]  # L01.FR.31
+    assert queued_payloads(decisions, "SecurityEventNotification")[0]["type"] == "FirmwareUpdated"
     assert firmware_step(station) == "nothing"
 
 
 def test_the_evses_are_told_unavailable_before_installing_and_available_after_tc_l_01() -> None:
     station = given(ONLINE_WITH_ROOT, update_firmware(), download_ended())
-    said = station.when(signature_checked())
-    calls = [msgspec.json.decode(one.payload) for one in of_kind(said, CallQueued)]
-    words = [str(one.get("connectorStatus", one.get("status"))) for one in calls]
+    decisions = station.when(signature_checked())
+    calls = [msgspec.json.decode(decision.payload) for decision in of_kind(decisions, CallQueued)]
+    words = [str(call.get("connectorStatus", call.get("status"))) for call in calls]
     assert words == ["SignatureVerified", "Unavailable", "Unavailable", "Installing"]
-    said = station.with_csms(accept_everything, install_ended("failed"))
-    assert firmware_statuses(said) == ["InstallationFailed"]
-    assert connector_statuses(said) == [(1, "Available"), (2, "Available")]
+    decisions = station.with_csms(accept_everything, install_ended("failed"))
+    assert firmware_statuses(decisions) == ["InstallationFailed"]
+    assert connector_statuses(decisions) == [(1, "Available"), (2, "Available")]
 
 
 def test_nobody_may_begin_while_firmware_is_installed() -> None:
     station = given(ONLINE_WITH_ROOT, update_firmware(), download_ended(), signature_checked())
-    said = station.with_csms(accept_everything, cable_plugged(1), presented(ALICE, evse_id=1))
-    assert not queued_payloads(said, "TransactionEvent")
+    decisions = station.with_csms(accept_everything, cable_plugged(1), presented(ALICE, evse_id=1))
+    assert not queued_payloads(decisions, "TransactionEvent")
     assert not station.state.authorizations.active
 
 
 def test_states_are_told_after_the_link_was_lost_l01_fr_01() -> None:
     station = given(ONLINE_WITH_ROOT, update_firmware(), LINK_LOST)
     station.when(download_ended(), signature_checked(ok=False))
-    said: list[str] = []
+    decisions: list[str] = []
 
     def csms(action: str, payload: Json) -> Json | None:
         if action == "FirmwareStatusNotification":
-            said.append(str(payload["status"]))
+            decisions.append(str(payload["status"]))
         return accept_everything(action, payload)
 
     station.with_csms(csms, LINK_OPENED)
-    assert said == ["Downloaded", "InvalidSignature"]
+    assert decisions == ["Downloaded", "InvalidSignature"]
 
 
 # --- Failures ------------------------------------------------------------------------------------
@@ -279,9 +286,9 @@ def test_a_download_that_fails_ends_the_update_l01_fr_30() -> None:
 
 def test_a_wrong_signature_ends_the_update_and_is_told_of_l01_fr_03() -> None:
     station = given(ONLINE_WITH_ROOT, update_firmware(), download_ended())
-    said = station.when(signature_checked(ok=False))
-    assert firmware_statuses(said) == ["InvalidSignature"]
-    assert security_event_types(said) == ["InvalidFirmwareSignature"]
+    decisions = station.when(signature_checked(ok=False))
+    assert firmware_statuses(decisions) == ["InvalidSignature"]
+    assert security_event_types(decisions) == ["InvalidFirmwareSignature"]
     assert firmware_step(station) == "nothing"
 
 
@@ -311,9 +318,9 @@ def test_a_release_that_does_not_count_after_the_restart_was_not_installed_l01_f
         station_restarted(),
         LINK_OPENED,
     )
-    said = station.with_csms(accept_everything, activation_checked(ok=False))
-    assert firmware_statuses(said) == ["InstallationFailed"]
-    assert security_event_types(said) == []
+    decisions = station.with_csms(accept_everything, activation_checked(ok=False))
+    assert firmware_statuses(decisions) == ["InstallationFailed"]
+    assert security_event_types(decisions) == []
 
 
 def test_reports_on_another_update_change_nothing() -> None:
@@ -354,8 +361,10 @@ def test_a_report_that_comes_late_changes_nothing(
 
 def test_a_download_for_later_is_scheduled_and_begins_in_time_l01_fr_13() -> None:
     station = given(ONLINE_WITH_ROOT)
-    said = station.when(update_firmware(retrieveDateTime=format_time(NOON + timedelta(minutes=5))))
-    assert firmware_statuses(said) == ["DownloadScheduled"]
+    decisions = station.when(
+        update_firmware(retrieveDateTime=format_time(NOON + timedelta(minutes=5)))
+    )
+    assert firmware_statuses(decisions) == ["DownloadScheduled"]
     assert firmware_step(station) == "wait"
     assert firmware_statuses(station.when(time_passed(seconds=290))) == []
     assert firmware_statuses(station.when(time_passed(seconds=20))) == ["Downloading"]
@@ -424,13 +433,15 @@ def drive_away(evse_id: int = 1) -> Step:
 
 def test_nothing_is_downloaded_while_somebody_charges_aq_7_tc_l_13() -> None:
     station = given(ONLINE_WITH_ROOT, in_transaction(1))
-    said = station.when(update_firmware())
-    assert firmware_statuses(said) == ["DownloadScheduled"]
-    assert connector_statuses(said) == [(2, "Unavailable")]  # L01.FR.07, by AllowNewSessions… false
-    said = station.with_csms(accept_everything, drive_away())
-    assert firmware_statuses(said) == ["Downloading"]
-    assert (1, "Unavailable") in connector_statuses(said)
-    assert (1, "Available") not in connector_statuses(said)
+    decisions = station.when(update_firmware())
+    assert firmware_statuses(decisions) == ["DownloadScheduled"]
+    assert connector_statuses(decisions) == [
+        (2, "Unavailable")
+    ]  # L01.FR.07, by AllowNewSessions… false
+    decisions = station.with_csms(accept_everything, drive_away())
+    assert firmware_statuses(decisions) == ["Downloading"]
+    assert (1, "Unavailable") in connector_statuses(decisions)
+    assert (1, "Available") not in connector_statuses(decisions)
 
 
 def test_that_an_update_waits_is_written_down_once_l01_fr_06() -> None:
@@ -441,11 +452,13 @@ def test_that_an_update_waits_is_written_down_once_l01_fr_06() -> None:
 
 def test_new_sessions_may_begin_while_an_update_waits_c_20_tc_l_12() -> None:
     station = given(ONLINE_WITH_ROOT, allow_new_sessions(new_sessions=True), in_transaction(1))
-    said = station.when(update_firmware())
-    assert firmware_statuses(said) == ["DownloadScheduled"]
-    assert connector_statuses(said) == []
-    said = station.with_csms(accept_everything, in_transaction(2, BOB))
-    assert "Started" in [one["eventType"] for one in queued_payloads(said, "TransactionEvent")]
+    decisions = station.when(update_firmware())
+    assert firmware_statuses(decisions) == ["DownloadScheduled"]
+    assert connector_statuses(decisions) == []
+    decisions = station.with_csms(accept_everything, in_transaction(2, BOB))
+    assert "Started" in [
+        event["eventType"] for event in queued_payloads(decisions, "TransactionEvent")
+    ]
     assert firmware_statuses(station.with_csms(accept_everything, drive_away(1))) == []
     assert firmware_statuses(station.with_csms(accept_everything, drive_away(2))) == ["Downloading"]
 
@@ -472,9 +485,9 @@ def test_a_download_that_broke_as_it_was_paused_goes_on_later() -> None:
 
 def test_nothing_is_installed_while_somebody_charges_c_43_l01_fr_06() -> None:
     station = given(ONLINE_WITH_ROOT, update_firmware(), download_ended(), in_transaction(1))
-    said = station.when(signature_checked())
-    assert firmware_statuses(said) == ["SignatureVerified", "InstallScheduled"]  # L01.FR.34
-    assert connector_statuses(said) == [(2, "Unavailable")]  # L01.FR.07
+    decisions = station.when(signature_checked())
+    assert firmware_statuses(decisions) == ["SignatureVerified", "InstallScheduled"]  # L01.FR.34
+    assert connector_statuses(decisions) == [(2, "Unavailable")]  # L01.FR.07
     assert firmware_statuses(station.with_csms(accept_everything, drive_away())) == ["Installing"]
 
 
@@ -486,14 +499,14 @@ def test_somebody_who_was_let_in_before_the_update_may_still_plug_in() -> None:
         "SignatureVerified",
         "InstallScheduled",
     ]
-    said = station.with_csms(accept_everything, cable_plugged(1), charging_started(1))
-    assert queued_payloads(said, "TransactionEvent")
+    decisions = station.with_csms(accept_everything, cable_plugged(1), charging_started(1))
+    assert queued_payloads(decisions, "TransactionEvent")
 
 
 def test_evses_open_again_once_new_sessions_are_allowed_l01_fr_07() -> None:
     station = given(ONLINE_WITH_ROOT, in_transaction(1), update_firmware())
-    said = station.with_csms(accept_everything, allow_new_sessions(new_sessions=True))
-    assert connector_statuses(said) == [(2, "Available")]
+    decisions = station.with_csms(accept_everything, allow_new_sessions(new_sessions=True))
+    assert connector_statuses(decisions) == [(2, "Available")]
 
 
 # --- Another order -------------------------------------------------------------------------------
@@ -501,8 +514,8 @@ def test_evses_open_again_once_new_sessions_are_allowed_l01_fr_07() -> None:
 
 def test_a_product_that_cannot_cancel_refuses_another_update_c_60_l01_fr_27() -> None:
     station = given(ONLINE_WITH_ROOT, update_firmware(1), profile_name="evs-flash-300")
-    said = station.when(update_firmware(2))
-    assert response_payload_in(said)["status"] == "Rejected"
+    decisions = station.when(update_firmware(2))
+    assert response_payload_in(decisions)["status"] == "Rejected"
     assert station.desired.firmware is not None
     assert station.desired.firmware.order.request_id == 1
 
@@ -510,9 +523,11 @@ def test_a_product_that_cannot_cancel_refuses_another_update_c_60_l01_fr_27() ->
 def test_another_update_takes_the_place_of_the_first_c_60_l01_fr_24() -> None:
     station = given(ONLINE_WITH_ROOT, update_firmware(1))
     first = update_seq(station)
-    said = station.when(update_firmware(2))
-    assert response_payload_in(said) == {"status": "AcceptedCanceled"}
-    assert [one["requestId"] for one in queued_payloads(said, "FirmwareStatusNotification")] == [2]
+    decisions = station.when(update_firmware(2))
+    assert response_payload_in(decisions) == {"status": "AcceptedCanceled"}
+    assert [
+        payload["requestId"] for payload in queued_payloads(decisions, "FirmwareStatusNotification")
+    ] == [2]
     assert firmware_statuses(station.when(FirmwareDownloadEnded(first, True))) == []
 
 
@@ -551,9 +566,9 @@ def test_a_power_cut_while_the_restart_waits_counts_as_the_restart() -> None:
 def test_the_restart_waits_until_the_csms_has_heard_but_not_for_ever_l01_fr_15() -> None:
     station = given(ONLINE_WITH_ROOT, update_firmware(), download_ended(), signature_checked())
     station.with_csms(accept_everything)
-    said = station.when(install_ended())  # the CSMS falls silent
-    assert firmware_statuses(said) == ["InstallRebooting"]
-    assert not of_kind(said, RestartOrdered)
+    decisions = station.when(install_ended())  # the CSMS falls silent
+    assert firmware_statuses(decisions) == ["InstallRebooting"]
+    assert not of_kind(decisions, RestartOrdered)
     assert of_kind(station.when(time_passed(seconds=31)), RestartOrdered)
 
 
@@ -577,9 +592,9 @@ def test_the_version_of_another_update_is_not_this_ones() -> None:
 
 def test_a_reset_cannot_break_off_an_installation_b11_fr_06_b12_fr_10() -> None:
     station = given(ONLINE_WITH_ROOT, update_firmware(), download_ended(), signature_checked())
-    said = response_payload_in(station.when(called("Reset", type="Immediate")))
-    assert said["status"] == "Rejected"
-    assert said["statusInfo"]["reasonCode"] == "FwUpdateInProgress"
+    decisions = response_payload_in(station.when(called("Reset", type="Immediate")))
+    assert decisions["status"] == "Rejected"
+    assert decisions["statusInfo"]["reasonCode"] == "FwUpdateInProgress"
 
 
 def test_an_immediate_reset_breaks_off_a_download_b11_fr_03() -> None:
@@ -594,17 +609,19 @@ def test_an_immediate_reset_breaks_off_a_download_b11_fr_03() -> None:
 )
 def test_a_reset_on_idle_waits_for_an_update_b11_fr_07(steps: tuple[Step, ...]) -> None:
     station = given(ONLINE_WITH_ROOT, update_firmware(), *steps)
-    said = station.when(called("Reset", type="OnIdle"))
-    assert response_payload_in(said)["status"] == "Scheduled"
-    assert not of_kind(said, RestartOrdered)
+    decisions = station.when(called("Reset", type="OnIdle"))
+    assert response_payload_in(decisions)["status"] == "Scheduled"
+    assert not of_kind(decisions, RestartOrdered)
 
 
 # --- Triggers ------------------------------------------------------------------------------------
 
 
 def triggered_status(station: Station) -> Json:
-    said = station.when(called("TriggerMessage", requestedMessage="FirmwareStatusNotification"))
-    [notified] = queued_payloads(said, "FirmwareStatusNotification")
+    decisions = station.when(
+        called("TriggerMessage", requestedMessage="FirmwareStatusNotification")
+    )
+    [notified] = queued_payloads(decisions, "FirmwareStatusNotification")
     return notified
 
 

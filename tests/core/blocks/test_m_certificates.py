@@ -35,12 +35,15 @@ def install_certificate(holder: CertifiedKey | str, use: str = CSMS_ROOT) -> Ste
 
 
 def list_certificates(station: Station, *uses: str) -> dict[str, Any]:
-    asked = {"certificateType": list(uses)} if uses else {}
-    return response_payload_in(station.when(called("GetInstalledCertificateIds", **asked)))
+    requested = {"certificateType": list(uses)} if uses else {}
+    return response_payload_in(station.when(called("GetInstalledCertificateIds", **requested)))
 
 
 def hashes_of(reply: dict[str, Any]) -> list[dict[str, Any]]:
-    return [one["certificateHashData"] for one in reply.get("certificateHashDataChain", [])]
+    return [
+        certificate["certificateHashData"]
+        for certificate in reply.get("certificateHashDataChain", [])
+    ]
 
 
 def delete_certificate(hash_data: dict[str, Any]) -> Step:
@@ -81,7 +84,7 @@ def test_a_root_is_installed_m05_fr_02(use: str) -> None:
     assert logged == SecurityEventLogged(
         "ReconfigurationOfSecurityParameters", False, f"{use} installed"
     )
-    assert [one.pem for one in station.desired.certificates] == [ROOT.pem]
+    assert [certificate.pem for certificate in station.desired.certificates] == [ROOT.pem]
 
 
 SHA1_ROOT = """\
@@ -171,15 +174,15 @@ def test_more_than_the_limit_is_refused_m05_fr_06() -> None:
     assert response_payload_in(decisions)["status"] == "Rejected"
     assert len(station.state.certificates.installed) == 10
     assert response_status(station.when(install_certificate(roots[3]))) == "Accepted"  # M05.FR.17
-    asked = {"component": {"name": "SecurityCtrlr"}, "variable": {"name": "CertificateEntries"}}
-    reply = response_payload_in(station.when(called("GetVariables", getVariableData=[asked])))
+    requested = {"component": {"name": "SecurityCtrlr"}, "variable": {"name": "CertificateEntries"}}
+    reply = response_payload_in(station.when(called("GetVariables", getVariableData=[requested])))
     assert reply["getVariableResult"][0]["attributeValue"] == "10"
 
 
 def test_what_is_installed_outlives_a_restart() -> None:
     station = station_with_roots(ROOT)
     station.when(station_restarted(boot_id="boot-2"))
-    assert [one.pem for one in station.desired.certificates] == [ROOT.pem]
+    assert [certificate.pem for certificate in station.desired.certificates] == [ROOT.pem]
 
 
 # --- M03 -----------------------------------------------------------------------------------------
@@ -214,9 +217,9 @@ def test_only_the_uses_asked_for_are_listed_m03_fr_03() -> None:
     )
     reply = list_certificates(station, "ManufacturerRootCertificate")
     assert reply["status"] == "Accepted"
-    assert [one["certificateType"] for one in reply["certificateHashDataChain"]] == [
-        "ManufacturerRootCertificate"
-    ]
+    assert [
+        certificate["certificateType"] for certificate in reply["certificateHashDataChain"]
+    ] == ["ManufacturerRootCertificate"]
     assert len(hashes_of(list_certificates(station))) == 2
     assert len(hashes_of(list_certificates(station, CSMS_ROOT, "ManufacturerRootCertificate"))) == 2
 
@@ -259,7 +262,7 @@ def test_a_certificate_is_deleted_m04_fr_02() -> None:
         )
     ]
     assert first not in hashes_of(list_certificates(station))
-    assert [one.pem for one in station.desired.certificates] == [OTHER.pem]
+    assert [certificate.pem for certificate in station.desired.certificates] == [OTHER.pem]
     assert response_status(station.when(delete_certificate(first))) == "NotFound"
 
 
@@ -321,10 +324,13 @@ def test_the_certificate_of_the_station_stays_m04_fr_06() -> None:
 
 
 def test_the_roots_of_ca_file_are_installed_once() -> None:
-    told = CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem, OTHER.pem))
-    station = given(told, BOOTED)
-    assert [one.pem for one in station.desired.certificates] == [ROOT.pem, OTHER.pem]
-    assert not of_kind(station.when(told), CertificateInstalled)
+    reported = CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem, OTHER.pem))
+    station = given(reported, BOOTED)
+    assert [certificate.pem for certificate in station.desired.certificates] == [
+        ROOT.pem,
+        OTHER.pem,
+    ]
+    assert not of_kind(station.when(reported), CertificateInstalled)
 
 
 def test_a_preset_does_not_ask_a_clock_that_may_be_wrong() -> None:
@@ -341,4 +347,6 @@ def test_presets_beyond_the_limit_are_left_out_m05_fr_06() -> None:
 def test_a_ca_file_beyond_the_limit_is_cut_off_m05_fr_06() -> None:
     roots = tuple(make_authority(f"Root {number}").pem for number in range(12))
     station = given(CsmsConfigured("wss://csms/ocpp", 2, roots), BOOTED)
-    assert [one.pem for one in station.state.certificates.installed] == list(roots[:10])
+    assert [certificate.pem for certificate in station.state.certificates.installed] == list(
+        roots[:10]
+    )

@@ -59,8 +59,8 @@ def customer_data_found(*pages: str) -> Step:
 def report_parts(decisions: list[Decision]) -> list[tuple[int, str, bool]]:
     """(seqNo, data, tbc) of each NotifyCustomerInformation."""
     return [
-        (one["seqNo"], one["data"], one.get("tbc", False))
-        for one in queued_payloads(decisions, "NotifyCustomerInformation")
+        (payload["seqNo"], payload["data"], payload.get("tbc", False))
+        for payload in queued_payloads(decisions, "NotifyCustomerInformation")
     ]
 
 
@@ -100,19 +100,19 @@ def test_neither_report_nor_clear_is_refused_n09_fr_07() -> None:
 
 def test_a_customer_identifier_is_refused_and_not_kept_c_14() -> None:
     station = given(ONLINE)
-    said = station.when(
+    decisions = station.when(
         request_customer_information(None, report=True, customerIdentifier="#mallory")
     )
-    assert response_payload_in(said)["status"] == "Rejected"
+    assert response_payload_in(decisions)["status"] == "Rejected"
     assert erased_references(station) == ["#mallory"]
 
 
 def test_of_a_certificate_nothing_is_held_n09_fr_06() -> None:
-    said = given(ONLINE).when(
+    decisions = given(ONLINE).when(
         request_customer_information(None, report=True, customerCertificate=HASH)
     )
-    assert response_payload_in(said) == {"status": "Accepted"}
-    assert report_parts(said) == [(0, "No data found.", False)]
+    assert response_payload_in(decisions) == {"status": "Accepted"}
+    assert report_parts(decisions) == [(0, "No data found.", False)]
 
 
 # --- Reports -------------------------------------------------------------------------------------
@@ -120,11 +120,11 @@ def test_of_a_certificate_nothing_is_held_n09_fr_06() -> None:
 
 def test_a_report_is_looked_for_and_told_in_parts_n09_fr_05() -> None:
     station = given(ONLINE, CACHED_ALICE)
-    said = station.when(request_customer_information(report=True))
-    assert response_payload_in(said) == {"status": "Accepted"}
-    assert report_parts(said) == []
-    said = station.when(customer_data_found("#page1", "#page2"))
-    assert report_parts(said) == [(0, "#page1", True), (1, "#page2", False)]
+    decisions = station.when(request_customer_information(report=True))
+    assert response_payload_in(decisions) == {"status": "Accepted"}
+    assert report_parts(decisions) == []
+    decisions = station.when(customer_data_found("#page1", "#page2"))
+    assert report_parts(decisions) == [(0, "#page1", True), (1, "#page2", False)]
     assert station.desired.customer_request is None
     assert is_cached(station)
 
@@ -196,9 +196,9 @@ def test_an_answer_to_no_inquiry_changes_nothing() -> None:
 def test_clearing_is_told_and_empties_the_cache_n10_fr_06() -> None:
     station = given(ONLINE, in_transaction(1), charging_stopped(1), cable_unplugged(1))
     assert is_cached(station)
-    said = station.when(request_customer_information(clear=True))
-    assert response_payload_in(said) == {"status": "Accepted"}
-    assert report_parts(said) == [(0, "The data has been cleared.", False)]
+    decisions = station.when(request_customer_information(clear=True))
+    assert response_payload_in(decisions) == {"status": "Accepted"}
+    assert report_parts(decisions) == [(0, "The data has been cleared.", False)]
     assert not is_cached(station)
     assert erased_references(station) == [ALICE.ref]
 
@@ -225,8 +225,8 @@ def test_somebody_elses_data_stays() -> None:
 
 def test_who_charges_is_erased_only_after_everything_is_told_n10_fr_03() -> None:
     station = given(ONLINE, in_transaction(1))
-    said = station.when(request_customer_information(clear=True))
-    assert "transaction" in report_parts(said)[0][1]
+    decisions = station.when(request_customer_information(clear=True))
+    assert "transaction" in report_parts(decisions)[0][1]
     assert not is_cached(station)
     assert erased_references(station) == []
     station.answer_calls(accept_everything)
@@ -286,7 +286,9 @@ def test_who_is_cleared_twice_is_erased_once() -> None:
 def test_an_undelivered_idtoken_is_not_erased() -> None:
     station = given(ONLINE, CACHED_ALICE, LINK_LOST)
     station.when(in_transaction(1), charging_stopped(1), cable_unplugged(1))
-    assert ALICE.ref in {one.ref for one in station.state.outbox.id_token_by_call.values()}
+    assert ALICE.ref in {
+        id_token.ref for id_token in station.state.outbox.id_token_by_call.values()
+    }
     station.when(called_after_reconnect(request_customer_information(clear=True)))
     station.answer_calls(accept_everything)
     assert erased_references(station) == [ALICE.ref]
@@ -296,8 +298,8 @@ def called_after_reconnect(request: Step) -> Step:
     """The CSMS is back and asks before it has heard anything."""
 
     def step(station: Station) -> list[Decision]:
-        said = station.when(LINK_OPENED, request)
+        decisions = station.when(LINK_OPENED, request)
         assert erased_references(station) == []
-        return said
+        return decisions
 
     return step

@@ -32,18 +32,18 @@ from tests.support.story import (
 def get_log(
     request_id: int = 5, log_type: str = "DiagnosticsLog", *, retries: int | None = None, **log: Any
 ) -> Step:
-    asked: Json = {
+    requested: Json = {
         "log": {"remoteLocation": "https://files/logs/"} | log,
         "logType": log_type,
         "requestId": request_id,
     }
-    return called("GetLog", **asked | ({} if retries is None else {"retries": retries}))
+    return called("GetLog", **requested | ({} if retries is None else {"retries": retries}))
 
 
 def log_statuses(decisions: list[Decision]) -> list[tuple[str, int | None]]:
     """(status, requestId) of each LogStatusNotification."""
     calls = queued_payloads(decisions, "LogStatusNotification")
-    return [(one["status"], one.get("requestId")) for one in calls]
+    return [(call["status"], call.get("requestId")) for call in calls]
 
 
 def upload_seq(station: Station) -> int:
@@ -60,11 +60,11 @@ def upload_ended(status: str = "Uploaded") -> Step:
 )
 def test_a_log_is_taken_on_under_its_name_n01_fr_01_n01_fr_08(log_type: str, word: str) -> None:
     station = given(ONLINE)
-    said = station.when(get_log(log_type=log_type, retries=3))
-    reply = response_payload_in(said)
+    decisions = station.when(get_log(log_type=log_type, retries=3))
+    reply = response_payload_in(decisions)
     assert reply["status"] == "Accepted"
     assert word in reply["filename"]
-    assert log_statuses(said) == [("Uploading", 5)]
+    assert log_statuses(decisions) == [("Uploading", 5)]
     upload = station.desired.log_upload
     assert upload is not None
     assert upload.order.filename == reply["filename"]
@@ -90,22 +90,22 @@ def test_how_it_ended_is_told_n01_fr_09_n01_fr_10(status: str) -> None:
 def test_the_end_is_told_after_the_link_was_lost() -> None:
     station = given(ONLINE, get_log(), LINK_LOST)
     station.when(upload_ended())
-    said: list[str] = []
+    decisions: list[str] = []
 
     def csms(action: str, payload: Json) -> Json | None:
         if action == "LogStatusNotification":
-            said.append(str(payload["status"]))
+            decisions.append(str(payload["status"]))
         return accept_everything(action, payload)
 
     station.with_csms(csms, LINK_OPENED)
-    assert said == ["Uploaded"]
+    assert decisions == ["Uploaded"]
 
 
 def test_a_product_that_cannot_cancel_refuses_another_c_57() -> None:
     station = given(ONLINE, get_log(1), profile_name="evs-flash-300")
-    said = station.when(get_log(2))
-    assert response_payload_in(said)["status"] == "Rejected"
-    assert log_statuses(said) == []
+    decisions = station.when(get_log(2))
+    assert response_payload_in(decisions)["status"] == "Rejected"
+    assert log_statuses(decisions) == []
     assert station.desired.log_upload is not None
     assert station.desired.log_upload.order.request_id == 1
 
@@ -113,9 +113,9 @@ def test_a_product_that_cannot_cancel_refuses_another_c_57() -> None:
 def test_another_takes_the_place_of_the_first_n01_fr_12_n01_fr_20() -> None:
     station = given(ONLINE, get_log(1))
     first = upload_seq(station)
-    said = station.when(get_log(2))
-    assert response_payload_in(said)["status"] == "AcceptedCanceled"
-    assert log_statuses(said) == [("AcceptedCanceled", 1), ("Uploading", 2)]
+    decisions = station.when(get_log(2))
+    assert response_payload_in(decisions)["status"] == "AcceptedCanceled"
+    assert log_statuses(decisions) == [("AcceptedCanceled", 1), ("Uploading", 2)]
     assert log_statuses(station.when(LogUploadEnded(first, "Uploaded"))) == []
     assert log_statuses(station.when(upload_ended())) == [("Uploaded", 2)]
 
@@ -191,8 +191,8 @@ def test_a_pending_station_takes_logs_on_and_tells_of_them_once_accepted_b02_fr_
         return answer and (answer | {"status": status["word"]} if "status" in answer else answer)
 
     station = given(BOOTED, IDLE, LINK_OPENED, csms=csms)
-    said = station.with_csms(csms, get_log())
-    assert response_payload_in(said)["status"] == "Accepted"
+    decisions = station.with_csms(csms, get_log())
+    assert response_payload_in(decisions)["status"] == "Accepted"
     assert station.in_flight is None
     status["word"] = "Accepted"
     heard: list[str] = []
@@ -217,9 +217,9 @@ def test_a_pending_station_tells_what_it_is_asked_f06_fr_14_b02_fr_02() -> None:
         heard.append({"action": action} | payload)
         return csms(action, payload)
 
-    asked = called("TriggerMessage", requestedMessage="LogStatusNotification")
-    station.with_csms(listening, asked)
+    requested = called("TriggerMessage", requestedMessage="LogStatusNotification")
+    station.with_csms(listening, requested)
     assert heard == [{"action": "LogStatusNotification", "status": "Idle"}]
     station.when(get_log())
-    station.with_csms(listening, asked)
+    station.with_csms(listening, requested)
     assert heard[1:] == [{"action": "LogStatusNotification", "status": "Uploading", "requestId": 5}]

@@ -76,8 +76,12 @@ def test_every_message_gets_an_answer_that_fits_its_schema(word: str, of: str) -
     for action in ACTIONS:
         for payload in (full_request(action), minimal_request(action)):
             station = station_in_state(word, of)
-            said = station.when(called(action, **payload))
-            replies = [one for one in said if isinstance(one, CallResultQueued | CallErrorQueued)]
+            decisions = station.when(called(action, **payload))
+            replies = [
+                decision
+                for decision in decisions
+                if isinstance(decision, CallResultQueued | CallErrorQueued)
+            ]
             assert len(replies) == 1, action
 
 
@@ -99,24 +103,24 @@ def test_what_a_block_handles_is_no_longer_unsupported() -> None:
 
 def test_a_rejected_station_talks_to_nobody_b03_fr_08() -> None:
     for action in ACTIONS:
-        said = station_in_state("Rejected", "development").when(
+        decisions = station_in_state("Rejected", "development").when(
             called(action, **full_request(action))
         )
-        assert error_code_in(said) == "SecurityError", action
+        assert error_code_in(decisions) == "SecurityError", action
 
 
 def test_what_only_a_station_says_is_not_supported_from_a_csms() -> None:
     for action, known in ACTIONS.items():
         if known.sender == "station":
-            said = station_in_state("Accepted", "development").when(
+            decisions = station_in_state("Accepted", "development").when(
                 called(action, **full_request(action))
             )
-            assert error_code_in(said) == "NotSupported", action
+            assert error_code_in(decisions) == "NotSupported", action
 
 
 def test_an_unknown_action_is_not_implemented() -> None:
-    said = station_in_state("Accepted", "development").when(called("MakeCoffee"))
-    assert error_code_in(said) == "NotImplemented"
+    decisions = station_in_state("Accepted", "development").when(called("MakeCoffee"))
+    assert error_code_in(decisions) == "NotImplemented"
 
 
 def response_to(action: str) -> Json:
@@ -138,10 +142,10 @@ def test_an_unknown_reservation_cannot_be_cancelled_h02_fr_01() -> None:
 
 
 def test_without_smart_charging_a_profile_is_a_call_error_k01_fr_29() -> None:
-    said = station_in_state("Accepted", "development").when(
+    decisions = station_in_state("Accepted", "development").when(
         called("SetChargingProfile", **full_request("SetChargingProfile"))
     )
-    assert error_code_in(said) == "NotSupported"
+    assert error_code_in(decisions) == "NotSupported"
 
 
 def test_a_schedule_that_cannot_be_told_is_rejected_k08_fr_05() -> None:
@@ -156,20 +160,20 @@ def test_each_monitor_is_refused_by_itself_n04_fr_01() -> None:
     payload = full_request("SetVariableMonitoring")
     [one] = payload["setMonitoringData"]
     other = {**one, "type": "Delta", "severity": 3}
-    said = station_in_state("Accepted", "development").when(
+    decisions = station_in_state("Accepted", "development").when(
         called("SetVariableMonitoring", setMonitoringData=[one, other])
     )
-    results = response_payload_in(said)["setMonitoringResult"]
+    results = response_payload_in(decisions)["setMonitoringResult"]
     assert [result["status"] for result in results] == ["Rejected", "Rejected"]
     assert [result["type"] for result in results] == [one["type"], "Delta"]
     assert results[1]["component"] == one["component"]
 
 
 def test_a_monitor_that_does_not_exist_is_not_found_n06_fr_02() -> None:
-    said = station_in_state("Accepted", "development").when(
+    decisions = station_in_state("Accepted", "development").when(
         called("ClearVariableMonitoring", id=[4, 5])
     )
-    results = response_payload_in(said)["clearMonitoringResult"]
+    results = response_payload_in(decisions)["clearMonitoringResult"]
     assert results == [{"status": "NotFound", "id": 4}, {"status": "NotFound", "id": 5}]
 
 

@@ -29,8 +29,10 @@ def accept_data_transfer(
 
 
 def test_an_unknown_vendor_is_unknown_p01_fr_05() -> None:
-    said = given(ONLINE).when(called("DataTransfer", vendorId="org.example", messageId="Hello"))
-    assert response_payload_in(said) == {"status": "UnknownVendorId"}
+    decisions = given(ONLINE).when(
+        called("DataTransfer", vendorId="org.example", messageId="Hello")
+    )
+    assert response_payload_in(decisions) == {"status": "UnknownVendorId"}
 
 
 @pytest.mark.parametrize("message_id", ["Goodbye", None])
@@ -41,24 +43,24 @@ def test_an_unknown_message_of_a_known_vendor_is_unknown_p01_fr_06(
         p_data_transfer.HANDLERS_BY_VENDOR, "org.example", {"Hello": accept_data_transfer}
     )
     named = {} if message_id is None else {"messageId": message_id}
-    said = given(ONLINE).when(called("DataTransfer", vendorId="org.example", **named))
-    assert response_payload_in(said) == {"status": "UnknownMessageId"}
+    decisions = given(ONLINE).when(called("DataTransfer", vendorId="org.example", **named))
+    assert response_payload_in(decisions) == {"status": "UnknownMessageId"}
 
 
 def test_a_known_message_reaches_its_handler_p01_fr_07(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         p_data_transfer.HANDLERS_BY_VENDOR, "org.example", {"Hello": accept_data_transfer}
     )
-    said = given(ONLINE).when(
+    decisions = given(ONLINE).when(
         called("DataTransfer", vendorId="org.example", messageId="Hello", data={"a": [1, "b"]})
     )
-    assert response_payload_in(said) == {"status": "Accepted", "data": {"a": [1, "b"]}}
+    assert response_payload_in(decisions) == {"status": "Accepted", "data": {"a": [1, "b"]}}
 
 
 def test_an_operators_message_goes_out_as_it_is_p02() -> None:
     data = msgspec.Raw(b'{"amount":12.50,"list":[1,null]}')
-    said = given(ONLINE).when(DataTransferRequested("org.example", "Hello", data))
-    assert queued_payloads(said, "DataTransfer") == [
+    decisions = given(ONLINE).when(DataTransferRequested("org.example", "Hello", data))
+    assert queued_payloads(decisions, "DataTransfer") == [
         {
             "vendorId": "org.example",
             "messageId": "Hello",
@@ -68,8 +70,8 @@ def test_an_operators_message_goes_out_as_it_is_p02() -> None:
 
 
 def test_without_data_there_is_none() -> None:
-    said = given(ONLINE).when(DataTransferRequested("org.example"))
-    assert queued_payloads(said, "DataTransfer") == [{"vendorId": "org.example"}]
+    decisions = given(ONLINE).when(DataTransferRequested("org.example"))
+    assert queued_payloads(decisions, "DataTransfer") == [{"vendorId": "org.example"}]
 
 
 def test_what_nobody_hears_is_not_kept() -> None:

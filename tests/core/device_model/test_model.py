@@ -114,8 +114,8 @@ def test_every_list_says_what_it_may_hold_and_holds_it_tc_b_53(model: DeviceMode
     for definition in model.definitions:
         if definition.data_type in ("OptionList", "SequenceList", "MemberList"):
             assert definition.values, definition.path
-            held = split_list(definition.attributes[0].value or "")
-            assert set(held) <= set(definition.values), definition.path
+            authorization = split_list(definition.attributes[0].value or "")
+            assert set(authorization) <= set(definition.values), definition.path
 
 
 @MODELS
@@ -175,8 +175,8 @@ def test_the_answers_decide_what_exists_and_what_can_be_set(
 ) -> None:
     for model, mutability in ((CERTIFIED, certified), (EVERYTHING, everything)):
         definition = model.by_path.get(path)
-        held = definition and definition.attributes[0].mutability
-        assert held == mutability, question
+        authorization = definition and definition.attributes[0].mutability
+        assert authorization == mutability, question
 
 
 DEFAULTS = {
@@ -200,8 +200,8 @@ DEFAULTS = {
 
 @MODELS
 def test_values_at_the_factory(model: DeviceModel) -> None:
-    held = {path: model.by_path[path].attributes[0].value for path in DEFAULTS}
-    assert held == DEFAULTS
+    authorization = {path: model.by_path[path].attributes[0].value for path in DEFAULTS}
+    assert authorization == DEFAULTS
 
 
 def test_limits_come_from_the_product() -> None:
@@ -322,15 +322,15 @@ def test_a_value_is_set_or_as_at_the_factory() -> None:
 
 
 def test_a_live_value_is_asked_for_its_component() -> None:
-    asked: list[tuple[str, Component]] = []
+    requested: list[tuple[str, Component]] = []
 
     def live(source: str, component: Component) -> str | None:
-        asked.append((source, component))
+        requested.append((source, component))
         return "42000.5"
 
     power = CERTIFIED.require_variable("EVSE", "Power", evse_id=2)
     assert attribute_value(power, {"EVSE@2.Power": "1"}, live) == "42000.5"
-    assert asked == [("power_w", Component("EVSE", evse_id=2))]
+    assert requested == [("power_w", Component("EVSE", evse_id=2))]
     assert attribute_value(power, {}, no_measured_value) == "0"
 
 
@@ -357,7 +357,7 @@ def test_attributes_have_values_of_their_own() -> None:
 
 @MODELS
 def test_every_source_is_explained_and_used(model: DeviceModel) -> None:
-    assert {each.source for each in model.definitions if each.source} == VALUE_SOURCES.keys()
+    assert {item.source for item in model.definitions if item.source} == VALUE_SOURCES.keys()
 
 
 # Setting.
@@ -379,7 +379,7 @@ def test_a_secret_can_be_set() -> None:
 
 
 def test_a_change_of_the_network_priority_waits_for_a_reboot() -> None:
-    reboots = [each.path for each in CERTIFIED.definitions if each.reboot_required]
+    reboots = [item.path for item in CERTIFIED.definitions if item.reboot_required]
     assert reboots == ["OCPPCommCtrlr.NetworkConfigurationPriority"]
 
 
@@ -460,8 +460,8 @@ CASES: dict[str, dict[str, list[str]]] = {
 
 @pytest.mark.parametrize("path", CASES)
 def test_what_a_variable_takes_and_refuses_b05_fr_07_fr_08(path: str) -> None:
-    said = {text: refusal_of(path, text) for texts in CASES[path].values() for text in texts}
-    assert said == {text: code for code, texts in CASES[path].items() for text in texts}
+    decisions = {text: refusal_of(path, text) for texts in CASES[path].values() for text in texts}
+    assert decisions == {text: code for code, texts in CASES[path].items() for text in texts}
 
 
 def test_decimals_have_at_most_six_places() -> None:

@@ -41,7 +41,7 @@ def inventory_paths(base: str) -> list[str]:
 
 
 def test_the_full_inventory_has_everything_b07_fr_08() -> None:
-    assert inventory_paths("FullInventory") == [each.path for each in MODEL.definitions]
+    assert inventory_paths("FullInventory") == [item.path for item in MODEL.definitions]
 
 
 def test_the_configuration_inventory_has_what_can_be_set_b07_fr_07() -> None:
@@ -69,12 +69,12 @@ def test_the_summary_of_a_healthy_station_is_its_availability_b07_fr_09() -> Non
 
 def test_the_summary_names_what_is_wrong_b07_fr_09() -> None:
     wrong = {"PowerContactor@1.Problem": "true", "EmergencyStopSensor.Tripped": "true"}
-    paths = [each.path for each in INVENTORIES["SummaryInventory"](MODEL, reader_with(wrong))]
+    paths = [item.path for item in INVENTORIES["SummaryInventory"](MODEL, reader_with(wrong))]
     assert sorted(paths) == sorted([*AVAILABILITY, *wrong])
 
 
 def custom_report_paths(*wanted: ReportFilter, criteria: tuple[str, ...] = ()) -> list[str]:
-    return [each.path for each in select_variables(MODEL, criteria, wanted, read_value)]
+    return [item.path for item in select_variables(MODEL, criteria, wanted, read_value)]
 
 
 def test_one_variable_of_one_evse_tc_b_17() -> None:
@@ -153,7 +153,7 @@ def test_a_component_with_a_problem_is_reported_whole_b08_fr_10() -> None:
     report = select_variables(
         MODEL, ["Problem"], [], reader_with({"FiscalMetering@2.Problem": "true"})
     )
-    assert {each.key.component.path for each in report} == {"FiscalMetering@2"}
+    assert {item.key.component.path for item in report} == {"FiscalMetering@2"}
 
 
 @pytest.mark.parametrize(
@@ -165,10 +165,10 @@ def test_a_component_with_a_problem_is_reported_whole_b08_fr_10() -> None:
     ],
 )
 def test_a_component_counts_unless_it_says_no_b08_fr_07_to_09(criterion: str, path: str) -> None:
-    for said, reported in (("true", True), ("false", False)):
-        report = list(select_variables(MODEL, [criterion], [], reader_with({path: said})))
-        assert (path in [each.path for each in report]) is reported
-        assert "ClockCtrlr.DateTime" in [each.path for each in report]  # says nothing about it
+    for decisions, reported in (("true", True), ("false", False)):
+        report = list(select_variables(MODEL, [criterion], [], reader_with({path: decisions})))
+        assert (path in [item.path for item in report]) is reported
+        assert "ClockCtrlr.DateTime" in [item.path for item in report]  # says nothing about it
 
 
 def test_an_unknown_criterion_b08_fr_02() -> None:
@@ -224,9 +224,9 @@ def test_only_a_secret_has_no_value_tc_b_53() -> None:
 
 
 def test_a_full_report_fits_into_messages_of_2048_bytes() -> None:
-    entries = [report_data(each, {}, no_measured_value) for each in MODEL.definitions]
+    entries = [report_data(item, {}, no_measured_value) for item in MODEL.definitions]
     encoded = [msgspec.json.encode(entry) for entry in entries]
-    shares = split_into_messages([len(each) for each in encoded], items_max=100, bytes_max=2048)
+    shares = split_into_messages([len(item) for item in encoded], items_max=100, bytes_max=2048)
     assert [index for share in shares for index in share] == list(range(len(entries)))
     last = len(shares) - 1
     for number, share in enumerate(shares):
