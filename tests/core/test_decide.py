@@ -1,9 +1,9 @@
-"""Whatever the world says, in whatever order: is there always a decision, and do the promises hold?
+"""Random observations in random order: `decide` never fails, and the promises hold.
 
-A seeded machine throws observations at the core: people, cables, faults, time, links, restarts,
-orders of the CSMS, answers that fit and answers that do not, noise. `tests.support.story.Checks` looks at
-every entry. Another seed: STORY_SEED=7 pytest tests/core/test_decide.py; with STORY_SHRINK=1 it takes
-minutes and shows the shortest story that fails.
+A seeded machine sends observations to the core: EV drivers, cables, faults, time, links, restarts,
+requests and answers of the CSMS, valid and not, noise. `tests.support.story.StoryChecks` checks
+every entry. Another seed: STORY_SEED=7 pytest tests/core/test_decide.py; with STORY_SHRINK=1 it
+takes minutes and shows the shortest story that fails.
 """
 
 from __future__ import annotations
@@ -108,13 +108,13 @@ VARIABLE_VALUES = [
 
 
 def json_payload(payload: Any) -> Json:
-    """A drawn payload as JSON can hold it, decimals as floats."""
+    """A generated payload as JSON, decimals as floats."""
     text: Json = json.loads(json.dumps(payload, default=float))
     return text
 
 
 def host_suspended(hours: int) -> Step:
-    """The host was suspended: everything is late, and once."""
+    """The host was suspended: everything that was due happens late, and once."""
 
     def step(station: Station) -> list[Decision]:
         station.advance_clock(hours * 3_600_000)
@@ -216,7 +216,7 @@ class World(RuleBasedStateMachine):
 
     @rule(evse_id=st.sampled_from([1, 2]), who=PEOPLE, pays=st.booleans())
     def a_session(self, evse_id: int, who: Any, pays: bool) -> None:
-        """Somebody comes, charges, and perhaps leaves as they should."""
+        """An EV driver comes, charges, and perhaps leaves in order."""
         self.station.when(
             cable_plugged(evse_id),
             presented(who, evse_id),
@@ -372,7 +372,7 @@ class World(RuleBasedStateMachine):
     # At the end of every story
 
     def teardown(self) -> None:
-        """Everything that is still waiting gets through once there is a CSMS that answers."""
+        """Everything that waits is delivered once a CSMS answers."""
         if not hasattr(self, "station"):
             return
         station = self.station

@@ -1,4 +1,4 @@
-"""Which call goes out next, and what becomes of one that failed? (E13, Part 4 §4.1)"""
+"""The outbox: order of calls, attempts, parking, thinning. E13, Part 4 §4.1."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_the_wait_counts_from_the_failure_not_from_the_sending_e13_fr_03() -> No
 def test_a_message_that_failed_for_good_steps_aside_e13_fr_04() -> None:
     station = station_with_event_in_flight()
     call = station.in_flight.call_seq if station.in_flight else 0
-    station.when(flow_reported(1, "charging"))  # the next message waits behind it
+    station.when(flow_reported(1, "charging"))  # the next message waits after it
     station.when(
         error_received(), time_passed(seconds=10), error_received(), time_passed(seconds=20)
     )
@@ -175,7 +175,7 @@ def boot_response() -> Json:
 
 
 def late_result(station: Station) -> Step:
-    """The answer to the attempt under way, to be given later."""
+    """The answer to the attempt in flight, to be sent later."""
     assert station.in_flight
     return frame_received(json.dumps([3, station.in_flight.message_id, {}]))
 
@@ -285,7 +285,7 @@ def test_a_call_that_came_before_goes_before() -> None:
 
 
 def test_a_backlog_silences_nothing() -> None:
-    """The CSMS hears of a connector at once, and not after a month of history."""
+    """A status is sent at once, and not after a month of transaction messages."""
     station = given(ONLINE, in_transaction(1), LINK_LOST)
     for _ in range(BACKLOG_MIN):
         station.when(flow_reported(1, "suspended_ev"), flow_reported(1, "charging"))
@@ -384,7 +384,7 @@ def test_a_call_the_csms_refused_is_not_asked_twice() -> None:
 
 
 def test_at_most_one_call_is_in_flight() -> None:
-    """The stories check it in each of their steps; here there is every reason to break it."""
+    """The stories check it after each step; here many things happen at once."""
     station = given(ONLINE, csms=answer_boot_only)
     decisions = station.when(
         cable_plugged(1),

@@ -189,7 +189,7 @@ BAD = {
         '[transaction]\nstart_points = ["Authorized"]',
         "[transaction] start_points has Authorized, which C-09 does not offer",
     ),
-    "offline with nobody to ask": (
+    "offline without any authorization": (
         "[features]\nC-49 = false",
         "[features] C-01 needs C-02 or C-49: offline nothing else can authorize",
     ),

@@ -1,4 +1,4 @@
-"""Block A: security events, and who hears of them."""
+"""Block A: security events, and which of them the CSMS receives."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def security_event_types(decisions: list[Decision]) -> list[str]:
 
 
 def reported_security_events(decisions: list[Decision]) -> list[str]:
-    """What the CSMS is told of."""
+    """Types of the events reported to the CSMS."""
     return [payload["type"] for payload in queued_payloads(decisions, "SecurityEventNotification")]
 
 
@@ -147,18 +147,18 @@ def test_a_new_password_is_logged_without_its_content_a01_fr_11_a01_fr_12() -> N
     assert reported_security_events(decisions) == []
 
 
-@pytest.mark.parametrize(("step_s", "told"), [(20, False), (21, True), (-21, True)])
+@pytest.mark.parametrize(("step_s", "is_reported"), [(20, False), (21, True), (-21, True)])
 def test_a_jump_of_the_clock_beyond_the_threshold_is_told_a04_fr_01(
-    step_s: int, told: bool
+    step_s: int, is_reported: bool
 ) -> None:
     station = given(ONLINE)
     decisions = station.when(ClockStepped(step_s * 1000))
-    assert reported_security_events(decisions) == (["SettingSystemTime"] if told else [])
+    assert reported_security_events(decisions) == (["SettingSystemTime"] if is_reported else [])
 
 
-@pytest.mark.parametrize(("minute", "told"), [("00", False), ("02", True)])
+@pytest.mark.parametrize(("minute", "is_reported"), [("00", False), ("02", True)])
 def test_a_time_the_csms_tells_counts_against_the_threshold_a04_fr_01(
-    minute: str, told: bool
+    minute: str, is_reported: bool
 ) -> None:
     station = given(
         variable_preset("ClockCtrlr.TimeAdjustmentReportingThreshold", "60"), CONFIGURED, BOOTED
@@ -173,7 +173,7 @@ def test_a_time_the_csms_tells_counts_against_the_threshold_a04_fr_01(
 
     assert (
         "SettingSystemTime" in reported_security_events(station.when(csms_answers(csms)))
-    ) is told
+    ) is is_reported
 
 
 def test_nonsense_from_the_csms_is_logged_a04_fr_04() -> None:

@@ -1,4 +1,4 @@
-"""Blocks A05, B09 and B10: which ways lead to a CSMS, and which of them count."""
+"""A05, B09, B10: network connection profiles, their priority and security profiles."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def variable_value(
 
 
 def candidate_slots(station: Station) -> list[int]:
-    """In the order in which they are tried."""
+    """Slots in the order they are tried."""
     return [profile.slot for profile in station.desired.link.candidates]
 
 
@@ -305,7 +305,7 @@ def test_profile_3_wants_a_certificate_of_ours_a05_fr_03() -> None:
 
 
 def station_on_profile_2() -> Station:
-    """Slot 2 has security profile 2, and its connection stands."""
+    """Slot 2 has security profile 2, and its link is open."""
     station = given(
         CertificatePreset("CSMSRootCertificate", ROOT.pem),
         ONLINE,

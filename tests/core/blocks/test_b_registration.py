@@ -1,4 +1,4 @@
-"""How does the station introduce itself, and stay heard? (B01 to B04, G02)"""
+"""BootNotification, Heartbeat and the clock. B01 to B04, G02."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NOW = "2026-03-01T12:00:00.000Z"
 
 
 def answer_nothing(action: str, payload: Json) -> None:
-    """A CSMS that says nothing at all."""
+    """A CSMS that sends no answers."""
 
 
 def boot_response(status: str, interval: int = 300, now: str = NOW) -> Json:
@@ -51,7 +51,7 @@ def test_a_station_that_started_introduces_itself_b01_fr_01() -> None:
     assert request["chargingStation"]["vendorName"]
     assert request["chargingStation"]["model"]
     assert request["chargingStation"]["firmwareVersion"]
-    assert "serialNumber" not in request["chargingStation"]  # nobody told it
+    assert "serialNumber" not in request["chargingStation"]  # it is not set
 
 
 def test_it_tells_its_serial_number_b01_fr_01() -> None:
@@ -76,7 +76,7 @@ def test_the_reason_tells_a_lost_supply_from_a_crash_b01_fr_09(boot_id: str, rea
 
 
 def test_a_boot_message_of_a_dead_run_is_not_sent_b01_fr_09() -> None:
-    """It would tell the reason of another start."""
+    """Its reason is that of an earlier start."""
     station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
     dropped = of_kind(station.when(station_restarted()), CallsDropped)
     assert dropped
@@ -131,7 +131,7 @@ def test_the_clock_may_be_told_anything_b01_fr_06(now: str) -> None:
 
 @pytest.mark.parametrize("word", ["Pending", "Rejected"])
 def test_nothing_else_is_said_before_acceptance_b01_fr_08(word: str) -> None:
-    """Not what happens now, and not what waited from before. B02.FR.02, B03.FR.02."""
+    """Neither new calls nor calls that waited. B02.FR.02, B03.FR.02."""
     station = given(
         ONLINE, in_transaction(1), LINK_LOST, time_passed(seconds=61), station_restarted()
     )

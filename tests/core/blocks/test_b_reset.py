@@ -1,4 +1,4 @@
-"""When does the station restart itself? (B11, B12)"""
+"""Reset and restart. B11, B12."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_an_immediate_reset_ends_the_transaction_b12_fr_02_b12_fr_04() -> None:
     assert ended["eventType"] == "Ended"
     assert ended["triggerReason"] == "ResetCommand"
     assert ended["transactionInfo"]["stoppedReason"] == "ImmediateReset"
-    assert not of_kind(decisions, RestartOrdered)  # the CSMS has not heard of it
+    assert not of_kind(decisions, RestartOrdered)  # not delivered to the CSMS yet
     assert of_kind(station.when(csms_answers()), RestartOrdered)
 
 

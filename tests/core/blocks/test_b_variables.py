@@ -1,6 +1,6 @@
-"""How does the CSMS read, set and list the device model? (B05 to B08)
+"""GetVariables, SetVariables and reports: what the station answers. B05 to B08.
 
-The device model and its reports have tests of their own; here is what the station answers.
+The device model and its reports have tests of their own.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ def variable_json(component: str, variable: str, **more: str) -> Json:
     return {"component": {"name": component}, "variable": {"name": variable}, **more}
 
 
-def get_variables(station: Station, *asked: Json) -> list[Json]:
-    answer = response_payload_in(station.when(called("GetVariables", getVariableData=list(asked))))
+def get_variables(station: Station, *items: Json) -> list[Json]:
+    answer = response_payload_in(station.when(called("GetVariables", getVariableData=list(items))))
     results: list[Json] = answer["getVariableResult"]
     return results
 
 
-def set_variables(station: Station, *asked: Json) -> list[Json]:
-    answer = response_payload_in(station.when(called("SetVariables", setVariableData=list(asked))))
+def set_variables(station: Station, *items: Json) -> list[Json]:
+    answer = response_payload_in(station.when(called("SetVariables", setVariableData=list(items))))
     results: list[Json] = answer["setVariableResult"]
     return results
 
@@ -60,7 +60,7 @@ def test_each_attribute_gets_its_result_b05_fr_01_b05_fr_02() -> None:
     results = set_variables(
         given(ONLINE),
         {**HEARTBEAT, "attributeValue": "77"},
-        variable_json("Nobody", "Knows", attributeValue="1"),
+        variable_json("NoComponent", "NoVariable", attributeValue="1"),
         variable_json("OCPPCommCtrlr", "Nothing", attributeValue="1"),
         {**HEARTBEAT, "attributeValue": "5m"},
     )
@@ -72,7 +72,7 @@ def test_each_attribute_gets_its_result_b05_fr_01_b05_fr_02() -> None:
     ]
     assert [result["component"]["name"] for result in results] == [
         "OCPPCommCtrlr",
-        "Nobody",
+        "NoComponent",
         "OCPPCommCtrlr",
         "OCPPCommCtrlr",
     ]
@@ -144,7 +144,7 @@ def test_each_attribute_asked_for_gets_its_result_b06_fr_01_b06_fr_02() -> None:
     results = get_variables(
         given(ONLINE),
         HEARTBEAT,
-        variable_json("Nobody", "Knows"),
+        variable_json("NoComponent", "NoVariable"),
         variable_json("OCPPCommCtrlr", "Nothing"),
         {**HEARTBEAT, "attributeType": "MaxSet"},
     )
@@ -287,7 +287,9 @@ def test_a_report_tells_what_was_asked_b08_fr_01() -> None:
 
 def test_a_report_of_nothing_b08_fr_15() -> None:
     decisions = given(ONLINE).when(
-        called("GetReport", requestId=3, componentVariable=[variable_json("Nobody", "Knows")])
+        called(
+            "GetReport", requestId=3, componentVariable=[variable_json("NoComponent", "NoVariable")]
+        )
     )
     assert response_payload_in(decisions)["status"] == "EmptyResultSet"
     assert not queued_payloads(decisions, "NotifyReport")

@@ -1,4 +1,4 @@
-"""Who may charge, and which EVSE does a card mean? (Block C, AQ-8)"""
+"""Authorization: idTokens, the cache, groups, and the EVSE an idToken means. Block C, AQ-8."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def id_token_info(status: str, **info: object) -> Json:
 
 
 def csms_responding(**answer: Json) -> CsmsBehavior:
-    """An accepting CSMS that answers some actions its own way."""
+    """A CSMS that accepts everything but answers some actions differently."""
     return lambda action, payload: answer.get(action, accept_everything(action, payload))
 
 
 def csms_with_one_group() -> CsmsBehavior:
-    """A CSMS that knows everybody as one family."""
+    """A CSMS that answers the same group for every idToken."""
     known = id_token_info("Accepted", groupIdToken=id_token_payload(FAMILY))
     return csms_responding(Authorize=known)
 
@@ -75,7 +75,7 @@ def csms_with_one_group() -> CsmsBehavior:
 def station_with_cached_token(
     id_token: IdToken, status: str = "Accepted", **info: object
 ) -> Station:
-    """A station whose cache holds a token, and nobody charges."""
+    """A station with a cached idToken and no authorization."""
     station = given(ONLINE)
     station.with_csms(
         csms_responding(Authorize=id_token_info(status, **info)), presented(id_token, evse_id=1)
@@ -87,7 +87,7 @@ def station_with_cached_token(
 
 
 def active_tokens(station: Station) -> dict[int | None, str]:
-    """EVSE -> the reference of who may charge there."""
+    """EVSE -> the reference of its active authorization."""
     return {
         authorization.evse_id: authorization.id_token.ref
         for authorization in station.state.authorizations.active

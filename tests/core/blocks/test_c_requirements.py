@@ -1,4 +1,4 @@
-"""Rules of block C that no other test names: what an AuthorizeRequest is for, who is not cached."""
+"""Rules of block C that no other test names: AuthorizeRequests, what is not cached."""
 
 from __future__ import annotations
 

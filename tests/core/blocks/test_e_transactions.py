@@ -1,4 +1,4 @@
-"""When does a transaction start, change and end, and what is the CSMS told of it? (Block E, J02)"""
+"""Transactions: start, change, stop, samples, and what is reported. Block E, J02."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def transaction_events(decisions: object) -> list[Json]:
 
 
 def all_transaction_events(station: Station) -> list[Json]:
-    """Every TransactionEvent the station ever queued."""
+    """Every TransactionEvent the station has queued."""
     return [
         station.payload_of_call(entry.seq)
         for entry in station.entries
@@ -598,7 +598,7 @@ def status_of(station: Station, transaction_id: str | None) -> Json:
 
 
 def test_an_unknown_transaction_neither_runs_nor_waits_e14_fr_01() -> None:
-    assert status_of(given(ONLINE), "nobody's") == {
+    assert status_of(given(ONLINE), "unknown") == {
         "ongoingIndicator": False,
         "messagesInQueue": False,
     }

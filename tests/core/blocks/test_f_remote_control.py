@@ -1,4 +1,4 @@
-"""What may the CSMS order from afar: start, stop, unlock, speak? (Block F)"""
+"""Remote start and stop, unlock, trigger. Block F."""
 
 from __future__ import annotations
 

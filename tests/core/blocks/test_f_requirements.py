@@ -1,4 +1,4 @@
-"""Rules of block F that no other test names: whose transaction it is, what a trigger tells."""
+"""Rules of block F that no other test names: the idToken of a transaction, triggers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which connectors can be used, and what is the CSMS told of them? (Block G)"""
+"""ChangeAvailability and StatusNotification. Block G."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which readings does the CSMS get by the clock? (J01)"""
+"""Clock-aligned meter values. J01."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_chosen_measurands_are_told_j01_fr_14() -> None:
     decisions = station.with_csms(
         accept_everything, meter_read(2, "2100", voltage_v="799.0"), time_passed(seconds=60)
     )
-    [only] = meter_values(decisions)  # EVSE 1 has no voltage to tell
+    [only] = meter_values(decisions)  # EVSE 1 has no voltage
     [value] = only["meterValue"]
     assert [(sample["measurand"], sample["value"]) for sample in value["sampledValue"]] == [
         ("Voltage", 799.0)

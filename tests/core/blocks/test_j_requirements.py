@@ -1,4 +1,4 @@
-"""Rules of block J that no other test names: what a value says of itself."""
+"""Rules of block J that no other test names: the fields of a value."""
 
 from __future__ import annotations
 

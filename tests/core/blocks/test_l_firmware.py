@@ -1,4 +1,4 @@
-"""Does an update go through its states as the CSMS is told, whatever is in its way? (Block L)"""
+"""Firmware updates: every state is reported, whatever delays the update. Block L."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ SIGNER: Final = make_server_certificate(
     valid_from=NOON - timedelta(days=9),
 )
 UNTRUSTED_SIGNER: Final = make_server_certificate(
-    make_authority("Somebody else"), valid_until=NOON + timedelta(days=900)
+    make_authority("Another authority"), valid_until=NOON + timedelta(days=900)
 )
 SIGNATURE: Final = base64.b64encode(b"proof").decode()
 
@@ -76,7 +76,7 @@ ONLINE_WITH_ROOT: Final = in_sequence(
 
 
 def update_firmware(request_id: int = 7, **firmware: Any) -> Step:
-    """UpdateFirmware, signed well, to be fetched at once."""
+    """A valid UpdateFirmware, to be downloaded at once."""
     reported = {
         "location": "https://files/firmware.bin",
         "retrieveDateTime": "2020-01-01T00:00:00Z",
@@ -92,7 +92,7 @@ def format_time(moment: datetime) -> str:
 
 
 def firmware_statuses(decisions: list[Decision]) -> list[str]:
-    """The statuses the CSMS hears of, in their order."""
+    """The statuses reported to the CSMS, in order."""
     return [
         str(payload["status"])
         for payload in queued_payloads(decisions, "FirmwareStatusNotification")
@@ -100,7 +100,7 @@ def firmware_statuses(decisions: list[Decision]) -> list[str]:
 
 
 def update_seq(station: Station) -> int:
-    """What the update is known by."""
+    """The entry that ordered the update."""
     assert station.state.firmware.latest_update is not None
     return station.state.firmware.latest_update.seq
 
@@ -130,7 +130,7 @@ def activation_checked(*, ok: bool = True) -> Step:
 
 
 def firmware_step(station: Station) -> str:
-    """What shall be done."""
+    """The next step in the desired state."""
     return station.desired.firmware.step if station.desired.firmware else "nothing"
 
 
@@ -404,7 +404,7 @@ def test_an_installation_for_later_is_scheduled_and_begins_in_time_l01_fr_16() -
     ]
 
 
-# --- Somebody charges ----------------------------------------------------------------------------
+# --- In use -----------------------------------------------------------------------------------
 
 
 def allow_new_sessions(*, new_sessions: bool) -> Step:
@@ -421,7 +421,7 @@ def allow_new_sessions(*, new_sessions: bool) -> Step:
 
 
 def drive_away(evse_id: int = 1) -> Step:
-    """Whoever charged there has unplugged."""
+    """The EV at the EVSE is unplugged."""
 
     def depart(station: Station) -> list[Decision]:
         return station.with_csms(

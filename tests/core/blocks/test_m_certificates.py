@@ -189,7 +189,7 @@ def test_what_is_installed_outlives_a_restart() -> None:
 
 
 def test_hash_data_is_that_of_ocsp_m03_fr_04() -> None:
-    """Against values worked out by hand from the DER, not by the code under test."""
+    """Compared with values computed from the DER by the test itself."""
     import hashlib
 
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat

@@ -1,4 +1,4 @@
-"""Is a person's data told and forgotten, and nothing that is still needed? (N09, N10)"""
+"""Personal data: reported, and erased when no longer needed. N09, N10."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def report_parts(decisions: list[Decision]) -> list[tuple[int, str, bool]]:
 
 
 def erased_references(station: Station) -> list[str]:
-    """Whose values shall go now."""
+    """References of the values to erase now."""
     return list(station.desired.references_to_erase)
 
 
@@ -240,7 +240,7 @@ def test_who_was_let_in_is_not_erased_while_they_may_charge() -> None:
     station = given(ONLINE, CACHED_ALICE, request_customer_information(clear=True))
     assert station.state.authorizations.active
     assert erased_references(station) == []
-    station.with_csms(accept_everything, time_passed(seconds=3_600))  # nobody plugged in
+    station.with_csms(accept_everything, time_passed(seconds=3_600))  # no cable was plugged in
     assert erased_references(station) == [ALICE.ref]
 
 
@@ -295,7 +295,7 @@ def test_an_undelivered_idtoken_is_not_erased() -> None:
 
 
 def called_after_reconnect(request: Step) -> Step:
-    """The CSMS is back and asks before it has heard anything."""
+    """The CSMS is back and sends a request before anything is delivered."""
 
     def step(station: Station) -> list[Decision]:
         decisions = station.when(LINK_OPENED, request)

@@ -1,4 +1,4 @@
-"""Is a log taken on, told of and given up as the CSMS wants it? (N01)"""
+"""GetLog: accepted, reported, cancelled. N01."""
 
 from __future__ import annotations
 

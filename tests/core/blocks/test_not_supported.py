@@ -1,4 +1,4 @@
-"""Does every message of OCPP 2.0.1 get an answer, whatever the station thinks of itself?"""
+"""Every action of OCPP 2.0.1 is answered, supported or not."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def station_in_state(word: str, profile_name: str) -> Station:
 
 
 def full_request(action: str) -> Json:
-    """A CALL of that action, as full as the schema lets it be, decimals written as such."""
+    """A CALL with every field the schema allows."""
     schema = schema_of(f"{action}Request")
     payload = json.loads(json.dumps(example_payload(schema, schema), default=float))
     assert isinstance(payload, dict)
@@ -64,7 +64,7 @@ def full_request(action: str) -> Json:
 
 
 def minimal_request(action: str) -> Json:
-    """The same with nothing but what it must have."""
+    """A CALL with only the required fields."""
     required = schema_of(f"{action}Request").get("required", ())
     return {key: value for key, value in full_request(action).items() if key in required}
 

@@ -1,4 +1,4 @@
-"""What becomes of messages that are not OCPP's? (Block P)"""
+"""DataTransfer in both directions. Block P."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Are the variables there, and are the right values refused with the right word?"""
+"""The device model: its variables, and the refusals of values."""
 
 from __future__ import annotations
 
@@ -384,7 +384,7 @@ def test_a_change_of_the_network_priority_waits_for_a_reboot() -> None:
 
 
 def refusal_of(path: str, text: str) -> str:
-    """The reason code, empty where the text is taken."""
+    """The reason code; empty: the value is accepted."""
     refusal = check_settable(EVERYTHING.by_path[path], "Actual", text)
     assert refusal is None or refusal.status == "Rejected"
     return refusal.reason_code if refusal else ""

@@ -1,4 +1,4 @@
-"""Is in a report what B07 and B08 ask for, and does each message fit?"""
+"""Reports: the variables that B07 and B08 require, and the size of each message."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_a_component_counts_unless_it_says_no_b08_fr_07_to_09(criterion: str, pa
     for decisions, reported in (("true", True), ("false", False)):
         report = list(select_variables(MODEL, [criterion], [], reader_with({path: decisions})))
         assert (path in [item.path for item in report]) is reported
-        assert "ClockCtrlr.DateTime" in [item.path for item in report]  # says nothing about it
+        assert "ClockCtrlr.DateTime" in [item.path for item in report]  # it has no Problem variable
 
 
 def test_an_unknown_criterion_b08_fr_02() -> None:
