@@ -216,9 +216,9 @@ def _set_link(link: Path, release: Path) -> None:
 
 def _delete_old_releases(base: Path) -> None:
     """Delete all releases but the current and the previous one."""
-    kept = {_linked_release(base / "current"), _linked_release(base / "previous")}
+    in_use = {_linked_release(base / "current"), _linked_release(base / "previous")}
     for release in (base / "releases").iterdir():
-        if release not in kept:
+        if release not in in_use:
             shutil.rmtree(release)
 
 

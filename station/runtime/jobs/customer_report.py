@@ -16,10 +16,7 @@ from station.ocpp.messages import format_timestamp
 
 PAGE_CHARACTERS_MAX: Final = 512  # NotifyCustomerInformationRequest.data
 TRANSACTIONS_MAX: Final = 1_000  # the newest; about 250 messages
-CUSTOMER_EVENT_KINDS: Final = (
-    "TransactionStarted",
-    "TransactionAuthorized",
-)  # kinds with the idToken of the EV driver
+CUSTOMER_EVENT_KINDS: Final = ("TransactionStarted", "TransactionAuthorized")  # have an idToken
 
 
 def build_report_pages(

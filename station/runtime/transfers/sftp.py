@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 REQUEST_BYTES: Final = 32 * 1024  # of one SFTP request
 
 log = logging.getLogger("station.transfers")
-logging.getLogger("paramiko").setLevel(
-    logging.CRITICAL
-)  # it logs tracebacks of errors that we log in one line
+# paramiko logs tracebacks of errors that are logged here in one line.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
 async def fetch_file(url: TransferUrl, download: PartialDownload, options: TransferOptions) -> None:

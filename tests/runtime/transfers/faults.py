@@ -16,9 +16,7 @@ class ConnectionCut(Exception):
 class TransferFaults:
     """Counts the bytes of files, in either direction, and cuts or stalls them."""
 
-    cut_at: list[int] = field(
-        default_factory=list
-    )  # bytes after which a connection is cut, in turn
+    cut_at: list[int] = field(default_factory=list)  # bytes after which to cut, one per connection
     stall_at: int | None = None  # bytes after which the server stalls
     passed_bytes: int = 0  # since the last cut
     stalled: threading.Event = field(default_factory=threading.Event)

@@ -92,16 +92,15 @@ class FileRequestHandler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         self.file = self.files.root / path.lstrip("/")
         self.files.requests.append((self.command, self.path, dict(self.headers)))
-        wanted = self.files.fixed_responses.get((self.command, path))
+        response = self.files.fixed_responses.get((self.command, path))
         if self.files.credentials is not None:
             expected = base64.b64encode(":".join(self.files.credentials).encode()).decode()
             if self.headers["Authorization"] != f"Basic {expected}":
-                wanted = 401, {}
-        if wanted:
-            self.rfile.read(
-                int(self.headers["Content-Length"] or 0)
-            )  # unread data would turn the close into a reset
-            self.send_answer(*wanted)
+                response = 401, {}
+        if response:
+            # Unread data would turn the close into a reset.
+            self.rfile.read(int(self.headers["Content-Length"] or 0))
+            self.send_answer(*response)
             return False
         return True
 
@@ -124,9 +123,13 @@ class FileRequestHandler(BaseHTTPRequestHandler):
         if self.files.etag is not None:
             headers["ETag"] = self.files.etag
         offset = 0
-        asked = self.headers["Range"]
-        if self.files.supports_ranges and asked and self.headers["If-Range"] in headers.values():
-            offset = int(asked.removeprefix("bytes=").removesuffix("-"))
+        requested_range = self.headers["Range"]
+        if (
+            self.files.supports_ranges
+            and requested_range
+            and self.headers["If-Range"] in headers.values()
+        ):
+            offset = int(requested_range.removeprefix("bytes=").removesuffix("-"))
             if offset >= len(content):
                 self.send_answer(416, {"Content-Range": f"bytes */{len(content)}"})
                 return

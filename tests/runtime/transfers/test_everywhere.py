@@ -416,11 +416,11 @@ async def wait_stalled(server: FileServer) -> float:
 
 def open_file_count(path: Path) -> int:
     """Number of open files of this process with names that start with `path`."""
-    held = 0
+    count = 0
     for handle in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):  # the handle of this listing
-            held += os.readlink(handle).startswith(str(path))
-    return held
+            count += os.readlink(handle).startswith(str(path))
+    return count
 
 
 @contextmanager
