@@ -67,8 +67,10 @@ class CommitHooks(Protocol):
 class ObservedRecorder(Recorder):
     """The real recorder, with a disk that can fail."""
 
-    commit_hooks: CommitHooks
-    _commits_underway = 0
+    def __init__(self, *arguments: Any, commit_hooks: CommitHooks, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.commit_hooks = commit_hooks
+        self._commits_underway = 0
 
     @property
     def is_busy(self) -> bool:
@@ -90,7 +92,9 @@ class ObservedRecorder(Recorder):
 class SimulatedLink(CsmsConnection):
     """The real connection to the CSMS, on the simulated network."""
 
-    network: SimulatedNetwork
+    def __init__(self, *arguments: Any, network: SimulatedNetwork, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.network = network
 
     async def _open_websocket(self, *_: Any, **__: Any) -> Any:
         connection: SimulatedConnection = await self.network.connect()
@@ -145,8 +149,9 @@ class StationProcess:
             environment.clock,
             latest_reading=self._read_meter,
             release_reserve=self._release_reserve,
+            commit_hooks=environment.commit_hooks,
         )
-        self.recorder.commit_hooks = environment.commit_hooks
+
         self.control_loop = ControlLoopDouble(
             environment.evses,
             environment.device_faults,
@@ -179,7 +184,7 @@ class StationProcess:
         return self.startup.store
 
     def _build_link(self, random_source: random.Random) -> SimulatedLink:
-        link = SimulatedLink(
+        return SimulatedLink(
             IDENTITY,
             self.recorder,
             FrameFilter(self.product.device_model, self.store.reference_for, _secret_reference),
@@ -187,9 +192,8 @@ class StationProcess:
             read_password=lambda reference: None,
             value_of=self.store.value_of,
             random_source=random_source,
+            network=self.environment.network,
         )
-        link.network = self.environment.network
-        return link
 
     async def run(self) -> str | None:
         """Run until the end.

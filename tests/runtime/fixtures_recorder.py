@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from journal.storage.store import Store
 from station.core.context import Product
 from station.core.device_model.model import DeviceModel
 from station.profiles import load_profile
+from station.runtime.loop.commit_thread import CommitThread, WriteRows
 from station.runtime.loop.recorder import Recorder
 from station.runtime.loop.startup import event_registry
 
@@ -50,10 +51,18 @@ class ManualClock:
 
 
 @contextmanager
-def open_recorder(directory: Path, **options: Any) -> Iterator[tuple[Recorder, Store, ManualClock]]:
+def open_recorder(
+    directory: Path, *, make_writer: Callable[[Store], WriteRows] | None = None, **options: Any
+) -> Iterator[tuple[Recorder, Store, ManualClock]]:
+    """A recorder; with `make_writer` its commits are written in a thread by what it returns."""
     clock = ManualClock()
-    with Store.open(
-        directory / "journal.db", event_registry(), journal_id_if_new=JOURNAL_ID
-    ) as store:
-        state = State(store.journal_id)
-        yield Recorder(PRODUCT, store, state, clock, **options), store, clock
+    with (
+        Store.open(
+            directory / "journal.db", event_registry(), journal_id_if_new=JOURNAL_ID
+        ) as store,
+        CommitThread(make_writer(store)) if make_writer else nullcontext() as commit_thread,
+    ):
+        recorder = Recorder(
+            PRODUCT, store, State(store.journal_id), clock, commit_thread=commit_thread, **options
+        )
+        yield recorder, store, clock

@@ -27,7 +27,8 @@ from journal.projections.clock import ClockCorrected
 from journal.projections.outbox import CallQueued
 from journal.state import State, apply_entry, digest_state
 from journal.storage.errors import DiskFull, JournalFailed
-from station.runtime.loop.commit_thread import CommitThread
+from journal.storage.store import Store
+from station.runtime.loop.commit_thread import WriteRows
 from station.runtime.loop.recorder import BATCH_MAX, LAZY_DELAY_S
 from tests.runtime.fixtures_recorder import IDLE_REPORTS, STATION_STARTED, open_recorder
 
@@ -223,9 +224,10 @@ async def test_a_full_queue_waits_for_a_commit_p6(tmp_path: Path) -> None:
 
 
 async def test_a_batch_that_is_being_written_survives_the_end(tmp_path: Path) -> None:
-    with (
-        open_recorder(tmp_path) as (recorder, store, _),
-        CommitThread(store.write_rows) as recorder._commit_thread,
+    with open_recorder(tmp_path, make_writer=lambda store: store.write_rows) as (
+        recorder,
+        store,
+        _,
     ):
         async with trio.open_nursery() as nursery:
             recorder.observe(STATION_STARTED)
@@ -241,36 +243,42 @@ async def test_a_batch_that_is_being_written_survives_the_end(tmp_path: Path) ->
 async def test_a_desired_state_computed_during_a_commit_is_published_after_it_p3(
     tmp_path: Path,
 ) -> None:
-    with open_recorder(tmp_path) as (recorder, store, _):
-        disk = threading.Event()
+    disk = threading.Event()
 
+    def slow_writer(store: Store) -> WriteRows:
         def write(rows: Sequence[EntryRow]) -> None:
             disk.wait()
             store.write_rows(rows)
 
-        with CommitThread(write) as recorder._commit_thread:
-            recorder.observe(STATION_STARTED)
-            recorder.observe(LinkOpened(1, "ws://csms", 1))
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(recorder.commit_now)
-                await trio.testing.wait_all_tasks_blocked()
-                assert recorder.desired_state.value.link.open_count == 0, (
-                    "visible before the commit"
-                )
-                disk.set()
-            assert recorder.desired_state.value.link.open_count == 1
+        return write
+
+    with open_recorder(tmp_path, make_writer=slow_writer) as (recorder, _, _):
+        recorder.observe(STATION_STARTED)
+        recorder.observe(LinkOpened(1, "ws://csms", 1))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(recorder.commit_now)
+            await trio.testing.wait_all_tasks_blocked()
+            assert recorder.desired_state.value.link.open_count == 0, "visible before the commit"
+            disk.set()
+        assert recorder.desired_state.value.link.open_count == 1
 
 
 async def test_a_commit_on_a_full_disk_uses_the_reserve_p6(tmp_path: Path) -> None:
-    with open_recorder(tmp_path, release_reserve=lambda: True) as (recorder, store, _):
-        failures = [DiskFull("no room")]
+    failures = [DiskFull("no space")]
 
+    def failing_writer(store: Store) -> WriteRows:
         def write(rows: Sequence[EntryRow]) -> None:
             if failures:
                 raise failures.pop()
             store.write_rows(rows)
 
-        with CommitThread(write) as recorder._commit_thread:
-            recorder.observe(STATION_STARTED)
-            await recorder.commit_now()
+        return write
+
+    with open_recorder(tmp_path, make_writer=failing_writer, release_reserve=lambda: True) as (
+        recorder,
+        store,
+        _,
+    ):
+        recorder.observe(STATION_STARTED)
+        await recorder.commit_now()
         assert store.head.seq == recorder.head.seq > 0
