@@ -6,7 +6,7 @@ After a kill, the emulator continues from the saved value, so a kill can only ad
 
 The file is written by renaming, so that a kill leaves either the old or the new file. It is not
 synced: registers must survive the process, not a loss of the host's power. The writing is repeated
-here because drivers import nothing of ours, and so not `journal.storage.atomic_file`.
+here because drivers do not import the journal, and so not `journal.storage.atomic_file`.
 """
 
 from __future__ import annotations

@@ -36,9 +36,9 @@ def main(stations: int, days: int, seed: int, lake: Path | None) -> None:
 
 
 def _run_fleet(lake: Path, stations: int, days: int, seed: int) -> bool:
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     truths = fill_lake(lake, stations, days, seed, Progress(stations).on_station_done)
-    took_s = time.perf_counter() - began
+    took_s = time.perf_counter() - started_at
     files = list(lake.rglob("*.parquet"))
     click.echo(
         f"{stations} stations, {days} days each, seed {seed}: "
@@ -58,12 +58,12 @@ def _run_fleet(lake: Path, stations: int, days: int, seed: int) -> bool:
 def _query_engine(
     engine: str, query: Callable[[Path], QueryResults], lake: Path, truths: list[GroundTruth]
 ) -> bool:
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     answers = query(lake)
     differences = find_differences(answers, truths)
     counts = ", ".join(f"{name}: {len(rows)} rows" for name, rows in answers.items())
     click.echo(
-        f"{engine}: {counts}, in {time.perf_counter() - began:.1f} s; "
+        f"{engine}: {counts}, in {time.perf_counter() - started_at:.1f} s; "
         f"{len(differences)} differences from the truth"
     )
     for difference in differences[:20]:

@@ -140,12 +140,12 @@ class SimulatedStation(Station):
         self.checks = NoChecks()
         self.identity = f"{number:06}"  # text, though it looks like a number
         self.ground_truth = GroundTruth()
-        self._dice = random.Random(f"{seed}/{number}")
+        self._random_source = random.Random(f"{seed}/{number}")
         self.state = State(str(uuid5(NAMESPACE_OID, f"{seed}/{self.identity}")))
         self._scheduled: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
         self._register_wh = {
-            evse_id: Decimal(self._dice.randrange(10**8)) / 10 for evse_id in EVSES
+            evse_id: Decimal(self._random_source.randrange(10**8)) / 10 for evse_id in EVSES
         }
         self._start_register_wh: dict[str, Decimal] = {}  # transaction -> register
         self._power_kw_by_evse: dict[int, int] = {}  # EVSE -> power in kW
@@ -189,12 +189,12 @@ class SimulatedStation(Station):
     def _schedule_mean(
         self, mean_h: float, action: Callable[..., None], *arguments: object
     ) -> None:
-        self._schedule_in(self._dice.expovariate(1 / mean_h) * HOUR_S, action, *arguments)
+        self._schedule_in(self._random_source.expovariate(1 / mean_h) * HOUR_S, action, *arguments)
 
     def _schedule_within(
         self, minutes: tuple[int, int], action: Callable[..., None], *arguments: object
     ) -> None:
-        self._schedule_in(self._dice.uniform(*minutes) * 60, action, *arguments)
+        self._schedule_in(self._random_source.uniform(*minutes) * 60, action, *arguments)
 
     def _schedule_in(self, seconds: float, action: Callable[..., None], *arguments: object) -> None:
         due_ms = self._now_ms + round(seconds * 1000)
@@ -215,7 +215,7 @@ class SimulatedStation(Station):
 
     def _on_ev_arrival(self, evse_id: int) -> None:
         """An EV driver plugs in and presents a card."""
-        self._power_kw_by_evse[evse_id] = self._dice.choice(POWERS_KW)
+        self._power_kw_by_evse[evse_id] = self._random_source.choice(POWERS_KW)
         self._run_steps(self._read_meter(evse_id), CableReported(evse_id, 1, True))
         self._present_id_token(evse_id)
         self._start_energy_flow(evse_id)
@@ -223,7 +223,7 @@ class SimulatedStation(Station):
         self._schedule_within(SESSION_MIN, self._on_ev_departure, evse_id)
 
     def _present_id_token(self, evse_id: int) -> None:
-        self._run_steps(presented(self._dice.choice(ID_TOKENS), evse_id=evse_id))
+        self._run_steps(presented(self._random_source.choice(ID_TOKENS), evse_id=evse_id))
 
     def _start_energy_flow(self, evse_id: int) -> None:
         allowed = any(
@@ -237,7 +237,7 @@ class SimulatedStation(Station):
         if evse_id not in self._power_kw_by_evse:
             return
         if self.state.evses.by_id(evse_id).flow == "charging":
-            tenths = self._dice.randrange(1, 10 * 250 * self._power_kw_by_evse[evse_id])
+            tenths = self._random_source.randrange(1, 10 * 250 * self._power_kw_by_evse[evse_id])
             self._register_wh[evse_id] += Decimal(tenths).scaleb(-1)
             self._run_steps(self._read_meter(evse_id))
         self._schedule_within((5, 15), self._advance_meter, evse_id)
@@ -302,7 +302,7 @@ class SimulatedStation(Station):
     def _on_power_outage(self) -> None:
         """The supply fails for a while; the host's uptime starts again."""
         self._boots += 1
-        self._restart_after(self._dice.uniform(*POWER_OUTAGE_MIN) * 60)
+        self._restart_after(self._random_source.uniform(*POWER_OUTAGE_MIN) * 60)
         self._schedule_mean(POWER_OUTAGE_H, self._on_power_outage)
 
     def _on_crash(self) -> None:
@@ -310,22 +310,22 @@ class SimulatedStation(Station):
         self._schedule_mean(CRASH_H, self._on_crash)
 
     def _restart_after(self, seconds: float) -> None:
-        last = self.entries[-1]
+        last_entry = self.entries[-1]
         for fault, since_ms in self._faults.values():
-            self._record_fault(fault, since_ms, last.uptime_ms)
+            self._record_fault(fault, since_ms, last_entry.uptime_ms)
         self.advance_clock(round(seconds * 1000))
         if self.state.lifecycle.boot_id != f"boot-{self._boots}":
             self.uptime_ms = 5_000
-        self._boot_program(last)
+        self._boot_program(last_entry)
 
-    def _boot_program(self, last: Entry | None) -> None:
+    def _boot_program(self, last_entry: Entry | None) -> None:
         """Start the program; the devices report their state."""
         start = msgspec.structs.replace(
             BOOTED,
             boot_id=f"boot-{self._boots}",
             identity=self.identity,
-            last_entry_at=last.at.isoformat() if last else None,
-            last_entry_uptime_ms=last.uptime_ms if last else None,
+            last_entry_at=last_entry.at.isoformat() if last_entry else None,
+            last_entry_uptime_ms=last_entry.uptime_ms if last_entry else None,
         )
         self._run_steps(start)
         for evse_id in EVSES:
@@ -344,33 +344,33 @@ class SimulatedStation(Station):
     # --- Truth -----------------------------------------------------------------------------------
 
     def decide_observation(self, observation: Observation) -> list[Decision]:
-        before = self.entries[-1] if self.entries else None
+        previous = self.entries[-1] if self.entries else None
         entry_count = len(self.entries)
         decisions = super().decide_observation(observation)
-        new = self.entries[entry_count:]
-        if before is not None:
-            self._record_status_time(before, new[0])
-        ctx = Context(self.product, self.state, new[0])
+        new_entries = self.entries[entry_count:]
+        if previous is not None:
+            self._record_status_time(previous, new_entries[0])
+        ctx = Context(self.product, self.state, new_entries[0])
         self._statuses = {evse_id: current_evse_status(ctx, evse_id) for evse_id in EVSES}
-        self._record_sold_energy(new)
+        self._record_sold_energy(new_entries)
         return decisions
 
-    def _record_status_time(self, before: Entry, now: Entry) -> None:
+    def _record_status_time(self, previous: Entry, now: Entry) -> None:
         """The time between two entries has the statuses as of the first of them."""
-        passed_ms = (now.at - before.at) // timedelta(milliseconds=1)
+        passed_ms = (now.at - previous.at) // timedelta(milliseconds=1)
         assert passed_ms >= 0, f"time runs backwards: entry {now.seq} at {now.at}"
         for evse_id, status in self._statuses.items():
             off = isinstance(now.event, StationStarted)
             self.ground_truth.status_ms[evse_id, "Off" if off else status] += passed_ms
 
-    def _record_sold_energy(self, new: Sequence[Entry]) -> None:
-        for entry in new:
+    def _record_sold_energy(self, new_entries: Sequence[Entry]) -> None:
+        for entry in new_entries:
             match entry.event:
                 case TransactionStarted(transaction_id=transaction_id, evse_id=evse_id):
                     self._start_register_wh[transaction_id] = self._register_wh[evse_id]
-                case CallQueued(transaction_event=mark) if mark and mark.event_type == "Ended":
-                    sold_wh = self._register_wh[mark.evse_id] - self._start_register_wh.pop(
-                        mark.transaction_id
+                case CallQueued(transaction_event=event) if event and event.event_type == "Ended":
+                    sold_wh = self._register_wh[event.evse_id] - self._start_register_wh.pop(
+                        event.transaction_id
                     )
                     self.ground_truth.energy_wh_by_day.setdefault(
                         f"{entry.at:%Y-%m-%d}", []

@@ -34,7 +34,7 @@ class ProcessUsage(NamedTuple):
     cpu_s: float
     wall_s: float
     peak_mib: float
-    code: int
+    exit_code: int
 
 
 @click.command()
@@ -50,8 +50,8 @@ def main(entries: int, journal: Path | None) -> None:
     with tempfile.TemporaryDirectory(prefix="speed-") as directory:
         data = journal or _make_journal(Path(directory) / "data", entries)
         with Reader.open(data / "journal.db", event_registry()) as reader:
-            count = reader.read_head().seq
-        click.echo(f"{count} entries")
+            entry_count = reader.read_head().seq
+        click.echo(f"{entry_count} entries")
         baseline = _measure_command([])
         click.echo(
             f"{'(the command alone)':27} {baseline.cpu_s:7.2f} s CPU {baseline.peak_mib:20.0f} MiB"
@@ -59,19 +59,19 @@ def main(entries: int, journal: Path | None) -> None:
         for table in TABLE_COLUMNS:
             for format in FORMATS:
                 _print_export_speed(
-                    table, format, data, Path(directory) / f"{table}-{format}", count
+                    table, format, data, Path(directory) / f"{table}-{format}", entry_count
                 )
 
 
-def _print_export_speed(table: str, format: str, data: Path, out: Path, count: int) -> None:
+def _print_export_speed(table: str, format: str, data: Path, out: Path, entry_count: int) -> None:
     key = str(out.with_name("key.pem"))
     arguments = ["export", str(data), table, "--format", format, "--out", str(out), "--key", key]
     usage = _measure_command(arguments)
-    if usage.code:
+    if usage.exit_code:
         sys.exit(f"{table} {format}: exit code {usage.code}")
     click.echo(
         f"{table:17} {format:9} {usage.cpu_s:7.2f} s CPU {usage.wall_s:8.2f} s "
-        f"{count / usage.cpu_s:9.0f} entries/s {usage.peak_mib:6.0f} MiB"
+        f"{entry_count / usage.cpu_s:9.0f} entries/s {usage.peak_mib:6.0f} MiB"
     )
 
 
@@ -86,15 +86,17 @@ print(code, time.process_time(), peak)
 
 
 def _measure_command(arguments: list[str]) -> ProcessUsage:
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     completed = subprocess.run(
         [sys.executable, "-c", CHILD_PROGRAM, *arguments],
         capture_output=True,
         text=True,
         check=True,
     )
-    code, cpu_s, peak_kib = completed.stdout.splitlines()[-1].split()
-    return ProcessUsage(float(cpu_s), time.perf_counter() - began, int(peak_kib) / 1024, int(code))
+    exit_code, cpu_s, peak_kib = completed.stdout.splitlines()[-1].split()
+    return ProcessUsage(
+        float(cpu_s), time.perf_counter() - started_at, int(peak_kib) / 1024, int(exit_code)
+    )
 
 
 def _make_journal(data: Path, entries: int) -> Path:
