@@ -68,7 +68,7 @@ def _print_export_speed(table: str, format: str, data: Path, out: Path, entry_co
     arguments = ["export", str(data), table, "--format", format, "--out", str(out), "--key", key]
     usage = _measure_command(arguments)
     if usage.exit_code:
-        sys.exit(f"{table} {format}: exit code {usage.code}")
+        sys.exit(f"{table} {format}: exit code {usage.exit_code}")
     click.echo(
         f"{table:17} {format:9} {usage.cpu_s:7.2f} s CPU {usage.wall_s:8.2f} s "
         f"{entry_count / usage.cpu_s:9.0f} entries/s {usage.peak_mib:6.0f} MiB"
