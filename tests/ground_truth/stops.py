@@ -46,7 +46,7 @@ def stopped_by_cached_group_member(script: SceneScript) -> None:
     script.present_id_token(script.random_time(60, 60), CAROL)
     script.unplug()
     script.add_question(
-        "stop", "another token of the group that started it was presented (C09.FR.07", "Local"
+        "stop", "another IdToken of the same group was presented (C09.FR.07", "Local"
     )
 
 

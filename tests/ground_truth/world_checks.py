@@ -307,7 +307,7 @@ _STOP_ANSWERS: Final[AnswerChecks] = {
     r"the IdToken that started it": lambda world, seq, evse, match: world.happened_at(
         seq, evse, "present_id_token"
     ),
-    r"another (token of the group|IdToken was presented)": lambda world, seq, evse, match: (
+    r"another IdToken (of the same group|was presented)": lambda world, seq, evse, match: (
         world.happened_at(seq, evse, "present_id_token")
     ),
     r"the stop button was": lambda world, seq, evse, match: world.happened_at(

@@ -204,7 +204,7 @@ def _explain_token_stop(
         )
         requirement = "C09.FR.03"
     else:
-        text, requirement = "another token of the group that started it was presented", "C09.FR.07"
+        text, requirement = "another IdToken of the same group was presented", "C09.FR.07"
     return AuthorizationEnd(text, requirement, "E07.FR.02", f"{requirement}, {_AFTER_ID_TOKEN}")
 
 

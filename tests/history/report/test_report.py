@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
@@ -27,6 +28,7 @@ from station.history.report.formatting import (
 from station.history.report.messages import BUCKET_BOUNDS_MS, MessageStatistics, ResponseTimes
 from station.history.report.page import SECTION_TITLES, render_page
 from station.history.report.timeline import DAY_MS, ROW_CELLS, ROWS_MAX, EvseTimeline, create_grid
+from station.runtime.hardware.fault_registry import FAULT_RULES
 from tests.history.report.fixtures_report import PageChecker, report_facts_of
 from tests.support.story import (
     ALICE,
@@ -259,10 +261,20 @@ def test_a_fault_long_after_a_restart_is_another_occurrence(tmp_path: Path) -> N
 
 
 def test_grounds_name_faults_that_devices_report() -> None:
-    """A device that is renamed must not silently lose its ground."""
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    """A renamed device must not silently lose its ground."""
     for device, fault in FAULT_GROUNDS:
-        assert f"| `{device}` `{fault}` |" in readme, (device, fault)
+        assert f"{device}/{fault}" in FAULT_RULES
+
+
+README = Path(__file__).parents[3] / "station" / "history" / "README.md"
+
+
+def test_the_readme_lists_every_fault_with_a_ground() -> None:
+    text = README.read_text(encoding="utf-8")
+    [table] = re.findall(r"^\| Outage because of \|.*?\n\n", text, re.MULTILINE | re.DOTALL)
+    for device, fault in FAULT_GROUNDS:
+        assert f"`{device}`" in table
+        assert f"`{fault}`" in table
 
 
 # --- The page ------------------------------------------------------------------------------------
