@@ -339,7 +339,7 @@ RULE_SECTIONS: Final = (
         (
             RuleRow(
                 e_transactions.authorize_transactions,
-                "an open transaction takes an authorization before a new one could start with it",
+                "an open transaction has its authorization before its next event is built",
             ),
             RuleRow(
                 e_transactions.start_transactions,
@@ -355,7 +355,7 @@ RULE_SECTIONS: Final = (
             ),
             RuleRow(
                 e_transactions.report_changes,
-                "before samples: an event that reports a change carries the newer state",
+                "before samples: a sample would report the change with its own triggerReason",
             ),
             RuleRow(e_transactions.take_samples, "after changes; only for transactions reported"),
             RuleRow(
@@ -396,7 +396,7 @@ RULE_SECTIONS: Final = (
             ),
             RuleRow(
                 b_registration.queue_heartbeat,
-                "after all calls of this entry: it is due only if nothing was sent. G02.FR.05",
+                "after all calls of this entry: a Heartbeat is sent after them. G02.FR.05",
             ),
             RuleRow(
                 outbox_rules.thin_waiting_samples,

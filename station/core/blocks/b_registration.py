@@ -109,7 +109,7 @@ def correct_clock(ctx: Context, current_time: str, source: str) -> Iterator[Deci
     if abs(step_ms) >= CLOCK_STEP_MIN_MS or not clock.synchronized:
         correction_ms = step_ms if abs(step_ms) >= CLOCK_STEP_MIN_MS else 0
         yield ClockCorrected(clock.offset_ms + correction_ms, correction_ms, source)
-        yield from a_security.log_clock_step(ctx, correction_ms, f"from {source}")
+        yield from a_security.log_clock_step(ctx, correction_ms, f"told by {source}")
 
 
 def on_heartbeat_response(
