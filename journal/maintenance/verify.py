@@ -8,8 +8,8 @@ How a change is located: each row is hashed after every digest that the row befo
 reported, and both its stored and its computed digest are possible: either the body or the digest
 was changed, and the next row decides which. After a missing row none is known; the next row is
 accepted and the chain continues from it. The order of the checks is schema, id and anchor, archive,
-rows, witnessed head, log, personal values, pages: the chain needs the id and the anchor, and pages
-come last because that check takes longest.
+rows, witnessed head, log, personal values, pages: the chain needs the id and the anchor, and a
+fault of pages is located at an entry only if no entry was reported.
 """
 
 from __future__ import annotations
