@@ -179,6 +179,13 @@ def _ignore_deauthorization() -> None:
     decide.RESULTS["TransactionEvent"] = lambda *args: iter(())
 
 
+def _find_no_cache_entry() -> None:
+    from station.core.blocks import c_authorization, c_id_token
+
+    for module in (c_authorization, c_id_token):
+        replace_attribute(module, "find_cache_entry", lambda _: lambda *args: None)
+
+
 def _patch_constant_result(block: str, name: str, result: Any = None) -> Patch:
     """A function of a block returns this result, whatever its arguments."""
 
