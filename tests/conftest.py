@@ -2,7 +2,7 @@
 
 `pytest -m "not slow"` is the first answer, `make test` the whole suite on all cores. A test is slow
 when it runs a program or works for about a second or more; `SLOW` names it by folder, file or
-function, so that a new end-to-end test needs no mark of its own.
+function, so that a new end-to-end test needs no mark. `test_marks.py` checks that each exists.
 
 `make test` runs with `-n 4 --dist loadgroup`: each test goes to any worker, except that tests of
 one group stay in one worker. `ALONE` are tests that measure times; they share one group, so that
@@ -14,18 +14,21 @@ from __future__ import annotations
 
 import re
 import signal
-from pathlib import Path
 from typing import Final
 
 import pytest
 
-ROOT: Final = Path(__file__).parents[1]
-
 SLOW: Final = (
     "tests/bench",
     "tests/commands/demo/test_demo.py",
+    "tests/commands/test_cli.py::test_bash_completes_verbs_options_and_values",
+    "tests/commands/test_cli.py::test_output_to_a_full_disk_is_one_line",
     "tests/commands/test_emulate.py",
+    "tests/commands/test_export.py::test_any_byte_of_any_file_that_is_changed_is_located",
     "tests/commands/test_regression.py::test_pytest_runs_the_files_in_another_directory",
+    "tests/commands/test_report.py::test_archived_entries_give_the_same_page",
+    "tests/commands/test_stranger.py",
+    "tests/commands/test_witness.py",
     "tests/conformance/octt/test_sample.py",
     "tests/core/test_decide.py::TestWorld",
     "tests/data_lake",
@@ -89,7 +92,6 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    _check_listed_paths()
     for item in items:
         if MEMORY_ADDRESS.search(item.nodeid):
             raise pytest.UsageError(
@@ -110,11 +112,3 @@ def _is_listed(item: pytest.Item, places: tuple[str, ...]) -> bool:
         item.nodeid.startswith(place) and item.nodeid[len(place) :][:1] in ("", "/", ":", "[")
         for place in places
     )
-
-
-def _check_listed_paths() -> None:
-    """Refuse a table with a file that was moved: its tests would lose their mark unnoticed."""
-    for place in (*SLOW, *ALONE, *TOGETHER):
-        path = place.partition("::")[0]
-        if not (ROOT / path).exists():
-            raise pytest.UsageError(f"tests/conftest.py: {path} does not exist. Correct the table.")
