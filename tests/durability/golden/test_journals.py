@@ -31,7 +31,7 @@ def test_together_they_hold_every_kind_of_event(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("subject", ["judgement", "state"])
+@pytest.mark.parametrize("subject", ["decisions", "state"])
 def test_an_accepted_change_names_a_golden_journal_and_a_reason(subject: str) -> None:
     for name, reason in kept.accepted_changes(subject).items():
         assert name in kept.journal_names()
@@ -53,7 +53,7 @@ def golden_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     name = kept.journal_names()[0]
     for file in kept.HOME.glob(f"{name}.*"):
         (home / file.name).write_bytes(file.read_bytes())
-    (home / "changed.toml").write_text("[judgement]\n[state]\n")
+    (home / "changed.toml").write_text("[decisions]\n[state]\n")
     monkeypatch.setattr(kept, "HOME", home)
     monkeypatch.setattr("tests.durability.golden.journals.__main__.HOME", home)
     monkeypatch.setattr(kept, "CHANGED", home / "changed.toml")

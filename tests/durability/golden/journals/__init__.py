@@ -46,7 +46,8 @@ class PinnedResults(msgspec.Struct, frozen=True):
     state: str  # digest
     frames: int  # CALLs (each attempt) and replies to the CSMS
     outbound: str  # SHA-256 over their texts in order, each with a line feed
-    judged: bool = True  # decided by that release; False: examples of entries
+    # Decided by that release; False: examples of entries
+    decided: bool = msgspec.field(default=True, name="judged")
 
 
 def journal_names() -> tuple[str, ...]:
@@ -70,7 +71,7 @@ def pinned_state(name: str) -> bytes:
 
 
 def accepted_changes(subject: str) -> dict[str, str]:
-    """Journals with another result today, and the reason. `subject`: judgement or state."""
+    """Journals with another result today, and the reason. `subject`: decisions or state."""
     table: dict[str, dict[str, str]] = tomllib.loads(CHANGED.read_text(encoding="utf-8"))
     return table[subject]
 
@@ -117,7 +118,7 @@ def compute_pins(reader: Reader, release: str, *, was_decided: bool) -> PinnedRe
         state=digest_state(replay_state(reader)),
         frames=frames,
         outbound=sha.hexdigest(),
-        judged=was_decided,
+        decided=was_decided,
     )
 
 
@@ -147,14 +148,14 @@ def complaints_of(name: str, directory: Path) -> Iterator[str]:
     path, pins = unpack_journal(name, directory), load_pins(name)
     yield from map(str, verify(path))
     with Reader.open(path, station_kinds()) as reader:
-        today = compute_pins(reader, pins.made_by, was_decided=pins.judged)
+        today = compute_pins(reader, pins.made_by, was_decided=pins.decided)
         if today.head != pins.head:
             yield f"the head is {today.head}"
         if (today.frames, today.outbound) != (pins.frames, pins.outbound):
             yield f"{today.frames} frames are sent, with other bytes"
         if name not in accepted_changes("state"):
             yield from (f"state: {change}" for change in state_changes(name, replay_state(reader)))
-        if pins.judged and name not in accepted_changes("judgement"):
+        if pins.decided and name not in accepted_changes("decisions"):
             yield from map(str, decision_differences(reader))
 
 
