@@ -1,4 +1,6 @@
-"""Emulated ADVANTICS charge controller (SECC) of one EVSE: CCS session, CAN messages, faults.
+"""Emulated ADVANTICS charge controller (SECC) of one EVSE: the CCS session and its early ends.
+
+The messages it sends are in `advantics_messages.py`.
 
 A session is a generator with one `yield` per tick. `_run_session` is the regular one:
 
@@ -45,14 +47,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from drivers.emulators.advantics_messages import (
+    DUTY_COMMUNICATION_PERMILLE,
+    ControllerOutput,
+    PowerControl,
+    SeccFaults,
+    SeccSender,
+)
 from drivers.emulators.ev import Ev
 from drivers.ports import SeccState
 from drivers.wire import advantics as wire
-from drivers.wire.advantics import Function, Message
+from drivers.wire.advantics import Function
 from drivers.wire.slcan import CanFrame
 
-CYCLE_S = 0.1
-SLOW_CYCLE_S = 1.0
 STATUS_AGE_MAX_S = 0.5  # of Power_Modules_Status; the vendor's value is not public
 INSULATION_MIN_OHM = 100_000
 INSULATION_ROUNDS = 10
@@ -63,8 +70,6 @@ PRECHARGE_A = 2.0
 OPENING_CURRENT_MAX_A = 1.0
 INLET_UNLOCK_MAX_V = 60.0
 EMERGENCY_MIN_S = 0.5
-DUTY_IDLE_PERMILLE, DUTY_COMMUNICATION_PERMILLE = 1000, 50  # 0.1 %
-ISO_15118_2, DC_EXTENDED = 2, 1
 
 SessionSteps = Iterator[None]
 
@@ -86,29 +91,6 @@ class SeccTimings:
 
 
 @dataclass
-class SeccFaults:
-    """Faults of the controller, each active until the attribute is reset.
-
-    Attributes:
-        silent: sends nothing.
-        stuck: the reported state does not change any more.
-        emergency: it makes an emergency stop by itself.
-        pilot_error: the pilot reads E.
-        no_power_control: DC_Power_Control is not sent; allowed for up to 60 s.
-        unknown_values: state, function and pilot have undefined values.
-        never_precharges: the EV's contactors never close.
-    """
-
-    silent: bool = False
-    stuck: bool = False
-    emergency: bool = False
-    pilot_error: bool = False
-    no_power_control: bool = False
-    unknown_values: bool = False
-    never_precharges: bool = False
-
-
-@dataclass
 class _StationStatus:
     """The last Power_Modules_Status of the station."""
 
@@ -117,18 +99,6 @@ class _StationStatus:
     enabled: bool = False
     insulation_ohm: int = 0
     received_at: float = float("-inf")
-
-
-@dataclass
-class _PowerControl:
-    """Content of DC_Power_Control."""
-
-    function: int = Function.OFF
-    voltage_v: float = 0.0
-    current_a: float = 0.0
-    is_range: bool = False
-    contactors_closed: bool = False
-    lower_voltage: bool = False
 
 
 class _SessionEnded(Exception):
@@ -156,18 +126,6 @@ class _SequenceFlags:
     stop_button: bool = False
 
 
-@dataclass
-class _ControllerOutput:
-    """What the controller sends in each cycle."""
-
-    state: SeccState = SeccState.NOT_AVAILABLE
-    power: _PowerControl | None = None
-    announcing_session: bool = False
-    emergency_origin: int | None = None
-    duty_permille: int = DUTY_IDLE_PERMILLE
-    charging_pilot: bool = False
-
-
 class EmulatedSecc:
     """One controller; a `CanNode`.
 
@@ -189,19 +147,15 @@ class EmulatedSecc:
         self.timings = SeccTimings()
         self.cable_c = [30, 30]
         self.limits = {"voltage_v": 0.0, "current_a": 0.0}
-        self._send = send
         self._clock = clock
         self._station_status = _StationStatus()
         self._flags = _SequenceFlags()
-        self._output = _ControllerOutput()
+        self._output = ControllerOutput()
         self._stop_pressed = False
         self._was_enabled = False
         self._session_used = False  # this EV had its session
         self._session_steps: SessionSteps | None = None
-        self._sent_soc: int | None = None
-        self._sent_power: tuple[int, bool, bool, float] | None = None
-        self._reported_state = int(SeccState.INITIALIZING)
-        self._cycle_due_at = self._slow_due_at = clock()
+        self._sender = SeccSender(send, clock, index, self.faults)
 
     # --- state and inputs ------------------------------------------------------------------------
 
@@ -272,19 +226,10 @@ class EmulatedSecc:
 
     def tick(self) -> None:
         """Advance the session, then send what is due."""
-        now = self._clock()
         if self._is_station_silent and self._session_steps is None:
             self._flags = _SequenceFlags()  # the start was allowed by a station that is gone
         self._advance_session()
-        if self.faults.silent:
-            return
-        self._send_changed_power()
-        if now >= self._cycle_due_at:
-            self._cycle_due_at = max(self._cycle_due_at + CYCLE_S, now)
-            self._send_cycle()
-        if now >= self._slow_due_at:
-            self._slow_due_at = max(self._slow_due_at + SLOW_CYCLE_S, now)
-            self._send_slow_cycle()
+        self._sender.send_due(self._output, self.pilot_letter, self.cable_c, self.ev)
 
     @property
     def _is_station_silent(self) -> bool:
@@ -305,7 +250,7 @@ class EmulatedSecc:
 
     def _wait_for_start(self) -> None:
         can_start = self._flags.start_allowed and not self.faults.pilot_error
-        self._output = _ControllerOutput(
+        self._output = ControllerOutput(
             SeccState.WAITING_FOR_PEV if can_start else SeccState.NOT_AVAILABLE
         )
         if self.faults.emergency or (self.ev is not None and self.ev.emergency):
@@ -322,7 +267,7 @@ class EmulatedSecc:
     def _run_session(self, ev: Ev) -> SessionSteps:
         """The regular session, from the plug to the end."""
         ev.contactors_closed = False
-        self._output = _ControllerOutput(
+        self._output = ControllerOutput(
             SeccState.NEGOTIATING_CONNECTION, duty_permille=DUTY_COMMUNICATION_PERMILLE
         )
         yield from self._wait_seconds(self.timings.negotiation_s)
@@ -340,23 +285,21 @@ class EmulatedSecc:
 
     def _exchange_parameters(self, ev: Ev) -> SessionSteps:
         self._output.announcing_session = True
-        self._send_message(
-            wire.NEW_CHARGE_SESSION, Communication_Protocol=2, Plug_and_pins=DC_EXTENDED
-        )
-        self._send_ev_information(ev)
+        self._sender.send_new_session()
+        self._sender.send_ev_information(ev)
         yield from self._wait_until(lambda: self._flags.parameters_done, self.timings.enable_max_s)
         self._output.state = SeccState.CONNECTED_WITH_FULL_INFO
         yield from self._wait_until(lambda: self._station_status.enabled, self.timings.enable_max_s)
         self._output.announcing_session = False
         self._was_enabled = True
-        self._output.power = _PowerControl(Function.STANDBY)
+        self._output.power = PowerControl(Function.STANDBY)
         yield
 
     def _test_insulation(self, ev: Ev) -> SessionSteps:
         self._output.state = SeccState.INSULATION_TEST
         self._output.charging_pilot = True
         voltage_v = ev.max_voltage_v
-        self._output.power = _PowerControl(
+        self._output.power = PowerControl(
             Function.INSULATION_TEST, voltage_v, contactors_closed=True
         )
         test_voltage_v = voltage_v * INSULATION_VOLTAGE_SHARE
@@ -367,7 +310,7 @@ class EmulatedSecc:
             if self._station_status.insulation_ohm < INSULATION_MIN_OHM:
                 raise _SessionEnded
             yield
-        self._output.power = _PowerControl(
+        self._output.power = PowerControl(
             Function.STANDBY, contactors_closed=True, lower_voltage=True
         )
         yield from self._wait_until(
@@ -378,7 +321,7 @@ class EmulatedSecc:
     def _run_precharge(self, ev: Ev) -> SessionSteps:
         self._output.state = SeccState.PRECHARGE
         battery_v = ev.battery_v
-        self._output.power = _PowerControl(
+        self._output.power = PowerControl(
             Function.PRECHARGE, battery_v, PRECHARGE_A, is_range=True, contactors_closed=True
         )
         yield from self._wait_until(
@@ -390,37 +333,37 @@ class EmulatedSecc:
         )
         ev.contactors_closed = True
         yield from self._wait_seconds(self.timings.contactor_s)
-        self._output.power = _PowerControl(Function.STANDBY, contactors_closed=True)
+        self._output.power = PowerControl(Function.STANDBY, contactors_closed=True)
 
     def _run_charging(self, ev: Ev) -> SessionSteps:
         self._output.state = SeccState.WAITING_FOR_CHARGE
         yield from self._wait_seconds(max(ev.start_delay_s, self.timings.contactor_s))
-        self._send_message(wire.CHARGE_STATUS_CHANGE, Vehicle_Ready_for_Charging=1)
+        self._sender.send_message(wire.CHARGE_STATUS_CHANGE, Vehicle_Ready_for_Charging=1)
         self._output.state = SeccState.CHARGING
         while not (self._stop_pressed or ev.finished):
             limit_a = self.limits["current_a"] or ev.requested_a
-            self._output.power = _PowerControl(
+            self._output.power = PowerControl(
                 Function.POWER_TRANSFER,
                 ev.max_voltage_v,
                 min(ev.requested_a, limit_a),
                 contactors_closed=True,
             )
-            self._send_soc(ev)
+            self._sender.send_soc(ev)
             yield
 
     def _end_session(self, ev: Ev) -> SessionSteps:
         self._output.state = SeccState.ENDING_CHARGE
-        self._send_message(wire.CHARGE_STATUS_CHANGE, Vehicle_Ready_for_Charging=0)
-        self._output.power = _PowerControl(Function.STANDBY, contactors_closed=True)
+        self._sender.send_message(wire.CHARGE_STATUS_CHANGE, Vehicle_Ready_for_Charging=0)
+        self._output.power = PowerControl(Function.STANDBY, contactors_closed=True)
         yield from self._wait_until(
             lambda: abs(self._station_status.current_a) < OPENING_CURRENT_MAX_A,
             self.timings.ending_max_s,
         )
         ev.contactors_closed = False
         yield from self._wait_seconds(self.timings.contactor_s)
-        self._output.power = _PowerControl(Function.STANDBY)
+        self._output.power = PowerControl(Function.STANDBY)
         yield from self._wait_seconds(self.timings.contactor_s)
-        self._output.power = _PowerControl(Function.STANDBY, lower_voltage=True)
+        self._output.power = PowerControl(Function.STANDBY, lower_voltage=True)
         self._output.state = SeccState.WELDING_DETECTION
         yield from self._wait_seconds(self.timings.welding_detection_s)
         ends_at = self._clock() + self.timings.ending_max_s
@@ -429,21 +372,21 @@ class EmulatedSecc:
         self._output.state = SeccState.CLOSING_COMMUNICATION
         self._output.charging_pilot = False
         yield from self._wait_seconds(self.timings.closing_s)
-        self._send_message(wire.CHARGE_SESSION_FINISHED, State=0)
+        self._sender.send_message(wire.CHARGE_SESSION_FINISHED, State=0)
 
     def _abort_session(self, end: _SessionEnded) -> SessionSteps:
         """The early end: the EV opens its contactors; an emergency is sent while it persists."""
         if self.ev is not None:
             self.ev.contactors_closed = False
-        self._output = _ControllerOutput(
-            SeccState.CLOSING_COMMUNICATION, _PowerControl(), emergency_origin=end.origin
+        self._output = ControllerOutput(
+            SeccState.CLOSING_COMMUNICATION, PowerControl(), emergency_origin=end.origin
         )
         if end.origin is not None:
             yield from self._wait_seconds(EMERGENCY_MIN_S)
             while self._has_emergency():
                 yield
-        self._send_message(wire.CHARGE_SESSION_FINISHED, State=int(end.aborted))
-        self._output = _ControllerOutput(SeccState.CLOSING_COMMUNICATION)
+        self._sender.send_message(wire.CHARGE_SESSION_FINISHED, State=int(end.aborted))
+        self._output = ControllerOutput(SeccState.CLOSING_COMMUNICATION)
         yield from self._wait_seconds(self.timings.closing_s)
 
     def _has_emergency(self) -> bool:
@@ -488,110 +431,10 @@ class EmulatedSecc:
                 raise _SessionEnded
             yield
 
-    # --- sending ---------------------------------------------------------------------------------
-
-    def _send_message(self, message: Message, **values: int) -> None:
-        if not self.faults.silent:
-            self._send(message.encode(self.index, **values))
-
-    def _send_ev_information(self, ev: Ev) -> None:
-        """What the EV reports about itself, once per session."""
-        self._sent_soc = None
-        self._send_soc(ev)
-        self._send_message(
-            wire.EV_VOLTAGES,
-            EV_Maximum_Voltage=round(ev.max_voltage_v * 10),
-            EV_Present_Voltage=round(ev.battery_v * 10),
-        )
-        self._send_message(
-            wire.EV_CHARGE_LIMITS,
-            EV_Maximum_Charge_Current=round(ev.max_current_a * 10),
-            EV_Maximum_Charge_Power=round(ev.max_power_w / 1000),
-        )
-        self._send_ev_id(ev)
-
-    def _send_soc(self, ev: Ev) -> None:
-        """Send the state of charge if it changed."""
-        soc = int(ev.soc)
-        if soc == self._sent_soc:
-            return
-        self._sent_soc = soc
-        self._send_message(
-            wire.EV_BATTERY,
-            Battery_Capacity=round(ev.capacity_wh / 1000),
-            Present_State_of_Charge=soc,
-            Target_State_of_Charge=round(ev.target_soc),
-            Maximum_State_of_Charge=100,
-        )
-
-    def _send_ev_id(self, ev: Ev) -> None:
-        self._send_message(
-            wire.EV_ID, **{f"Byte{index}": byte for index, byte in enumerate(ev.evcc_id)}
-        )
-
-    def _send_changed_power(self) -> None:
-        """Send DC_Power_Control at once if the request changed.
-
-        A change of the current alone is sent by `_send_cycle`.
-        """
-        power = self._output.power
-        request = (
-            None
-            if power is None
-            else (power.function, power.contactors_closed, power.lower_voltage, power.voltage_v)
-        )
-        if request != self._sent_power:
-            self._sent_power = request
-            self._send_power()
-
-    def _send_power(self) -> None:
-        if self._output.power is not None and not self.faults.no_power_control:
-            self._send(self._power_frame(self._output.power))
-
-    def _power_frame(self, power: _PowerControl) -> CanFrame:
-        current = round(power.current_a * 10)
-        return wire.DC_POWER_CONTROL.encode(
-            self.index,
-            Target_Voltage=round(power.voltage_v * 10),
-            Current_Range_Max=current,
-            Current_Range_Min=0 if power.is_range else current,
-            Power_Function=15 if self.faults.unknown_values else power.function,
-            Setpoints_Mode=int(power.is_range),
-            Output_Contactors=int(power.contactors_closed),
-            Lower_Output_Voltage=int(power.lower_voltage),
-        )
-
-    def _send_cycle(self) -> None:
-        if not self.faults.stuck:
-            self._reported_state = int(self._output.state)
-        unknown = self.faults.unknown_values
-        self._send_message(wire.CONTROLLER_STATUS, State=200 if unknown else self._reported_state)
-        self._send_message(
-            wire.EXTRA_INFORMATION,
-            CP_State=7 if unknown else PILOT_VALUES[self.pilot_letter],
-            CP_Duty_Cycle=self._output.duty_permille,
-        )
-        if self._output.announcing_session:
-            self._send_message(
-                wire.NEW_CHARGE_SESSION,
-                Communication_Protocol=ISO_15118_2,
-                Plug_and_pins=DC_EXTENDED,
-            )
-        self._send_power()
-        if self._output.emergency_origin is not None:
-            self._send_message(wire.EMERGENCY_STOP, Origin=self._output.emergency_origin)
-
-    def _send_slow_cycle(self) -> None:
-        ptc1, ptc2 = (min(max(celsius, -40), 215) + 40 for celsius in self.cable_c)
-        self._send_message(wire.INPUTS, CPU_Temperature=51 + 40, Pistol_PTC1=ptc1, Pistol_PTC2=ptc2)
-        if self.ev is not None and self._output.power is not None:
-            self._send_ev_id(self.ev)
-
 
 INSULATION_WATCHED_STATES = frozenset(
     {SeccState.PRECHARGE, SeccState.WAITING_FOR_CHARGE, SeccState.CHARGING}
 )
-PILOT_VALUES = {letter: value for value, letter in wire.PILOT_LETTERS.items()}
 FRAME_HANDLERS: dict[int, Callable[[EmulatedSecc, dict[str, int]], None]] = {
     wire.POWER_MODULES_STATUS.base: EmulatedSecc._on_status,
     wire.DC_POWER_PARAMETERS.base: EmulatedSecc._on_limits,
