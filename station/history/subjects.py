@@ -90,7 +90,7 @@ class SubjectTracker:
         self._record_subject(entry, subject)
         return subject
 
-    # --- Subject of an event ---------------------------------------------------------------------------
+    # --- Subject of an event ---------------------------------------------------------------------
 
     def _stated_subject(self, event: Event) -> Subject:
         """From the event's fields and what it refers to."""
@@ -155,7 +155,7 @@ class SubjectTracker:
             case FrameSent(message_id=message_id):
                 self._subject_by_reply_id.pop(message_id, None)
             case LinkOpened() | LinkClosed() | StationStarted():
-                self._subject_by_reply_id.clear()  # an answer is sent on the connection of its request only
+                self._subject_by_reply_id.clear()  # an answer is sent on its own connection only
             case AuthorizationGranted():
                 self._subject_by_authorization[entry.seq] = Subject(evse_ids=subject.evse_ids)
             case AuthorizationEnded(authorization_seq=seq):

@@ -1,25 +1,26 @@
 """Links between the entries of a journal: what an entry follows from, and what became of it.
 
-`CausalGraph` reads a journal once, in order, and keeps two kinds of links, about 200 bytes per entry.
+`CausalGraph` reads a journal once, in order, and keeps two kinds of links (200 bytes an entry).
 
 **Direct causes** (backwards), from four sources:
 
-1. The entry's `cause`: the observation a decision was made for. Exception: CallAttempted. A call is sent
-   when it is next in the queue, so the observation only made room for it; its cause is the call.
+1. The entry's `cause`: the observation a decision was made for. Exception: CallAttempted. A call is
+   sent when it is next in the queue: the observation only made room for it. Its cause is the
+   call.
 2. Fields that hold an entry number: `call_seq`, `authorization_seq`, and REFERENCE_FIELDS.
 3. messageIds: an answer follows from the attempt, FrameSent from the attempt or the answer.
-4. The state at that entry, by CAUSE_FINDERS: for a status, the fault or order in effect; for the end
-   of a transaction, the end of its authorization; for a refusal, what blocked the EVSE, the lost
-   link, or the cache entry. `CurrentEntries` has the numbers of the entries in effect. Which of
-   them is linked follows from what was decided (status, triggerReason, stoppedReason), and not from
-   evaluating a rule again, so the links are right for decisions of older releases too.
+4. The state at that entry, by CAUSE_FINDERS: for a status, the fault or order in effect; for the
+   end of a transaction, the end of its authorization; for a refusal, what blocked the EVSE, the
+   lost link, or the cache entry. `CurrentEntries` has the numbers of the entries in effect. Which
+   of them is linked follows from what was decided (status, triggerReason, stoppedReason), and not
+   from evaluating a rule again, so the links are right for decisions of older releases too.
 
-**Outcomes** (forwards): a call has its attempts and its end (parked, dropped); an attempt or an answer
-has FrameSent, the received answer, CallDelivered or CallAttemptFailed, or the lost link or restart
-that interrupted it.
+**Outcomes** (forwards): a call has its attempts and its end (parked, dropped); an attempt or an
+answer has FrameSent, the received answer, CallDelivered or CallAttemptFailed, or the lost link or
+restart that interrupted it.
 
-`trace_causes` follows direct causes back to observations. A cached authorization leads to the answer
-that put it into the cache, and not to earlier uses: `_cache_causes` are followed one step only.
+`trace_causes` follows direct causes back to observations. A cached authorization leads to the
+answer that put it into the cache, and not to earlier uses: `_cache_causes` are followed one step.
 
 Links go to earlier entries only, so there are no cycles. A missing entry leaves its links out.
 """
@@ -143,7 +144,7 @@ class CausalGraph:
         """These entries and all their outcomes, in order."""
         return _reachable_entries(seqs, self.outcomes)
 
-    # --- Direct causes -------------------------------------------------------------------------------
+    # --- Direct causes ---------------------------------------------------------------------------
 
     def _find_causes(self, entry: Entry) -> Iterator[int]:
         event = entry.event
@@ -342,7 +343,7 @@ class CausalGraph:
             self._in_flight = None
 
     def _ends_attempt(self, event: Event) -> bool:
-        """Whether the attempt in flight ends. A late answer to an earlier attempt does not end it."""
+        """Whether the attempt in flight ends. A late answer to an earlier attempt leaves it."""
         if self._in_flight is None:
             return False
         call_seq, attempt_seq = self._in_flight

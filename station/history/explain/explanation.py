@@ -1,7 +1,7 @@
 """Explanation of an entry or a transaction, for `station why`.
 
-An explanation has a heading, answers (one line each), and sections with the entries that prove them,
-in order.
+An explanation has a heading, answers (one line each), and sections with the entries that prove
+them, in order.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ class _TransactionMessage(NamedTuple):
 
 
 def is_disruption(event: Event) -> bool:
-    """Whether an event affects a transaction without causing its decisions: a start, a clock step."""
+    """Whether an event affects transactions without causing decisions: a start, a clock step."""
     return (
         isinstance(event, StationStarted) or abs(getattr(event, "step_ms", 0)) >= CLOCK_STEP_MIN_MS
     )
@@ -244,8 +244,11 @@ def explain_transaction(
     entries = [entry for entry in own_entries if entry is not None]
     if not entries:
         raise LookupError(transaction_id)
-    messages = [_TransactionMessage(entry.seq, entry.event.transaction_event) for entry in entries
-                if isinstance(entry.event, CallQueued) and entry.event.transaction_event]  # fmt: skip
+    messages = [
+        _TransactionMessage(entry.seq, entry.event.transaction_event)
+        for entry in entries
+        if isinstance(entry.event, CallQueued) and entry.event.transaction_event
+    ]
     started = _seqs_of_kind(entries, TransactionStarted)
     stopped = _seqs_of_kind(entries, TransactionStopOrdered)
     ended = [message.call_seq for message in messages if message.summary.event_type == "Ended"]
@@ -352,7 +355,8 @@ def _answer_for_transaction(
         attempts = find_attempts(history, message.call_seq)
         if len(attempts) > 1:
             attempts_text = _describe_attempts(history, attempts)
-            yield f"seqNo {message.summary.seq_no} was {attempts_text}: see entry {message.call_seq}."
+            seq_no = message.summary.seq_no
+            yield f"seqNo {seq_no} was {attempts_text}: see entry {message.call_seq}."
 
 
 def _count_with_verb(count: int) -> str:

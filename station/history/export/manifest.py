@@ -242,7 +242,8 @@ def _verify_signature(
             expected_fingerprint is not None
             and key_fingerprint(public_key_hex) != expected_fingerprint.lower()
         ):
-            yield f"{path}: signed with key {key_fingerprint(public_key_hex)}, not with the given key"
+            fingerprint = key_fingerprint(public_key_hex)
+            yield f"{path}: signed with key {fingerprint}, not with the given key"
 
 
 def _verify_file(root: Path, file: ManifestFile) -> Iterator[str]:

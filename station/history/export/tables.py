@@ -211,7 +211,7 @@ class MessagesTable:
                 return None
 
     def _record_attempt(self, attempt: CallAttempted) -> tuple[str, _CallInfo]:
-        """The payload as queued (only its field `offline` may change when it is sent), and its CALL."""
+        """The payload as queued, and its CALL. Only `offline` may change when it is sent."""
         queued = self._find_queued_call(attempt.call_seq)
         transaction = queued.transaction_event if queued else None
         info = _CallInfo(

@@ -1,7 +1,7 @@
 """Redaction of journal entries for fault analysis by others.
 
-Everything that identifies a person, a station, a place or a key is replaced by an alias of its kind.
-Equal texts get equal aliases everywhere, so comparisons give the same results as before.
+Everything that identifies a person, a station, a place or a key is replaced by an alias of its
+kind. Equal texts get equal aliases everywhere, so comparisons give the same results as before.
 
 Replaced are
 
@@ -70,8 +70,8 @@ _IPV4: Final = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])")
 _COLON_ADDRESS: Final = re.compile(r"(?<![\w:])(?:[0-9a-fA-F]{0,4}:){3,7}[0-9a-fA-F]{0,4}(?![\w:])")
 _TOKEN: Final = re.compile(r"#[0-9a-f]{16}(?!\w)")
 
-# Fields of our own structs have such names; OCPP's are in camel case. They are never replaced: a host
-# may be called like a part of a field, `csms` in `requested_by_csms`.
+# Names of struct fields; OCPP's keys are in camel case. They are never replaced: the name of a host
+# can be a part of a field, as `csms` in `requested_by_csms`.
 _FIELD_NAME: Final = re.compile(r"[a-z]+(?:_[a-z0-9]+)+")
 
 _decode_json = msgspec.json.Decoder(float_hook=Decimal).decode

@@ -2,12 +2,12 @@
 
 For each observation of the journal, in order:
 
-1. The state is the one that the journal's own entries give; it is never the result of a new decision.
-2. The observation is decided again with the product of its run. A run is named by its StationStarted;
-   observations that a program records before its StationStarted (`BEFORE_START`) belong to that run.
+1. The state is the one that the journal's own entries give, never the result of a new decision.
+2. The observation is decided again with the product of its run, which StationStarted names.
+   Observations recorded before the StationStarted of a run (`BEFORE_START`) belong to that run.
 3. The new decisions are compared with those that follow in the journal: kind, body, cause and time.
    Ids are derived from the journal's id, so an equal decision has equal bytes.
-4. The journal's entries are applied to the state, whatever the result. Old decisions remain in force.
+4. The journal's entries are applied to the state, whatever the result: old decisions hold.
 
 A missing or unreadable entry ends the comparison, because the state after it is unknown.
 """
@@ -123,9 +123,11 @@ class _RedecideWalk:
             elif new is None:
                 yield f"would not decide entry {old.seq}, {_describe_entry(old)}"
             elif type(old.event) is not type(new.event):
-                yield f"would decide {_describe_entry(new)} instead of entry {old.seq}, {_describe_entry(old)}"
+                recorded_text = f"entry {old.seq}, {_describe_entry(old)}"
+                yield f"would decide {_describe_entry(new)} instead of {recorded_text}"
             elif self._encode_event(old.event) != self._encode_event(new.event):
-                yield f"would decide entry {old.seq} differently, {self._describe_changes(old, new)}"
+                changes = self._describe_changes(old, new)
+                yield f"would decide entry {old.seq} differently, {changes}"
             elif old != new:
                 yield f"would give entry {old.seq} a different cause or time"
 
@@ -143,7 +145,7 @@ def _describe_entry(entry: Entry) -> str:
 
 
 def _group_entries(entries: Iterable[Entry]) -> Iterator[DecisionGroup]:
-    """Each observation with its decisions; decisions before the first observation are single groups.
+    """Each observation with its decisions; a decision before the first observation is a group.
 
     Raises:
         HistoryIncomplete: an entry is missing.

@@ -4,12 +4,12 @@ An entry has the wall clock of the station and the uptime of its host. A journal
 periods in which both ran side by side: a period ends where the program starts, where the wall clock
 steps by STEP_MIN_MS or more, and where the CSMS corrects it.
 
-1. A period is trusted if the CSMS had set the clock in that run, until the host's clock steps or the
-   program starts again. In a trusted period the corrected time is the wall clock.
+1. A period is trusted if the CSMS had set the clock in that run, until the host's clock steps or
+   the program starts again. In a trusted period the corrected time is the wall clock.
 2. In any other period of the same boot, uptime gives the distance to a trusted period: to the next
    one, else to the one before.
-3. A boot without a trusted period keeps its wall clock if it fits between its neighbors. If not, it is
-   placed directly after the boot before it (or before the next, if it is the first).
+3. A boot without a trusted period keeps its wall clock if it fits between its neighbors. If not, it
+   is placed directly after the boot before it (or before the next, if it is the first).
 """
 
 from __future__ import annotations

@@ -13,14 +13,14 @@ use. The state of an EVSE is the first of these that holds:
     occupied        status Occupied: an EV is plugged in
     available       status Available
 
-The status is the one of `station.core.evse_status`, through `EvseStatusTracker`; it is not computed
+The status is that of `station.core.evse_status`, through `EvseStatusTracker`; it is not computed
 here. Offline comes after the status, because an EVSE out of service would not be available with a
-link either. A waiting reset is no cause of a status (the station still reports Available), but refuses
-new EV drivers, so the report counts it.
+link either. A waiting reset is no cause of a status (the station still reports Available), but it
+refuses new EV drivers, so the report counts it.
 
 `faulted`, `out_of_service`, `offline` and `not_running` are outages. An `OutageCause` is what keeps
-the EVSE from being used, with the entry that shows it; its `ExclusionGround` determines whether the rule
-excludes the outage from the count. An outage can have several causes.
+the EVSE from being used, with the entry that shows it; its `ExclusionGround` determines whether the
+rule excludes the outage from the count. An outage can have several causes.
 """
 
 from __future__ import annotations
@@ -359,7 +359,7 @@ class EvseConditions:
         self._is_installing = installs
 
     def _installation_cause(self) -> OutageCause:
-        """A firmware update. Scheduled maintenance is one ordered for a time; the order proves it."""
+        """A firmware update; one ordered for a time is scheduled maintenance, by its order."""
         update = self._firmware_order
         if update is None or update.install_at is None:
             return OutageCause(self._firmware_seq, "firmware update", MAINTENANCE_CLAIMABLE)

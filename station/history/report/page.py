@@ -22,6 +22,9 @@ from station.history.report.formatting import (
     format_percent,
 )
 from station.history.report.style import STYLE_SHEET
+from station.history.report.uptime import UptimeTally
+
+UPTIME_MIN_PERCENT: Final = 97  # required by US 23 CFR 680.116 (b)
 
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -30,7 +33,8 @@ CONTENT_SECURITY_POLICY: Final = (
 
 def render_page(report_data: ReportData) -> str:
     """The whole document. Equal data give equal text."""
-    title = f"Station {escape_text(report_data.identity)}, {format_moment(report_data.since_ms)} to {format_moment(report_data.until_ms)} UTC"
+    since, until = format_moment(report_data.since_ms), format_moment(report_data.until_ms)
+    title = f"Station {escape_text(report_data.identity)}, {since} to {until} UTC"
     body = "\n".join(_render_body(report_data))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -66,12 +70,16 @@ SECTION_TITLES: Final = (
 
 def _render_header(report_data: ReportData) -> str:
     nav = "".join(f'<a href="#{name}">{title}</a>' for name, title in SECTION_TITLES)
+    since, until = format_moment(report_data.since_ms), format_moment(report_data.until_ms)
+    profile, release = escape_text(report_data.profile), escape_text(report_data.release)
     return (
-        f'<header><p class="kicker">Charging station report</p><h1>{escape_text(report_data.identity)}</h1>'
-        f'<p class="range">{format_moment(report_data.since_ms)}<span class="to">to</span>{format_moment(report_data.until_ms)} UTC'
+        '<header><p class="kicker">Charging station report</p>'
+        f"<h1>{escape_text(report_data.identity)}</h1>"
+        f'<p class="range">{since}<span class="to">to</span>{until} UTC'
         f'<span class="to">·</span>{format_duration(report_data.duration_ms)}</p>'
-        f'<p class="meta">Product {escape_text(report_data.profile)}, release {escape_text(report_data.release)} · '
-        f"journal {escape_text(report_data.journal_id)}, {report_data.describe_entries}</p></header><nav>{nav}</nav>"
+        f'<p class="meta">Product {profile}, release {release} · '
+        f"journal {escape_text(report_data.journal_id)}, {report_data.describe_entries}</p>"
+        f"</header><nav>{nav}</nav>"
     )
 
 
@@ -84,14 +92,14 @@ def _render_notices(report_data: ReportData) -> Iterator[str]:
         more = report_data.problems_count - len(report_data.problems)
         yield _render_notice(
             "The journal is damaged.",
-            f"{problems}{f'; and {more} more' if more else ''}. Unreadable entries are not counted. "
-            "Run <code>station verify</code>.",
+            f"{problems}{f'; and {more} more' if more else ''}. "
+            "Unreadable entries are not counted. Run <code>station verify</code>.",
         )
     if report_data.starts_late and report_data.archived_count:
         yield _render_notice(
             "The range begins before the first entry.",
-            f"Entries up to {report_data.archived_count} are not in this journal. Counting starts at "
-            f"{format_moment(report_data.since_ms)}.",
+            f"Entries up to {report_data.archived_count} are not in this journal. "
+            f"Counting starts at {format_moment(report_data.since_ms)}.",
         )
     elif report_data.starts_late:
         yield _render_notice(
@@ -101,9 +109,10 @@ def _render_notices(report_data: ReportData) -> Iterator[str]:
     if report_data.uncovered_ms:
         yield _render_notice(
             "The journal ends before the range.",
-            f"Its last entry is {report_data.last_entry}, {format_moment(report_data.last_entry_ms)}. The "
-            f"{format_duration(report_data.uncovered_ms)} after it count as outage, because no entry "
-            "shows that the station was up.",
+            f"Its last entry is {report_data.last_entry}, "
+            f"{format_moment(report_data.last_entry_ms)}. The "
+            f"{format_duration(report_data.uncovered_ms)} after it count as outage, because no "
+            "entry shows that the station was up.",
         )
 
 
@@ -117,23 +126,38 @@ def _render_notice(title: str, message: str) -> str:
 def _render_figures(report_data: ReportData) -> str:
     sessions, messages = report_data.sessions, report_data.message_statistics
     open_count = sum(not session.has_ended for session in sessions)
+    faults = report_data.fault_statistics
+    blocking_count = sum(kind.count for kind in faults if kind.blocks)
     items = [
-        _render_figure("Energy delivered, kWh", format_kwh(sessions.energy_wh),
-                f"{format_decimal(sessions.energy_wh)} Wh by the registers"),
+        _render_figure(
+            "Energy delivered, kWh",
+            format_kwh(sessions.energy_wh),
+            f"{format_decimal(sessions.energy_wh)} Wh by the registers",
+        ),
         _render_figure("Sessions", f"{sessions.ended_count:,}", f"ended; {open_count} open"),
         *(
-            _render_figure(f"Uptime EVSE {evse_id}", format_percent(uptime.total.uptime_percent),
-                    f"{format_minutes(uptime.total.outage_ms - uptime.total.excluded_ms)} min of outage counted",
-                    is_bad=(uptime.total.uptime_percent or 100) < 97)
+            _render_uptime_figure(evse_id, uptime.total)
             for evse_id, uptime in sorted(report_data.uptimes.items())
         ),
-        _render_figure("Faults", f"{len(report_data.fault_statistics):,}",
-                f"{sum(kind.count for kind in report_data.fault_statistics if kind.blocks)} that block charging"),
-        _render_figure("Messages not confirmed", f"{messages.waiting_count + messages.parked_count:,}",
-                f"{messages.waiting_count} waiting, {messages.parked_count} parked",
-                is_bad=messages.parked_count > 0),
-    ]  # fmt: skip
+        _render_figure("Faults", f"{len(faults):,}", f"{blocking_count} that block charging"),
+        _render_figure(
+            "Messages not confirmed",
+            f"{messages.waiting_count + messages.parked_count:,}",
+            f"{messages.waiting_count} waiting, {messages.parked_count} parked",
+            is_bad=messages.parked_count > 0,
+        ),
+    ]
     return f'<ul class="figures">{"".join(items)}</ul>'
+
+
+def _render_uptime_figure(evse_id: int, total: UptimeTally) -> str:
+    counted_ms = total.outage_ms - total.excluded_ms
+    return _render_figure(
+        f"Uptime EVSE {evse_id}",
+        format_percent(total.uptime_percent),
+        f"{format_minutes(counted_ms)} min of outage counted",
+        is_bad=(total.uptime_percent or 100) < UPTIME_MIN_PERCENT,
+    )
 
 
 def _render_figure(name: str, value: str, note: str, *, is_bad: bool = False) -> str:
@@ -159,8 +183,8 @@ def _render_timelines(report_data: ReportData) -> Iterator[str]:
 
 def _render_footer(report_data: ReportData) -> str:
     return (
-        f"<footer>Written by ocpp-station {escape_text(RELEASE)} from entries up to {report_data.last_entry:,}, "
-        f"{format_moment(report_data.last_entry_ms, exact=True)} UTC. "
+        f"<footer>Written by ocpp-station {escape_text(RELEASE)} from entries up to "
+        f"{report_data.last_entry:,}, {format_moment(report_data.last_entry_ms, exact=True)} UTC. "
         "Numbers in monospace are journal entries: <code>station why JOURNAL NUMBER</code> "
         "explains one. This page is no proof; "
         "<code>station verify</code> and a signed <code>station export</code> are.</footer>"

@@ -102,11 +102,17 @@ def render_uptime(report_data: ReportData) -> Iterator[str]:
 
 def _uptime_table(accounts: list[EvseUptime]) -> str:
     columns = (
-        ("EVSE", _NOWRAP_CLASS), ("Range, min", _NUMBER_CLASS), ("Outage, min", _NUMBER_CLASS),
-        ("Excluded, min", _NUMBER_CLASS), ("Counted, min", _NUMBER_CLASS), ("Uptime", _NUMBER_CLASS),
-        ("Claimable, min", _NUMBER_CLASS), ("Uptime if all claims are proven", _NUMBER_CLASS),
-        ("Outages", _NUMBER_CLASS), ("Mean time between outages", _NUMBER_CLASS),
-    )  # fmt: skip
+        ("EVSE", _NOWRAP_CLASS),
+        ("Range, min", _NUMBER_CLASS),
+        ("Outage, min", _NUMBER_CLASS),
+        ("Excluded, min", _NUMBER_CLASS),
+        ("Counted, min", _NUMBER_CLASS),
+        ("Uptime", _NUMBER_CLASS),
+        ("Claimable, min", _NUMBER_CLASS),
+        ("Uptime if all claims are proven", _NUMBER_CLASS),
+        ("Outages", _NUMBER_CLASS),
+        ("Mean time between outages", _NUMBER_CLASS),
+    )
     return render_table(columns, map(_uptime_cells, accounts))
 
 
@@ -143,9 +149,14 @@ def _render_formula(account: EvseUptime) -> str:
 
 def _months_table(accounts: list[EvseUptime], months: list[str]) -> str:
     columns = (
-        ("Month, UTC", ""), ("EVSE", _NOWRAP_CLASS), ("Range, min", _NUMBER_CLASS), ("Outage, min", _NUMBER_CLASS),
-        ("Excluded, min", _NUMBER_CLASS), ("Counted, min", _NUMBER_CLASS), ("Uptime", _NUMBER_CLASS),
-    )  # fmt: skip
+        ("Month, UTC", ""),
+        ("EVSE", _NOWRAP_CLASS),
+        ("Range, min", _NUMBER_CLASS),
+        ("Outage, min", _NUMBER_CLASS),
+        ("Excluded, min", _NUMBER_CLASS),
+        ("Counted, min", _NUMBER_CLASS),
+        ("Uptime", _NUMBER_CLASS),
+    )
     rows = (
         (month, f"EVSE {uptime.evse_id}", *_tally_cells(uptime.tally_by_month[month]))
         for month in months
@@ -159,9 +170,14 @@ def _outages_table(listed: list[tuple[int, LongestOutages]], empty_message: str)
     if not any(len(outages) for _, outages in listed):
         return _render_paragraph(empty_message)
     columns = (
-        ("EVSE", _NOWRAP_CLASS), ("From, UTC", _NOWRAP_CLASS), ("To, UTC", _NOWRAP_CLASS), ("Minutes", _NUMBER_CLASS),
-        ("Causes, with their entries", ""), ("Ended by entry", _NUMBER_CLASS), ("", _NOWRAP_CLASS),
-    )  # fmt: skip
+        ("EVSE", _NOWRAP_CLASS),
+        ("From, UTC", _NOWRAP_CLASS),
+        ("To, UTC", _NOWRAP_CLASS),
+        ("Minutes", _NUMBER_CLASS),
+        ("Causes, with their entries", ""),
+        ("Ended by entry", _NUMBER_CLASS),
+        ("", _NOWRAP_CLASS),
+    )
     rows = (
         (f"EVSE {evse_id}", *_outage_cells(outage))
         for evse_id, outages in listed
@@ -196,8 +212,11 @@ def _render_cause(cause: OutageCause) -> str:
 
 
 def _states_table(accounts: list[EvseUptime]) -> str:
-    columns = (("State", ""), *((f"EVSE {uptime.evse_id}, min", _NUMBER_CLASS) for uptime in accounts),
-               *((f"EVSE {uptime.evse_id}", _NUMBER_CLASS) for uptime in accounts))  # fmt: skip
+    columns = (
+        ("State", ""),
+        *((f"EVSE {uptime.evse_id}, min", _NUMBER_CLASS) for uptime in accounts),
+        *((f"EVSE {uptime.evse_id}", _NUMBER_CLASS) for uptime in accounts),
+    )
     rows = (
         (
             name,
@@ -220,11 +239,19 @@ def _format_share(part: int, whole: int) -> str:
 # --- Sessions ------------------------------------------------------------------------------------
 
 SESSION_COLUMNS: Final = (
-    ("Started, UTC", _NOWRAP_CLASS), ("Duration", _NUMBER_CLASS), ("EVSE", _NUMBER_CLASS), ("Transaction", _NOWRAP_CLASS),
-    ("idToken", _NOWRAP_CLASS), ("Energy, Wh", _NUMBER_CLASS), ("Highest power, kW", _NUMBER_CLASS),
-    ("SoC", _NUMBER_CLASS), ("Started by", ""), ("Ended by", ""), ("Messages", ""),
+    ("Started, UTC", _NOWRAP_CLASS),
+    ("Duration", _NUMBER_CLASS),
+    ("EVSE", _NUMBER_CLASS),
+    ("Transaction", _NOWRAP_CLASS),
+    ("idToken", _NOWRAP_CLASS),
+    ("Energy, Wh", _NUMBER_CLASS),
+    ("Highest power, kW", _NUMBER_CLASS),
+    ("SoC", _NUMBER_CLASS),
+    ("Started by", ""),
+    ("Ended by", ""),
+    ("Messages", ""),
     ("Entries", _NUMBER_CLASS),
-)  # fmt: skip
+)
 
 
 def render_sessions(report_data: ReportData) -> Iterator[str]:
@@ -343,24 +370,31 @@ def render_messages(report_data: ReportData) -> Iterator[str]:
     )
     yield (
         f'<p class="lead">At the end of the range {statistics.waiting_count:,} wait and '
-        f"{statistics.parked_count:,} are parked. In the range {statistics.times_parked:,} were parked"
+        f"{statistics.parked_count:,} are parked. "
+        f"In the range {statistics.times_parked:,} were parked"
         + (f", and dropped were: {dropped}" if dropped else " and none was dropped")
         + ".</p>"
     )
     if not report_data.unconfirmed_calls:
         return
     columns = (
-        ("Call", _NUMBER_CLASS), ("", _NOWRAP_CLASS), ("Queued, UTC", _NOWRAP_CLASS), ("Action", ""),
-        ("Transaction", _NOWRAP_CLASS), ("seqNo", _NUMBER_CLASS), ("Attempts", _NUMBER_CLASS), ("Reason for parking", ""),
-    )  # fmt: skip
+        ("Call", _NUMBER_CLASS),
+        ("", _NOWRAP_CLASS),
+        ("Queued, UTC", _NOWRAP_CLASS),
+        ("Action", ""),
+        ("Transaction", _NOWRAP_CLASS),
+        ("seqNo", _NUMBER_CLASS),
+        ("Attempts", _NUMBER_CLASS),
+        ("Reason for parking", ""),
+    )
     yield render_table(columns, map(_unconfirmed_cells, report_data.unconfirmed_calls))
     left_out = (
         statistics.waiting_count + statistics.parked_count - len(report_data.unconfirmed_calls)
     )
     if left_out > 0:
         yield _render_paragraph(
-            f"The oldest {messages.LISTED_CALLS_MAX} of each kind are listed, {left_out:,} are not: see "
-            "<code>station outbox JOURNAL list</code>."
+            f"The oldest {messages.LISTED_CALLS_MAX} of each kind are listed, {left_out:,} not: "
+            "see <code>station outbox JOURNAL list</code>."
         )
 
 
@@ -391,8 +425,9 @@ def render_faults(report_data: ReportData) -> Iterator[str]:
         yield _render_paragraph("No device reported a fault.")
         return
     yield (
-        '<p class="lead">Mean time between faults: the time without the fault, divided by the number '
-        "of its occurrences. A fault reported again within a minute of a restart is counted once.</p>"
+        '<p class="lead">Mean time between faults: the time without the fault, divided by the '
+        "number of its occurrences. A fault reported again within a minute of a restart is counted "
+        "once.</p>"
     )
     columns = (
         ("Fault", ""), ("Location", _NOWRAP_CLASS), ("", _NOWRAP_CLASS), ("Count", _NUMBER_CLASS),
@@ -405,7 +440,8 @@ def render_faults(report_data: ReportData) -> Iterator[str]:
     )
     if report_data.fault_statistics.left_out_count:
         yield _render_paragraph(
-            f"{report_data.fault_statistics.left_out_count:,} occurrences of further kinds are not listed."
+            f"{report_data.fault_statistics.left_out_count:,} occurrences of further kinds "
+            "are not listed."
         )
 
 
@@ -436,8 +472,8 @@ def _fault_cells(fault_kind: FaultKind, range_ms: int) -> Iterator[str]:
 def render_response_times(report_data: ReportData) -> Iterator[str]:
     yield '<h2 id="response-times">Response times</h2>'
     yield (
-        '<p class="lead">By uptime, from sending a request to receiving its answer, or the reverse. '
-        "The 95th percentile is exact to 10 %.</p>"
+        '<p class="lead">By uptime, from sending a request to receiving its answer, or the '
+        "reverse. The 95th percentile is exact to 10 %.</p>"
     )
     for title, times_by_action, with_failures in (
         ("Answers of the CSMS", report_data.message_statistics.csms_times, True),
@@ -448,9 +484,13 @@ def render_response_times(report_data: ReportData) -> Iterator[str]:
             yield _render_paragraph("No requests.")
             continue
         columns = [
-            ("Action", ""), ("Answers", _NUMBER_CLASS), ("Shortest", _NUMBER_CLASS), ("Mean", _NUMBER_CLASS),
-            ("95 % within", _NUMBER_CLASS), ("Longest", _NUMBER_CLASS),
-        ]  # fmt: skip
+            ("Action", ""),
+            ("Answers", _NUMBER_CLASS),
+            ("Shortest", _NUMBER_CLASS),
+            ("Mean", _NUMBER_CLASS),
+            ("95 % within", _NUMBER_CLASS),
+            ("Longest", _NUMBER_CLASS),
+        ]
         columns += [("Failed attempts", _NUMBER_CLASS)] if with_failures else []
         yield render_table(
             columns,
@@ -488,8 +528,13 @@ def render_starts(report_data: ReportData) -> Iterator[str]:
     if not report_data.starts:
         yield _render_paragraph("The program did not start in this range.")
     else:
-        columns = (("Started, UTC", _NOWRAP_CLASS), ("Entry", _NUMBER_CLASS), ("Not running for", _NUMBER_CLASS),
-                   ("Release", ""), ("Cause", ""))  # fmt: skip
+        columns = (
+            ("Started, UTC", _NOWRAP_CLASS),
+            ("Entry", _NUMBER_CLASS),
+            ("Not running for", _NUMBER_CLASS),
+            ("Release", ""),
+            ("Cause", ""),
+        )
         yield render_table(
             columns,
             (
@@ -533,7 +578,7 @@ def _newest_caption(noun: str, count: int, listed_count: int) -> str:
     return f"The newest {listed_count} of {count:,} {noun}s." if count > listed_count else ""
 
 
-# --- How uptime is counted ---------------------------------------------------------------------------
+# --- How uptime is counted ----------------------------------------------------------------------
 
 COUNTING_RULES: Final = (
     "An EVSE is <b>up</b> while a transaction is open and no fault blocks charging; or while the "

@@ -1,7 +1,7 @@
 """Sessions of a range: transactions with energy, state of charge and highest power.
 
-The records are those of the export (`TransactionRecords`), so both give the same energies. Times are
-corrected times.
+The records are those of the export (`TransactionRecords`), so both give the same energies. Times
+are corrected times.
 """
 
 from __future__ import annotations
@@ -39,11 +39,24 @@ STOP_REASONS_MAX: Final = 60  # ReasonEnumType has 17
 CORRECTED_EVENTS: Final = (TransactionStarted, CallQueued)  # their times go into a record
 HANDLES: Final = frozenset(
     (
-        MeterRead, EvIdentified, CableReported, ClockStepped, ClockCorrected, Started,
-        AuthorizationBoundToEvse, CallDelivered, CallParked, CallQueued, CallsDropped, GroupIdTokenReceived,
-        TransactionAuthorized, TransactionStarted, TransactionStopOrdered, *Lifecycle.HANDLES,
+        MeterRead,
+        EvIdentified,
+        CableReported,
+        ClockStepped,
+        ClockCorrected,
+        Started,
+        AuthorizationBoundToEvse,
+        CallDelivered,
+        CallParked,
+        CallQueued,
+        CallsDropped,
+        GroupIdTokenReceived,
+        TransactionAuthorized,
+        TransactionStarted,
+        TransactionStopOrdered,
+        *Lifecycle.HANDLES,
     )
-)  # fmt: skip
+)
 
 
 @dataclass

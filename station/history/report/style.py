@@ -110,11 +110,13 @@ svg .t-offline,svg .t-out_of_service,svg .t-suspended{--halo:rgba(255,255,255,.6
 #p-blank .ink{stroke:var(--line)}
 .dot{fill:var(--pattern)}
 .c-blank{fill:var(--s-blank)}
-.c-suspended{fill:var(--s-suspended)} .c-offline{fill:var(--s-offline)} .c-out_of_service{fill:var(--s-out_of_service)}
+.c-suspended{fill:var(--s-suspended)} .c-offline{fill:var(--s-offline)}
+.c-out_of_service{fill:var(--s-out_of_service)}
 .c-not_running{fill:var(--s-not_running)} .c-faulted{fill:var(--s-faulted)}
 .b-available{fill:var(--s-available)} .b-occupied{fill:var(--s-occupied)}
 .b-charging{fill:var(--s-charging)} .b-suspended{fill:url(#p-suspended)}
-.b-offline{fill:url(#p-offline)} .b-out_of_service{fill:url(#p-out_of_service)} .b-not_running{fill:url(#p-not_running)}
+.b-offline{fill:url(#p-offline)} .b-out_of_service{fill:url(#p-out_of_service)}
+.b-not_running{fill:url(#p-not_running)}
 .b-faulted{fill:url(#p-faulted)}
 .l-up{fill:var(--up)} .l-down{fill:var(--down)}
 .power{fill:var(--power-fill);stroke:var(--power);stroke-width:1;stroke-linejoin:round}

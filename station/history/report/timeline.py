@@ -22,8 +22,16 @@ ROW_LENGTHS_MS: Final = (DAY_MS, 7 * DAY_MS, 28 * DAY_MS, 364 * DAY_MS)
 _FIRST_MONDAY_MS: Final = 4 * DAY_MS  # 1970-01-05: weeks begin on Monday
 
 STATES_BY_SEVERITY: Final[tuple[EvseState, ...]] = (
-    "none", "available", "occupied", "suspended", "charging", "offline", "out_of_service", "not_running", "faulted",
-)  # fmt: skip
+    "none",
+    "available",
+    "occupied",
+    "suspended",
+    "charging",
+    "offline",
+    "out_of_service",
+    "not_running",
+    "faulted",
+)
 READING_HOLD_MAX_MS: Final = (
     900_000  # readings are recorded more often than this while energy flows
 )

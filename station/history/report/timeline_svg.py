@@ -85,7 +85,8 @@ def render_definitions() -> str:
 def render_legend() -> str:
     """The legend of the drawings."""
     states = "".join(
-        f'<li><svg width="26" height="16" aria-hidden="true">{_render_swatch(state)}</svg>{name}</li>'
+        f'<li><svg width="26" height="16" aria-hidden="true">{_render_swatch(state)}</svg>'
+        f"{name}</li>"
         for state, (name, _) in STATE_LABELS.items()
     )
     marks = "".join(
@@ -117,7 +118,8 @@ def render_timeline(timeline: EvseTimeline, evse_id: int, power_max_w: int) -> s
     """All rows of an EVSE with an axis below."""
     rows = "".join(_render_row(timeline, row, power_max_w) for row in range(timeline.grid.rows))
     name = f"Timeline of EVSE {evse_id}"
-    return f'<div class="timeline" role="group" aria-label="{name}">{rows}{_render_axis(timeline.grid)}</div>'
+    axis = _render_axis(timeline.grid)
+    return f'<div class="timeline" role="group" aria-label="{name}">{rows}{axis}</div>'
 
 
 def choose_power_scale_w(power_w: int) -> int:
@@ -193,7 +195,8 @@ def _render_state(grid: Grid, row: int, run: CellRun) -> str:
     name, letter = next(value for state, value in STATE_LABELS.items() if state == run.value)
     width = run.end_cell - run.first_cell
     shape = (
-        f'<rect x="{MARGIN_LEFT + run.first_cell}" y="{STATES_Y}" width="{width}" height="{STATES_HEIGHT}" '
+        f'<rect x="{MARGIN_LEFT + run.first_cell}" y="{STATES_Y}" width="{width}" '
+        f'height="{STATES_HEIGHT}" '
         f'class="b-{run.value}"><title>{_describe_run(grid, row, run, name)}</title></rect>'
     )
     if run.value == "available" and width < ROW_CELLS // 8:
@@ -210,13 +213,15 @@ def _describe_run(grid: Grid, row: int, run: CellRun, label: str) -> str:
     row_start_ms = grid.row_start_ms(row)
     since = max(grid.since_ms, row_start_ms + run.first_cell * grid.row_ms // ROW_CELLS)
     until = min(grid.until_ms, row_start_ms + run.end_cell * grid.row_ms // ROW_CELLS)
-    return f"{label}: about {format_duration(until - since)}, from {format_moment(since)} to {format_moment(until)} UTC"
+    duration = format_duration(until - since)
+    return f"{label}: about {duration}, from {format_moment(since)} to {format_moment(until)} UTC"
 
 
 def _render_link(grid: Grid, row: int, run: CellRun) -> str:
     title = _describe_run(grid, row, run, f"Link {run.value}")
     return (
-        f'<rect x="{MARGIN_LEFT + run.first_cell}" y="{LINK_Y}" width="{run.end_cell - run.first_cell}" '
+        f'<rect x="{MARGIN_LEFT + run.first_cell}" y="{LINK_Y}" '
+        f'width="{run.end_cell - run.first_cell}" '
         f'height="{LINK_HEIGHT}" class="l-{run.value}"><title>{title}</title></rect>'
     )
 

@@ -141,7 +141,10 @@ def test_a_presented_card_is_explained_with_its_refusal() -> None:
             "Because the CSMS could not be asked, and the IdToken is not cached: only "
             "OfflineTxForUnknownIdEnabled would accept it (C15.FR.08).",
         ),
-        ((device_faulted(1),), "Because EVSE 1 had a fault, contactor welded (ConnectorStatusEnumType)."),
+        (
+            (device_faulted(1),),
+            "Because EVSE 1 had a fault, contactor welded (ConnectorStatusEnumType).",
+        ),
         ((FULL,), "Because the disk had space left only to end open transactions."),
         (
             (called("ChangeAvailability", operationalStatus="Inoperative", evse={"id": 1}),),
@@ -157,7 +160,7 @@ def test_a_presented_card_is_explained_with_its_refusal() -> None:
         ),
     ],
     ids=["offline", "faulted", "full", "out of service", "connector", "taken"],
-)  # fmt: skip
+)
 def test_a_refusal_by_the_station_is_explained(steps: tuple[Step, ...], why: str) -> None:
     assert (
         answers_about(
@@ -248,19 +251,29 @@ def station_after_stop(*steps: Step) -> Station:
 @pytest.mark.parametrize(
     ("step", "why", "first"),
     [
-        (presented(ALICE, evse_id=1), "that started it was presented (E07.FR.01", "IdTokenPresented"),
+        (
+            presented(ALICE, evse_id=1),
+            "that started it was presented (E07.FR.01",
+            "IdTokenPresented",
+        ),
         (StopButtonPressed(1), "the stop button was pressed (E07.FR.05", "StopButtonPressed"),
         (EvStoppedCharging(1), "the EV ended its session (E15.FR.04", "EvStoppedCharging"),
         (cable_unplugged(1), "the EV was disconnected (E09.FR.01", "CableReported"),
-        (device_faulted(1), "EVSE 1 had a fault, contactor welded: charging was not allowed (E06.FR.16)",
-         "DeviceFaulted"),
+        (
+            device_faulted(1),
+            "EVSE 1 had a fault, contactor welded: charging was not allowed (E06.FR.16)",
+            "DeviceFaulted",
+        ),
         (device_faulted(0), "the station had a fault, contactor welded", "DeviceFaulted"),
-        (called("Reset", type="Immediate"), "immediate reset was requested (B12.FR.04)",
-         "FrameReceived"),
+        (
+            called("Reset", type="Immediate"),
+            "immediate reset was requested (B12.FR.04)",
+            "FrameReceived",
+        ),
         (FULL, "the disk had space left only to end open transactions", "StorageReported"),
     ],
     ids=["card", "button", "EV", "cable", "fault", "fault of all", "reset", "full"],
-)  # fmt: skip
+)
 def test_a_stop_is_explained_by_its_cause(step: Step, why: str, first: str) -> None:
     station = station_after_stop(step)
     assert why in answers_about(station, TransactionStopOrdered)
@@ -442,7 +455,8 @@ def answers_about_resend(*steps: Step) -> tuple[str, ...]:
         ((time_passed(seconds=120),), "failed, no answer within 30 s (E13.FR.02, E13.FR.03)."),
         (
             (LINK_LOST, LINK_OPENED),
-            "the link was lost before the answer, which does not count as a failed attempt (E11.FR.02).",
+            "the link was lost before the answer, which does not count as a failed attempt "
+            "(E11.FR.02).",
         ),
         (
             (station_restarted(), LINK_OPENED, csms_answers()),
@@ -450,7 +464,7 @@ def answers_about_resend(*steps: Step) -> tuple[str, ...]:
         ),
     ],
     ids=["CALLERROR", "timeout", "link", "restart"],
-)  # fmt: skip
+)
 def test_a_resend_is_explained(steps: tuple[Step, ...], why: str) -> None:
     answers = answers_about_resend(*steps)
     assert "It was sent 2 times." in answers

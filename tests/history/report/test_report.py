@@ -127,9 +127,14 @@ def test_a_session_has_energy_soc_and_highest_power(busy_station: Station, tmp_p
 
 def test_an_open_session_has_its_energy_so_far(tmp_path: Path) -> None:
     station = given(
-        ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1), charging_started(1),
-        meter_read(1, "1500.25"), time_passed(seconds=60),
-    )  # fmt: skip
+        ONLINE,
+        meter_read(1, "1000"),
+        cable_plugged(1),
+        presented(ALICE, evse_id=1),
+        charging_started(1),
+        meter_read(1, "1500.25"),
+        time_passed(seconds=60),
+    )
     facts = report_facts_of(station.entries, tmp_path)
     [session] = facts.sessions
     assert (session.has_ended, str(session.energy_wh)) == (False, "500.25")
@@ -142,10 +147,18 @@ def test_without_a_reading_of_power_during_energy_flow_no_power_is_shown(
     tmp_path: Path, power_w: str, shown: str
 ) -> None:
     station = given(
-        ONLINE, meter_read(1, "1000"), cable_plugged(1), presented(ALICE, evse_id=1), charging_started(1),
-        meter_read(1, "1000", power_w=power_w), time_passed(seconds=9), meter_read(1, "1176", power_w="0"),
-        presented(ALICE, evse_id=1), charging_stopped(1), cable_unplugged(1),
-    )  # fmt: skip
+        ONLINE,
+        meter_read(1, "1000"),
+        cable_plugged(1),
+        presented(ALICE, evse_id=1),
+        charging_started(1),
+        meter_read(1, "1000", power_w=power_w),
+        time_passed(seconds=9),
+        meter_read(1, "1176", power_w="0"),
+        presented(ALICE, evse_id=1),
+        charging_stopped(1),
+        cable_unplugged(1),
+    )
     row = (
         check_page(station, tmp_path)
         .text.partition("Highest power, kW")[2]
@@ -459,9 +472,17 @@ def test_outage_states_are_more_severe_than_others() -> None:
 
 
 def test_scales_are_round_numbers_above_the_power() -> None:
-    assert [timeline_svg.choose_power_scale_w(item) for item in (0, 999, 1_001, 96_400, 157_600, 300_000)] == [
-        1_000, 1_000, 2_000, 100_000, 200_000, 300_000,
-    ]  # fmt: skip
+    assert [
+        timeline_svg.choose_power_scale_w(item)
+        for item in (0, 999, 1_001, 96_400, 157_600, 300_000)
+    ] == [
+        1_000,
+        1_000,
+        2_000,
+        100_000,
+        200_000,
+        300_000,
+    ]
 
 
 # --- Words ---------------------------------------------------------------------------------------

@@ -209,8 +209,11 @@ def test_faults_equal_those_of_the_schedule_with_their_times(
         (fault.event.evse_id, fault.event.device, fault.event.fault) for fault in FAULTS
     }
     for key, kind in kinds.items():
-        known = [fault for fault in FAULTS
-                 if (fault.event.evse_id, fault.event.device, fault.event.fault) == key]  # fmt: skip
+        known = [
+            fault
+            for fault in FAULTS
+            if (fault.event.evse_id, fault.event.device, fault.event.fault) == key
+        ]
         assert kind.count == len(known)
         assert abs(ms_to_s(kind.total_ms) - sum(fault.ends - fault.begins for fault in known)) < 1
         for occurrence, fault in zip(kind.recent, known, strict=True):

@@ -196,9 +196,18 @@ def test_causes_that_begin_during_a_mains_fault_are_its_consequences(tmp_path: P
     """Link and modules fail with the mains; after the mains return they count."""
     modules = DeviceFaulted(1, "module", "all_dead", blocks_charging=True)
     steps = (
-        mains_fault(), minutes_pass(10), modules, LINK_LOST, minutes_pass(10), mains_recovered(), minutes_pass(5),
-        LINK_OPENED, csms_answers(), DeviceRecovered(1, "module", "all_dead"), minutes_pass(5),
-    )  # fmt: skip
+        mains_fault(),
+        minutes_pass(10),
+        modules,
+        LINK_LOST,
+        minutes_pass(10),
+        mains_recovered(),
+        minutes_pass(5),
+        LINK_OPENED,
+        csms_answers(),
+        DeviceRecovered(1, "module", "all_dead"),
+        minutes_pass(5),
+    )
     uptime = uptime_of(tmp_path, *steps)
     assert (whole_minutes(uptime.total.outage_ms), whole_minutes(uptime.total.excluded_ms)) == (
         25,
@@ -225,9 +234,16 @@ def test_a_host_that_goes_down_with_the_mains_is_excluded_until_the_mains_return
     tmp_path: Path,
 ) -> None:
     steps = (
-        mains_fault(), minutes_pass(5), station_restarted(boot_id="boot-2", gap_s=1800), mains_fault(), minutes_pass(5),
-        LINK_OPENED, csms_answers(), mains_recovered(), minutes_pass(20),
-    )  # fmt: skip
+        mains_fault(),
+        minutes_pass(5),
+        station_restarted(boot_id="boot-2", gap_s=1800),
+        mains_fault(),
+        minutes_pass(5),
+        LINK_OPENED,
+        csms_answers(),
+        mains_recovered(),
+        minutes_pass(20),
+    )
     uptime = uptime_of(tmp_path, *steps)
     assert whole_minutes(uptime.total.outage_ms) == whole_minutes(uptime.total.excluded_ms) == 40
 
@@ -272,9 +288,15 @@ def test_an_inoperative_evse_is_claimable_as_maintenance(tmp_path: Path) -> None
 
 def firmware_order(install_at: str | None) -> FirmwareUpdateOrdered:
     return FirmwareUpdateOrdered(
-        request_id=1, location="https://files/f", retrieve_at="2026-03-01T12:00:00Z",
-        install_at=install_at, attempts_max=1, retry_interval_s=1, signing_certificate="", signature="",
-    )  # fmt: skip
+        request_id=1,
+        location="https://files/f",
+        retrieve_at="2026-03-01T12:00:00Z",
+        install_at=install_at,
+        attempts_max=1,
+        retry_interval_s=1,
+        signing_certificate="",
+        signature="",
+    )
 
 
 @pytest.mark.parametrize(
@@ -409,11 +431,27 @@ def test_the_longest_outages_are_listed_and_the_others_counted() -> None:
 @pytest.fixture
 def eventful_station() -> Station:
     return given(
-        ONLINE, minutes_pass(7), LINK_LOST, minutes_pass(11), mains_fault(), minutes_pass(13), mains_recovered(), LINK_OPENED,
-        csms_answers(), in_transaction(1), minutes_pass(17), presented(ALICE, evse_id=1),
-        csms_answers(), charging_stopped(1), cable_unplugged(1), minutes_pass(9), station_restarted(gap_s=300), LINK_OPENED,
-        csms_answers(), minutes_pass(3),
-    )  # fmt: skip
+        ONLINE,
+        minutes_pass(7),
+        LINK_LOST,
+        minutes_pass(11),
+        mains_fault(),
+        minutes_pass(13),
+        mains_recovered(),
+        LINK_OPENED,
+        csms_answers(),
+        in_transaction(1),
+        minutes_pass(17),
+        presented(ALICE, evse_id=1),
+        csms_answers(),
+        charging_stopped(1),
+        cable_unplugged(1),
+        minutes_pass(9),
+        station_restarted(gap_s=300),
+        LINK_OPENED,
+        csms_answers(),
+        minutes_pass(3),
+    )
 
 
 def test_consecutive_ranges_add_up_to_the_whole(tmp_path: Path, eventful_station: Station) -> None:
