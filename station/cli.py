@@ -33,18 +33,21 @@ VERBS: Final = {
     "emulate": ("station.commands.emulate:emulate_command", "Run the emulated devices alone."),
     "replay": (
         "station.commands.replay:replay_command",
-        "Print the journal, or the state at a point.",
+        "Print a journal, or the state at a point.",
     ),
     "diff": ("station.commands.diff:diff_command", "Print what changed between two points."),
     "why": ("station.commands.why:why_command", "Print the causes of an entry or a transaction."),
-    "to-test": ("station.commands.regression:to_test_command", "Write part of it as a test."),
+    "to-test": (
+        "station.commands.regression:to_test_command",
+        "Write part of a journal as a test.",
+    ),
     "verify": ("station.commands.verify:verify_command", "Check a journal for tampering."),
-    "export": ("station.commands.export:export_command", "Export a table of it, signed."),
-    "report": ("station.commands.report:report_command", "Write its uptime, sessions, faults."),
+    "export": ("station.commands.export:export_command", "Export a table of a journal, signed."),
+    "report": ("station.commands.report:report_command", "Write an HTML report of a journal."),
     "archive": ("station.commands.archive:archive_command", "Compress old, settled entries."),
     "forget": (
         "station.commands.forget:forget_command",
-        "Erase an idToken; the chain stays whole.",
+        "Erase an idToken; the chain stays intact.",
     ),
     "prepare": ("station.commands.prepare:prepare_command", "Make the start of an update fast."),
     "outbox": ("station.commands.outbox:outbox_command", "List or retry unconfirmed messages."),
@@ -115,7 +118,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, requested: bool) -> N
 )
 @click.pass_context
 def station(ctx: click.Context) -> None:
-    """The software of an EV charging station that speaks OCPP 2.0.1."""
+    """The software of an EV charging station, for OCPP 2.0.1."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
         ctx.exit(2)

@@ -31,8 +31,8 @@ JOURNAL_START = Position(0, None)  # before the first entry: the empty state
 def diff_command(path: Path, a: Position, b: Position) -> None:
     """Print what differs in the state after B from the state after A.
 
-    A and B are an entry number, or a time such as 2026-11-22T17:25Z: the last entry not later.
-    0 is before the first entry. One line for each change, `path: old -> new`; exit code 1 if
+    A and B are entry numbers, or times such as 2026-11-22T17:25Z, which mean the last entry not
+    later. 0 is before the first entry. One line for each change, `path: old -> new`; exit code 1 if
     nothing changed.
     """
     with closing(open_journal(path)) as reader:

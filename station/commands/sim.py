@@ -101,13 +101,13 @@ VERBS: Final[Mapping[str, tuple[str, Sequence[click.Parameter]]]] = {
     "emergency-stop": ("Press the emergency stop button.", []),
     "emergency-release": ("Release the emergency stop button.", []),
     "fault": (
-        "Make a device fail, for example `fault cable over_temperature`.",
+        "Make a device fail.",
         _fault_parameters(),
     ),
     "clear-fault": ("Clear the fault of a device.", _fault_parameters()),
     "meter": ("Set the values of an emulated meter.", _meter_parameters()),
     "link": (
-        "Set the network: up, closed, or silent (packets are lost).",
+        "Set the network; silent loses packets.",
         [_required_argument("mode", click.Choice(["up", "closed", "silent"]))],
     ),
     "clock": (
