@@ -287,6 +287,17 @@ def _load_profile(name: str | None, base: Path, with_hardware: bool) -> Profile:
 def _csms_config(
     raw: _CsmsTable, base: Path, profile: Profile, device_model: DeviceModel
 ) -> CsmsConfig:
+    security_profile = _security_profile(raw, profile)
+    return CsmsConfig(
+        url=raw.url.rstrip("/"),
+        security_profile=security_profile,
+        password=_csms_password(raw, base, security_profile, device_model),
+        ca_file=_existing_path("[csms] ca_file", raw.ca_file, base),
+    )
+
+
+def _security_profile(raw: _CsmsTable, profile: Profile) -> int:
+    """The security profile of `[csms]`: it must fit the url and the product profile."""
     scheme = _check_url(raw.url)
     chosen = raw.security_profile or (2 if scheme == "wss" else 1)
     if raw.security_profile is not None and raw.security_profile not in (1, 2, 3):
@@ -303,6 +314,13 @@ def _csms_config(
             f" use one of {allowed} (wss://), or [station] profile = "
             f'"{PROFILE_WITHOUT_HARDWARE}" for tests'
         )
+    return chosen
+
+
+def _csms_password(
+    raw: _CsmsTable, base: Path, security_profile: int, device_model: DeviceModel
+) -> Secret | None:
+    """The password of `[csms]`: required for security profiles 1 and 2. A00.FR.205."""
     password = _read_secret("[csms] password", raw.password, raw.password_file, base)
     if password is not None:
         refusal = check_value(
@@ -311,16 +329,12 @@ def _csms_config(
         if refusal:
             problem = refusal.info.removeprefix("SecurityCtrlr.BasicAuthPassword ")
             raise TableError(f"[csms] password {problem}")
-    elif chosen < 3:
+    elif security_profile < 3:
         raise TableError(
-            f"[csms] password is missing; security profile {chosen} needs password or password_file"
+            f"[csms] password is missing; security profile {security_profile} needs password or"
+            " password_file"
         )
-    return CsmsConfig(
-        url=raw.url.rstrip("/"),
-        security_profile=chosen,
-        password=password,
-        ca_file=_existing_path("[csms] ca_file", raw.ca_file, base),
-    )
+    return password
 
 
 def _check_url(text: str) -> str:

@@ -22,6 +22,7 @@ import msgspec
 import trio
 
 from journal.observations import DataTransferRequested, ErasureRequested
+from journal.projections.evses import Evse
 from journal.projections.outbox import CallRetryRequested
 from journal.state import digest_state
 from station.runtime.emulation import Emulation
@@ -107,29 +108,9 @@ class ControlHandler:
     def _report_state(self, arguments: JsonObject) -> JsonObject:
         """Committed facts, and the newest meter readings, which may not be committed."""
         _refuse_arguments(arguments, "state")
-        state = self._recorder.state
-        evses = []
-        for evse in state.evses.all_evses:
-            transaction = state.transactions.on_evse(evse.evse_id)
-            recorded = state.readings.on_evse(evse.evse_id)
-            reading = self._hardware.latest_reading(evse.evse_id) or (
-                recorded.meter_read if recorded else None
-            )
-            evses.append(
-                {
-                    "evse_id": evse.evse_id,
-                    "plugged": evse.is_plugged_in,
-                    "contactor": "closed" if evse.contactor_closed else "open",
-                    "transaction_id": transaction.transaction_id if transaction else None,
-                    "power_w": _json_number(reading.power_w) if reading else 0,
-                    "energy_wh": _json_number(reading.energy_wh) if reading else 0,
-                    "soc": reading.soc_percent if reading else None,
-                    "words": self._display_text(evse.evse_id),
-                }
-            )
-        head = self._recorder.head
+        state, head = self._recorder.state, self._recorder.head
         return {
-            "evses": evses,
+            "evses": [self._report_evse(evse) for evse in state.evses.all_evses],
             "outbox": len(state.outbox),
             "parked": len(state.outbox.parked),
             "link": "up" if state.link.online else "down",
@@ -142,6 +123,24 @@ class ControlHandler:
                 "digest": head.digest.hex(),
                 "state_digest": digest_state(state),
             },
+        }
+
+    def _report_evse(self, evse: Evse) -> JsonObject:
+        state = self._recorder.state
+        transaction = state.transactions.on_evse(evse.evse_id)
+        recorded = state.readings.on_evse(evse.evse_id)
+        reading = self._hardware.latest_reading(evse.evse_id) or (
+            recorded.meter_read if recorded else None
+        )
+        return {
+            "evse_id": evse.evse_id,
+            "plugged": evse.is_plugged_in,
+            "contactor": "closed" if evse.contactor_closed else "open",
+            "transaction_id": transaction.transaction_id if transaction else None,
+            "power_w": _json_number(reading.power_w) if reading else 0,
+            "energy_wh": _json_number(reading.energy_wh) if reading else 0,
+            "soc": reading.soc_percent if reading else None,
+            "words": self._display_text(evse.evse_id),
         }
 
     def _display_text(self, evse_id: int) -> str:
