@@ -27,7 +27,7 @@ SLOW: Final = (
     "tests/commands/test_export.py::test_any_byte_of_any_file_that_is_changed_is_located",
     "tests/commands/test_regression.py::test_pytest_runs_the_files_in_another_directory",
     "tests/commands/test_report.py::test_archived_entries_give_the_same_page",
-    "tests/commands/test_stranger.py",
+    "tests/commands/test_export_verifier.py",
     "tests/commands/test_witness.py",
     "tests/conformance/octt/test_sample.py",
     "tests/core/test_decide.py::TestWorld",

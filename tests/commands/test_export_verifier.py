@@ -1,6 +1,6 @@
 """An export can be verified with the documentation and the standard library alone.
 
-The stranger's program is `tests/support/export_verifier.py`.
+The verifier is `tests/support/export_verifier.py`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from station.history.export.tables import TABLE_COLUMNS
 from tests.commands.fixtures_journals import StationCommand
 
-STRANGER = Path(__file__).parents[1] / "support" / "export_verifier.py"
+VERIFIER = Path(__file__).parents[1] / "support" / "export_verifier.py"
 
 
 def run_verifier(export: Path, *more: str) -> str:
     """Run the verifier with nothing but the standard library."""
-    arguments = [sys.executable, "-I", "-S", str(STRANGER), str(export), *more]
+    arguments = [sys.executable, "-I", "-S", str(VERIFIER), str(export), *more]
     result = subprocess.run(arguments, capture_output=True, text=True, check=False)
     return (result.stdout + result.stderr).strip()
 
