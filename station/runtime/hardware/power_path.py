@@ -385,7 +385,7 @@ class PowerPath:
 
 
 class Transition(msgspec.Struct, frozen=True):
-    """One row: if `is_due` in a step, do `action` and enter `target`, because of `reason`."""
+    """One row: if `is_due` in a step, enter `target` and then do `action`, because of `reason`."""
 
     is_due: Callable[[PowerPath, Step], bool]
     target: Phase
