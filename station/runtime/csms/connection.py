@@ -49,6 +49,7 @@ from station.core.desired import DesiredCall, DesiredLink, DesiredState
 from station.runtime.csms.back_off import BackOff
 from station.runtime.csms.dialer import Dialer
 from station.runtime.csms.frame_filter import FrameFilter
+from station.runtime.csms.guarded_stream import GuardedStream, ReceiveFlood, UpgradeRefused
 from station.runtime.csms.outgoing import build_call_frame, build_reply_frame
 from station.runtime.csms.slot_rotation import SlotRotation
 from station.runtime.csms.tls import (
@@ -171,13 +172,13 @@ class CsmsConnection:
         try:
             async with trio.open_nursery() as nursery:
                 with trio.fail_after(CONNECT_TIMEOUT_S):
-                    websocket = await self._open_websocket(nursery, slot)
+                    websocket, stream = await self._open_websocket(nursery, slot)
                 opened = True
                 self._connection_count += 1
                 self._recorder.observe(LinkOpened(slot.slot, slot.url, slot.security_profile))
                 log.info("connected to %s, slot %d", slot.url, slot.slot)
                 try:
-                    reason = await self._serve_connection(websocket, slot, initial_link)
+                    reason = await self._serve_connection(websocket, stream, slot, initial_link)
                 finally:
                     await _close_websocket(websocket)
                     nursery.cancel_scope.cancel()
@@ -198,7 +199,7 @@ class CsmsConnection:
 
     async def _open_websocket(
         self, nursery: trio.Nursery, slot: NetworkProfile
-    ) -> WebSocketConnection:
+    ) -> tuple[WebSocketConnection, GuardedStream]:
         """Open a WebSocket with subprotocol `ocpp2.0.1`. Part 4 §3.1, §3.2.
 
         Raises:
@@ -212,6 +213,7 @@ class CsmsConnection:
         try:
             if context is not None:
                 stream = await start_tls(stream, context, host)
+            stream = GuardedStream(stream)
             websocket = await wrap_client_stream(
                 nursery,
                 stream,  # type: ignore[arg-type]
@@ -228,7 +230,7 @@ class CsmsConnection:
         if websocket.subprotocol != SUBPROTOCOL:
             await _close_websocket(websocket)
             raise HandshakeRefused(f"the CSMS does not offer the subprotocol {SUBPROTOCOL}")
-        return websocket
+        return websocket, stream
 
     def _tls_context(self, slot: NetworkProfile) -> ssl.SSLContext | None:
         """TLS settings of the slot's security profile; None for 1. A00.FR.312, A00.FR.415.
@@ -259,12 +261,17 @@ class CsmsConnection:
         return [(b"Authorization", b"Basic " + base64.b64encode(credentials))]
 
     async def _serve_connection(
-        self, websocket: WebSocketConnection, slot: NetworkProfile, initial_link: DesiredLink
+        self,
+        websocket: WebSocketConnection,
+        stream: GuardedStream,
+        slot: NetworkProfile,
+        initial_link: DesiredLink,
     ) -> str:
         """Send and receive frames until the first of the tasks ends.
 
         Args:
             websocket: the open connection.
+            stream: below it.
             slot: its network profile.
             initial_link: desired state of the link before the attempt.
 
@@ -283,7 +290,7 @@ class CsmsConnection:
             nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(run_until_end, lambda: self._receive_frames(websocket))
+            nursery.start_soon(run_until_end, lambda: self._receive_frames(websocket, stream))
             nursery.start_soon(
                 run_until_end, lambda: self._send_frames(websocket, self._connection_count)
             )
@@ -296,9 +303,10 @@ class CsmsConnection:
                 )
         return reasons[0] if reasons else "cancelled"
 
-    async def _receive_frames(self, websocket: WebSocketConnection) -> str:
+    async def _receive_frames(self, websocket: WebSocketConnection, stream: GuardedStream) -> str:
         while True:
             message = await websocket.get_message()
+            stream.on_message()
             if isinstance(message, bytes):  # OCPP-J is text: recorded as FrameMalformed
                 message = message.decode("utf-8", "replace")
             self._recorder.observe(self._frame_filter.to_observation(message))
@@ -378,6 +386,13 @@ class HandshakeRefused(Exception):
     """The attempt cannot become an OCPP 2.0.1 connection: subprotocol or certificate missing."""
 
 
+ADVICE_BY_STATUS: Final = {
+    400: ". It does not accept this request; check the path of the url",
+    401: ". Check [station] identity and the password of this station at the CSMS",
+    403: ". It does not allow this station; check that its identity is known there",
+    404: ". It does not know this path or identity; check the url and [station] identity",
+}
+
 CONNECTION_FAILURES: Final = (
     OSError,
     ssl.SSLError,
@@ -386,6 +401,8 @@ CONNECTION_FAILURES: Final = (
     trio.ClosedResourceError,
     HandshakeError,
     HandshakeRefused,
+    UpgradeRefused,
+    ReceiveFlood,
     CsmsCertificateRefused,
     NoRootError,
     TlsVersionRefused,
@@ -415,8 +432,13 @@ def _close_reason(error: ConnectionClosed) -> str:
 def _failure_text(error: BaseException) -> str:
     """Why an attempt failed, for log and journal."""
     match error:
-        case ConnectionRejected(status_code=status):
-            return f"the CSMS refused the connection: HTTP {status}"
+        case ConnectionRejected(status_code=status) | UpgradeRefused(status=status):
+            advice = ADVICE_BY_STATUS.get(status, "")
+            return (
+                f"the CSMS refused the connection: HTTP {status}{advice}" if status else str(error)
+            )
+        case ReceiveFlood():
+            return f"closed by the station: {error}"
         case trio.TooSlowError():
             return f"no connection within {CONNECT_TIMEOUT_S:.0f} s"
         case ssl.SSLCertVerificationError():

@@ -22,6 +22,8 @@ from typing import Any, Final
 import trio
 from trio_websocket import ConnectionRejected
 
+from station.runtime.csms.guarded_stream import UpgradeRefused
+
 HTTP_UNAUTHORIZED: Final = 401
 TLS_1_2: Final = b"\x03\x03"  # in the header of a record; TLS 1.3 has the same
 RECORD_TYPES: Final = frozenset({20, 21, 22, 23})
@@ -228,7 +230,9 @@ def security_event_for(error: BaseException) -> str:
             return "InvalidCsmsCertificate"
         case TlsVersionRefused():
             return "InvalidTLSVersion"
-        case ConnectionRejected(status_code=status) if status == HTTP_UNAUTHORIZED:
+        case ConnectionRejected(status_code=status) | UpgradeRefused(status=status) if (
+            status == HTTP_UNAUTHORIZED
+        ):
             return "FailedToAuthenticateAtCsms"
         case ssl.SSLError(reason=reason):
             return EVENT_BY_SSL_REASON.get(reason or "", "")
