@@ -23,14 +23,12 @@ EVSEs, because it can be used while one of them can.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from journal.projections.availability import Availability
-from journal.projections.evses import Evses
-from journal.projections.faults import Faults
-from journal.projections.lifecycle import Lifecycle
 from journal.projections.station_health import StationHealth
+from journal.state import State
 from station.ocpp.messages.enums import ConnectorStatusEnumType
 
 # From the most to the least usable.
@@ -45,7 +43,7 @@ OUT_OF_ORDER_MS: Final = 600_000  # after a failed rule no new EV driver is admi
 
 
 class ConnectorFacts(NamedTuple):
-    """What a status is computed from. The fields are in the order of `STATUS_CAUSES`."""
+    """What a status is computed from, in the order of `STATUS_CAUSES`."""
 
     has_blocking_fault: bool  # of the EVSE or of the whole station
     has_transaction: bool  # open on the EVSE
@@ -78,43 +76,36 @@ STATUS_CAUSES: Final = (
 assert ConnectorFacts._fields == tuple(cause.fact for cause in STATUS_CAUSES)
 
 
-def status_cause(facts: ConnectorFacts) -> StatusCause | None:
-    """The cause that decides the status; None: the connector is Available."""
-    for holds, cause in zip(facts, STATUS_CAUSES, strict=True):
-        if holds:
-            return cause
-    return None
+def status_cause(facts: Sequence[bool]) -> StatusCause | None:
+    """The cause that decides the status; None: the connector is Available.
+
+    Args:
+        facts: `ConnectorFacts`, or a tuple in the same order.
+    """
+    return STATUS_CAUSES[facts.index(True)] if True in facts else None
 
 
-def connector_status(facts: ConnectorFacts) -> ConnectorStatusEnumType:
+def connector_status(facts: Sequence[bool]) -> ConnectorStatusEnumType:
     """ConnectorStatusEnumType. G01.FR.01 to 05, G03.FR.06, G04.FR.07, B11.FR.03, L01.FR.07."""
-    cause = status_cause(facts)
-    return cause.status if cause else "Available"
+    return STATUS_CAUSES[facts.index(True)].status if True in facts else "Available"
 
 
-def gather_connector_facts(
-    evse_id: int,
-    connector_id: int,
-    *,
-    uptime_ms: int,
-    has_transaction: bool,
-    is_closed_for_firmware: bool,
-    faults: Faults,
-    availability: Availability,
-    lifecycle: Lifecycle,
-    health: StationHealth,
-    evses: Evses,
-) -> ConnectorFacts:
-    """The facts of a connector, read from the projections that hold them."""
-    return ConnectorFacts(
-        has_blocking_fault=faults.blocking_fault(evse_id) is not None,
-        has_transaction=has_transaction,
-        is_out_of_service=not is_connector_usable(availability, evse_id, connector_id),
-        is_restart_ordered=lifecycle.restart is not None,
-        is_out_of_order=is_out_of_order(health, uptime_ms),
-        is_storage_full=is_storage_full(health),
-        is_closed_for_firmware=is_closed_for_firmware,
-        is_plugged_in=evses.by_id(evse_id).plugged_connector_id == connector_id,
+def connector_facts(
+    state: State, evse_id: int, connector_id: int, uptime_ms: int, is_closed_for_firmware: bool
+) -> tuple[bool, ...]:
+    """The facts of a connector in the order of `ConnectorFacts`.
+
+    A plain tuple: it is made for every connector after every entry.
+    """
+    return (
+        state.faults.blocking_fault(evse_id) is not None,
+        state.transactions.on_evse(evse_id) is not None,
+        not is_connector_usable(state.availability, evse_id, connector_id),
+        state.lifecycle.restart is not None,
+        is_out_of_order(state.health, uptime_ms),
+        state.health.storage_level == "full",
+        is_closed_for_firmware,
+        state.evses.by_id(evse_id).plugged_connector_id == connector_id,
     )
 
 

@@ -30,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from journal.projections.authorizations import Authorization, AuthorizationEnded
+from journal.projections.authorizations import AuthorizationEnded
 from journal.projections.evses import Evse
 from journal.projections.transactions import Transaction
 from station.core.blocks.evse_conditions import is_storage_full
@@ -75,14 +75,16 @@ START_POINTS: Final[dict[str, StartPoint]] = {
 def is_start_point_reached(ctx: Context, evse_id: int) -> bool:
     """Whether one of the points of TxStartPoint is reached on an EVSE. E01.FR.02 to 06."""
     evse = ctx.state.evses.by_id(evse_id)
+    is_authorized = ctx.state.authorizations.on_evse(evse_id) is not None
+    if not (is_authorized or evse.is_plugged_in or evse.flow == "charging"):
+        return False  # no row can hold: the usual case, found without reading the variable
+    last_end_seq = ctx.state.transactions.last_end_seq(evse_id)
     facts = StartFacts(
         is_plugged_in=evse.is_plugged_in,
-        is_newly_plugged=evse.cable_reported_seq > ctx.state.transactions.last_end_seq(evse_id),
-        is_authorized=ctx.state.authorizations.on_evse(evse_id) is not None,
+        is_newly_plugged=evse.cable_reported_seq > last_end_seq,
+        is_authorized=is_authorized,
         is_charging=evse.flow == "charging",
     )
-    if not (facts.is_authorized or facts.is_plugged_in or facts.is_charging):
-        return False  # no row can hold: the usual case, found without reading the variable
     return any(
         START_POINTS[point].is_reached(facts)
         for point in ctx.variable_list(TX_START_POINT)
@@ -105,21 +107,10 @@ class StopFacts(NamedTuple):
     ctx: Context
     transaction: Transaction
     evse: Evse
-    authorization: Authorization | None  # active on the EVSE
-
-    @property
-    def end(self) -> AuthorizationEnded | None:
-        """The end of the authorization that the transaction had."""
-        return self.transaction.authorization_end
-
-    @property
-    def is_unplugged(self) -> bool:
-        return self.evse.is_cable_known and not self.evse.is_plugged_in
-
-    @property
-    def is_ev_gone(self) -> bool:
-        """An EV was connected in this transaction, and the cable is unplugged."""
-        return self.is_unplugged and self.transaction.charging_state not in (None, "Idle")
+    is_authorized: bool  # an authorization is active on the EVSE
+    end: AuthorizationEnded | None  # of the authorization that the transaction had
+    is_unplugged: bool
+    is_ev_gone: bool  # an EV was connected in this transaction, and the cable is unplugged
 
 
 class StopCause(NamedTuple):
@@ -248,7 +239,7 @@ STOP_CAUSES: Final = (
     StopCause(
         "the EV was disconnected without an authorization: no stop point can be reached any more",
         None,
-        lambda facts: facts.is_ev_gone and facts.authorization is None,
+        lambda facts: facts.is_ev_gone and not facts.is_authorized,
         _unplug_reasons,
         "E06.FR.02",
     ),
@@ -271,18 +262,32 @@ STOP_CAUSES: Final = (
 
 def stop_cause(ctx: Context, transaction: Transaction) -> tuple[StopCause, StopReasons] | None:
     """The first cause that holds, with triggerReason and stoppedReason; None: it goes on."""
-    facts = StopFacts(
-        ctx,
-        transaction,
-        ctx.state.evses.by_id(transaction.evse_id),
-        ctx.state.authorizations.on_evse(transaction.evse_id),
-    )
-    stop_points = frozenset(ctx.variable_list(TX_STOP_POINT))
+    facts = _gather_stop_facts(ctx, transaction)
     for cause in STOP_CAUSES:
-        counts = cause.stop_points is None or cause.stop_points & stop_points
-        if counts and cause.holds(facts):
+        if cause.holds(facts) and _counts(ctx, cause):
             return cause, cause.reasons(facts)
     return None
+
+
+def _gather_stop_facts(ctx: Context, transaction: Transaction) -> StopFacts:
+    evse = ctx.state.evses.by_id(transaction.evse_id)
+    is_unplugged = evse.plugged_connector_id == 0
+    return StopFacts(
+        ctx,
+        transaction,
+        evse,
+        ctx.state.authorizations.on_evse(transaction.evse_id) is not None,
+        transaction.authorization_end,
+        is_unplugged,
+        is_unplugged and transaction.charging_state not in (None, "Idle"),
+    )
+
+
+def _counts(ctx: Context, cause: StopCause) -> bool:
+    """Whether TxStopPoint makes a cause count."""
+    if cause.stop_points is None:
+        return True
+    return not cause.stop_points.isdisjoint(ctx.variable_list(TX_STOP_POINT))
 
 
 def stops_with_authorization(ctx: Context) -> bool:

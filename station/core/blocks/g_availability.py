@@ -45,21 +45,10 @@ def current_connector_status(
     ctx: Context, evse_id: int, connector_id: int
 ) -> ConnectorStatusEnumType:
     """ConnectorStatusEnumType at this entry. G01.FR.01 to 05, G03.FR.06, G04.FR.07."""
-    state = ctx.state
-    return evse_status.connector_status(
-        evse_status.gather_connector_facts(
-            evse_id,
-            connector_id,
-            uptime_ms=ctx.uptime_ms,
-            has_transaction=state.transactions.on_evse(evse_id) is not None,
-            is_closed_for_firmware=is_closed_for_firmware(ctx, evse_id),
-            faults=state.faults,
-            availability=state.availability,
-            lifecycle=state.lifecycle,
-            health=state.health,
-            evses=state.evses,
-        )
+    facts = evse_status.connector_facts(
+        ctx.state, evse_id, connector_id, ctx.uptime_ms, is_closed_for_firmware(ctx, evse_id)
     )
+    return evse_status.connector_status(facts)
 
 
 def current_evse_status(ctx: Context, evse_id: int) -> ConnectorStatusEnumType:
