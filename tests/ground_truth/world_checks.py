@@ -389,10 +389,9 @@ _PARKED_ANSWERS: Final[AnswerChecks] = {
     ),
 }
 _DROPPED_ANSWERS: Final[AnswerChecks] = {
+    # A silent network may have lost the link at any time before.
     r"the link was lost": lambda world, seq, evse, match: any(
-        world.events_before(
-            seq, *DISTURBANCES, within_s=ANY_TIME_S
-        )  # one that is silent may stay so for long
+        world.events_before(seq, *DISTURBANCES, within_s=ANY_TIME_S)
     ),
     r"the program ended": lambda world, seq, evse, match: world.had_restarted(seq),
     r"disk space was low": lambda world, seq, evse, match: world.was_disk_short(seq),
