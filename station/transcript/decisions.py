@@ -130,8 +130,7 @@ DECISION_SENTENCES: Final[dict[str, Sentence]] = {
     "CallAttemptFailed": _describe_failed_attempt,
     "CallParked": lambda e: f"parks call {e.call_seq}: {e.reason}",
     "RuleFailed": lambda e: (
-        f"rule {e.rule} failed ({e.exception}): its decisions are left out, "
-        "new EV drivers are refused"
+        f"leaves out rule {e.rule}, which failed ({e.exception}), and refuses new EV drivers"
     ),
     "TransactionUpdatesThinned": lambda e: (
         f"drops every second waiting sample up to call {e.last_call_seq}"
