@@ -265,10 +265,10 @@ def test_an_entry_must_match_every_criterion(two_sessions: Station) -> None:
 def test_references_to_entries_before_the_first_are_resolved(
     two_sessions: Station,
 ) -> None:
-    wish = FilterCriteria(transaction_prefixes=(transaction_ids(two_sessions)[2],))
-    whole = filtered_entries(two_sessions.entries, wish)
+    criteria = FilterCriteria(transaction_prefixes=(transaction_ids(two_sessions)[2],))
+    whole = filtered_entries(two_sessions.entries, criteria)
     first = whole[len(whole) // 2].seq
-    assert filtered_entries(two_sessions.entries, wish, first) == [
+    assert filtered_entries(two_sessions.entries, criteria, first) == [
         entry for entry in whole if entry.seq >= first
     ]
 

@@ -141,9 +141,9 @@ def collect_report_data(
     times = read_corrected_times(
         rows, registry, on_progress=lambda seq: on_progress(seq // 2, head)
     )
-    facts = _empty_report_data(reader, time_range, times)
-    facts.archived_count = first - 1
-    walk = _ReportWalk(facts, times)
+    data = _empty_report_data(reader, time_range, times)
+    data.archived_count = first - 1
+    walk = _ReportWalk(data, times)
     due = first
     for entry in reader.iter_entries(first, head, on_damage=walk.on_damage):
         if entry.seq != due and not walk.is_reported(due):
@@ -155,7 +155,7 @@ def collect_report_data(
             on_progress((head + entry.seq) // 2, head)
     walk.close(reader)
     on_progress(head, head)
-    return facts
+    return data
 
 
 def _empty_report_data(
@@ -220,21 +220,21 @@ class _ReportWalk:
 
     def apply(self, entry: Entry) -> bool:
         """Apply an entry; False: it is after the range."""
-        facts, kind = self._report_data, type(entry.event)
+        data, kind = self._report_data, type(entry.event)
         moment = self._corrected_times.moment_ms(entry)
-        if facts.requested_range.until is not None and moment >= facts.until_ms:
+        if data.requested_range.until is not None and moment >= data.until_ms:
             if isinstance(entry.event, StationStarted):
                 self._mark_down(entry, entry.event)  # the range ends while no program runs
             return False
-        in_range = moment >= facts.since_ms
+        in_range = moment >= data.since_ms
         if kind in messages.HANDLES or kind in sessions.HANDLES:
             self._apply_statistics(entry, moment, in_range)
         if kind in _DRAW_HANDLERS:
             _DRAW_HANDLERS[kind](self, entry, moment)
         self._apply_conditions(entry, moment)
         self._last_moment_ms = moment
-        facts.first_entry = facts.first_entry or (entry.seq if in_range else 0)
-        facts.last_entry, facts.last_entry_ms = entry.seq, moment
+        data.first_entry = data.first_entry or (entry.seq if in_range else 0)
+        data.last_entry, data.last_entry_ms = entry.seq, moment
         return True
 
     def _apply_statistics(self, entry: Entry, moment_ms: int, in_range: bool) -> None:
@@ -262,18 +262,18 @@ class _ReportWalk:
 
     def _on_program_start(self, entry: Entry, started: StationStarted, moment_ms: int) -> None:
         """Record the start and the time without a program before it."""
-        condition, facts = self._conditions, self._report_data
+        condition, data = self._conditions, self._report_data
         cause = self._mark_down(entry, started)
         condition.down_cause = None
         gap_ms = moment_ms - self._last_moment_ms if self._last_moment_ms else None
-        facts.identity, facts.profile = started.identity, started.product_profile
-        facts.release = started.release
-        if moment_ms >= facts.since_ms:
-            facts.starts.append(
+        data.identity, data.profile = started.identity, started.product_profile
+        data.release = started.release
+        if moment_ms >= data.since_ms:
+            data.starts.append(
                 ProgramStart(entry.seq, moment_ms, started.release, cause.text, gap_ms)
             )
-            facts.starts_count += 1
-        for timeline in facts.timelines.values():
+            data.starts_count += 1
+        for timeline in data.timelines.values():
             timeline.add_mark("start", moment_ms, f"started: {cause.text} (entry {entry.seq})")
         self._link_since_ms = moment_ms
 
@@ -308,9 +308,9 @@ class _ReportWalk:
         return _StatePeriod(moment_ms)
 
     def _record_period(self, evse_id: int, period: _StatePeriod, moment_ms: int, seq: int) -> None:
-        facts = self._report_data
-        uptime, timeline = facts.uptimes[evse_id], facts.timelines[evse_id]
-        began, ended = max(period.since_ms, facts.since_ms), min(moment_ms, facts.until_ms)
+        data = self._report_data
+        uptime, timeline = data.uptimes[evse_id], data.timelines[evse_id]
+        began, ended = max(period.since_ms, data.since_ms), min(moment_ms, data.until_ms)
         if began < ended:
             uptime.add_period(began, ended, seq, period.state, period.causes)
             timeline.add_state(began, ended, period.state)
@@ -368,45 +368,45 @@ class _ReportWalk:
                 timeline.add_mark(kind, moment_ms, text)
 
     def _draw_clock(self, entry: Entry, moment_ms: int) -> None:
-        event, facts = entry.event, self._report_data
+        event, data = entry.event, self._report_data
         assert isinstance(event, ClockStepped | ClockCorrected)
-        if not event.step_ms or moment_ms < facts.since_ms:
+        if not event.step_ms or moment_ms < data.since_ms:
             return
         source = f"CSMS, {event.source}" if isinstance(event, ClockCorrected) else "host"
-        facts.clock_changes.append(ClockChange(entry.seq, moment_ms, event.step_ms, source))
-        facts.clock_changes_count += 1
+        data.clock_changes.append(ClockChange(entry.seq, moment_ms, event.step_ms, source))
+        data.clock_changes_count += 1
         text = f"clock changed by {Decimal(event.step_ms) / 1000} s, {source} (entry {entry.seq})"
-        for timeline in facts.timelines.values():
+        for timeline in data.timelines.values():
             timeline.add_mark("clock", moment_ms, text)
 
     # --- The end ---------------------------------------------------------------------------------
 
     def close(self, reader: Reader) -> None:
         """End of the range, or of the journal."""
-        facts, condition = self._report_data, self._conditions
-        end_ms = min(self._last_moment_ms, facts.until_ms)
-        if facts.requested_range.until is None or facts.last_entry < self._corrected_times.last_seq:
-            end_ms = facts.until_ms  # the journal continues: the last state holds until then
-        facts.uncovered_ms = facts.until_ms - end_ms
+        data, condition = self._report_data, self._conditions
+        end_ms = min(self._last_moment_ms, data.until_ms)
+        if data.requested_range.until is None or data.last_entry < self._corrected_times.last_seq:
+            end_ms = data.until_ms  # the journal continues: the last state holds until then
+        data.uncovered_ms = data.until_ms - end_ms
         for evse_id, period in self._state_periods.items():
             self._record_period(evse_id, period, end_ms, 0)
             self._draw_last_reading(evse_id, end_ms)
-            if end_ms < facts.until_ms:
+            if end_ms < data.until_ms:
                 text = "no entry after this one shows that the station was up"
-                cause = OutageCause(facts.last_entry, text)
+                cause = OutageCause(data.last_entry, text)
                 self._record_period(
-                    evse_id, _StatePeriod(end_ms, "not_running", (cause,)), facts.until_ms, 0
+                    evse_id, _StatePeriod(end_ms, "not_running", (cause,)), data.until_ms, 0
                 )
-        for uptime in facts.uptimes.values():
+        for uptime in data.uptimes.values():
             uptime.close()
         self._draw_link(end_ms, condition.is_online)
         for fault in condition.active_faults.values():
-            facts.fault_statistics.add_period(conditions.FaultPeriod(fault))
-        facts.sessions.close()
-        facts.unconfirmed_calls = tuple(
-            facts.message_statistics.unconfirmed_calls(_make_find_entry(reader))
+            data.fault_statistics.add_period(conditions.FaultPeriod(fault))
+        data.sessions.close()
+        data.unconfirmed_calls = tuple(
+            data.message_statistics.unconfirmed_calls(_make_find_entry(reader))
         )
-        if not facts.uptimes:
+        if not data.uptimes:
             raise RangeEmptyError("no program started before the end of that range")
 
     # --- Damage ----------------------------------------------------------------------------------

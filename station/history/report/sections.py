@@ -78,29 +78,29 @@ def render_uptime(report_data: ReportData) -> Iterator[str]:
         '<p class="lead">Counted for each EVSE as US 23 CFR 680.116 (b) counts a charging port, '
         "over the minutes of this range.</p>"
     )
-    accounts = [uptime for _, uptime in sorted(report_data.uptimes.items())]
-    yield _uptime_table(accounts)
-    for uptime in accounts:
+    uptimes = [uptime for _, uptime in sorted(report_data.uptimes.items())]
+    yield _uptime_table(uptimes)
+    for uptime in uptimes:
         yield _render_formula(uptime)
-    months = sorted({month for uptime in accounts for month in uptime.tally_by_month})
+    months = sorted({month for uptime in uptimes for month in uptime.tally_by_month})
     if len(months) > 1:
         yield "<h3>By calendar month</h3>"
-        yield _months_table(accounts, months)
+        yield _months_table(uptimes, months)
     yield "<h3>Excluded outages with evidence</h3>"
     yield _outages_table(
-        [(uptime.evse_id, uptime.excluded_outages) for uptime in accounts],
+        [(uptime.evse_id, uptime.excluded_outages) for uptime in uptimes],
         "No outage is excluded.",
     )
     yield "<h3>Counted outages</h3>"
     yield _outages_table(
-        [(uptime.evse_id, uptime.counted_outages) for uptime in accounts],
+        [(uptime.evse_id, uptime.counted_outages) for uptime in uptimes],
         "No outage is counted.",
     )
     yield "<h3>Time in each state</h3>"
-    yield _states_table(accounts)
+    yield _states_table(uptimes)
 
 
-def _uptime_table(accounts: list[EvseUptime]) -> str:
+def _uptime_table(uptimes: list[EvseUptime]) -> str:
     columns = (
         ("EVSE", _NOWRAP_CLASS),
         ("Range, min", _NUMBER_CLASS),
@@ -113,18 +113,18 @@ def _uptime_table(accounts: list[EvseUptime]) -> str:
         ("Outages", _NUMBER_CLASS),
         ("Mean time between outages", _NUMBER_CLASS),
     )
-    return render_table(columns, map(_uptime_cells, accounts))
+    return render_table(columns, map(_uptime_cells, uptimes))
 
 
-def _uptime_cells(account: EvseUptime) -> Iterator[str]:
-    total = account.total
+def _uptime_cells(uptime: EvseUptime) -> Iterator[str]:
+    total = uptime.total
     up_ms = total.whole_ms - total.outage_ms
-    yield f"EVSE {account.evse_id}"
+    yield f"EVSE {uptime.evse_id}"
     yield from _tally_cells(total)
     yield format_minutes(total.claimable_ms)
     yield format_percent(total.claimable_uptime_percent)
-    yield f"{account.outage_count:,}"
-    yield format_duration(up_ms // account.outage_count) if account.outage_count else NO_VALUE
+    yield f"{uptime.outage_count:,}"
+    yield format_duration(up_ms // uptime.outage_count) if uptime.outage_count else NO_VALUE
 
 
 def _tally_cells(tally: UptimeTally) -> Iterator[str]:
@@ -135,19 +135,19 @@ def _tally_cells(tally: UptimeTally) -> Iterator[str]:
     yield f"<b>{format_percent(tally.uptime_percent)}</b>"
 
 
-def _render_formula(account: EvseUptime) -> str:
+def _render_formula(uptime: EvseUptime) -> str:
     """The formula in exact seconds, so that it can be recalculated."""
-    total = account.total
+    total = uptime.total
     whole, outage, excluded = map(
         format_seconds, (total.whole_ms, total.outage_ms, total.excluded_ms)
     )
     return (
-        f'<div class="formula">EVSE {account.evse_id}, in s: (({whole} − ({outage} − {excluded})) '
+        f'<div class="formula">EVSE {uptime.evse_id}, in s: (({whole} − ({outage} − {excluded})) '
         f"/ {whole}) × 100 = <b>{format_percent(total.uptime_percent)}</b></div>"
     )
 
 
-def _months_table(accounts: list[EvseUptime], months: list[str]) -> str:
+def _months_table(uptimes: list[EvseUptime], months: list[str]) -> str:
     columns = (
         ("Month, UTC", ""),
         ("EVSE", _NOWRAP_CLASS),
@@ -160,7 +160,7 @@ def _months_table(accounts: list[EvseUptime], months: list[str]) -> str:
     rows = (
         (month, f"EVSE {uptime.evse_id}", *_tally_cells(uptime.tally_by_month[month]))
         for month in months
-        for uptime in accounts
+        for uptime in uptimes
         if month in uptime.tally_by_month
     )
     return render_table(columns, rows)
@@ -211,23 +211,23 @@ def _render_cause(cause: OutageCause) -> str:
     return f"{escape_text(cause.text)} {format_seq(cause.seq)}"
 
 
-def _states_table(accounts: list[EvseUptime]) -> str:
+def _states_table(uptimes: list[EvseUptime]) -> str:
     columns = (
         ("State", ""),
-        *((f"EVSE {uptime.evse_id}, min", _NUMBER_CLASS) for uptime in accounts),
-        *((f"EVSE {uptime.evse_id}", _NUMBER_CLASS) for uptime in accounts),
+        *((f"EVSE {uptime.evse_id}, min", _NUMBER_CLASS) for uptime in uptimes),
+        *((f"EVSE {uptime.evse_id}", _NUMBER_CLASS) for uptime in uptimes),
     )
     rows = (
         (
             name,
-            *(format_minutes(uptime.ms_by_state[state]) for uptime in accounts),
+            *(format_minutes(uptime.ms_by_state[state]) for uptime in uptimes),
             *(
                 _format_share(uptime.ms_by_state[state], uptime.total.whole_ms)
-                for uptime in accounts
+                for uptime in uptimes
             ),
         )
         for state, (name, _) in STATE_LABELS.items()
-        if any(uptime.ms_by_state[state] for uptime in accounts)
+        if any(uptime.ms_by_state[state] for uptime in uptimes)
     )
     return render_table(columns, rows)
 

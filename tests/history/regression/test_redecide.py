@@ -213,8 +213,8 @@ def test_the_state_follows_the_decisions_of_the_journal() -> None:
     silent = Entry(heard.seq, heard.at, heard.uptime_ms, heard.event)
     later = Entry(silent.seq + 1, heard.at, heard.uptime_ms, MeterRead(1, Decimal("1000")))
     state = apply_entry(with_rights, silent)
-    judged, _ = decide(load_product(), state, later)
-    assert [decision.seq for decision in find_differences([*before, silent, *judged])] == [
+    decided, _ = decide(load_product(), state, later)
+    assert [decision.seq for decision in find_differences([*before, silent, *decided])] == [
         heard.seq
     ]
 

@@ -288,13 +288,11 @@ def test_a_report_of_a_world_with_faults_equals_the_ledger_of_the_csms(
         "some processes were killed before their first commit"
     )
     assert not facts.unconfirmed_calls
-    for account in facts.uptimes.values():
-        total = account.total
-        assert (
-            sum(account.ms_by_state.values()) == total.whole_ms == facts.until_ms - facts.since_ms
-        )
+    for uptime in facts.uptimes.values():
+        total = uptime.total
+        assert sum(uptime.ms_by_state.values()) == total.whole_ms == facts.until_ms - facts.since_ms
         assert 0 <= total.excluded_ms + total.claimable_ms <= total.outage_ms <= total.whole_ms
-        listed = [*account.excluded_outages, *account.counted_outages]
+        listed = [*uptime.excluded_outages, *uptime.counted_outages]
         assert sum(outage.duration_ms for outage in listed) == total.outage_ms
     made = render_page(facts)
     assert PageChecker(made).complaints == []
