@@ -108,6 +108,9 @@ class SimulatedConnection:
         except trio.EndOfChannel:
             raise ConnectionClosed(self._close_reason) from None
 
+    def on_message(self) -> None:
+        """As `GuardedStream.on_message`; its bounds on received bytes are not simulated."""
+
     async def ping(self) -> None:
         """Wait for the pong of the CSMS; on a silent connection until it is closed.
 

@@ -97,8 +97,9 @@ class SimulatedLink(CsmsConnection):
         self.network = network
 
     async def _open_websocket(self, *_: Any, **__: Any) -> Any:
+        """The connection serves as WebSocket, and as the stream below it."""
         connection: SimulatedConnection = await self.network.connect()
-        return connection
+        return connection, connection
 
 
 class SimulationEnvironment(Protocol):
