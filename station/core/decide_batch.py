@@ -1,8 +1,12 @@
 """Decide a whole batch of observations before it is committed.
 
-The recorder collects observations while a commit is written and passes them on as one batch.
+The recorder collects observations while a commit is written and passes the queue on.
 `decide_batch` gives the entries of the next commit and the state after them. It is pure: the clock
 was read when each observation was made, and readings come in through a function.
+
+A batch ends with the queue, at a number of observations, or when `is_time_up` says so, but it has
+one observation at least. The time matters because decisions differ in cost: one GetBaseReport costs
+as much as a hundred meter readings, and while a batch is decided the loop does nothing else.
 
 The observations are decided in their order, each in the state that the ones before it left. Two
 entries may be added before an observation, so that its decisions use only facts in the journal:
@@ -19,9 +23,9 @@ Deciding twice is harmless because `decide` is pure: the first result is dropped
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
@@ -62,28 +66,47 @@ LatestReading = Callable[
 ]  # the newest reading of an EVSE; None: there is none
 
 
+class DecidedBatch(NamedTuple):
+    """What one commit holds.
+
+    Attributes:
+        entries: of the decided observations, with their decisions.
+        state: after them.
+        decided_count: observations of the queue that are decided.
+    """
+
+    entries: list[Entry]
+    state: State
+    decided_count: int
+
+
 def decide_batch(
     product: Product,
     state: State,
     head: JournalHead,
-    batch: Sequence[TimedObservation],
+    queue: Collection[TimedObservation],
     *,
-    queued: Iterable[TimedObservation] = (),
+    count_max: int,
+    is_time_up: Callable[[], bool] = lambda: False,
     latest_reading: LatestReading = lambda evse_id: None,
-) -> tuple[list[Entry], State]:
-    """The entries of one commit, and the state after them.
+) -> DecidedBatch:
+    """Decide the first observations of the queue.
 
     Args:
         state: after the last commit.
         head: of the last commit.
-        batch: the observations to decide, in order.
-        queued: observations that wait for a later batch.
+        queue: the observations that wait, in order; it is not changed.
+        count_max: observations in one batch.
+        is_time_up: asked after each observation; True ends the batch.
         latest_reading: the newest reading of an EVSE that the meter gave, journaled or not.
     """
-    deciding = _Batch(product, head, queued, latest_reading)
-    for index, timed in enumerate(batch):
-        state = deciding.decide_observation(timed, state, batch[index + 1 :])
-    return deciding.entries, state
+    deciding = _Batch(product, head, latest_reading)
+    count = 0
+    for count, timed in enumerate(islice(queue, count_max), 1):
+        state = deciding.decide_observation(timed, state, islice(queue, count, None))
+        if is_time_up():
+            break
+    return DecidedBatch(deciding.entries, state, count)
 
 
 class _Batch:
@@ -93,22 +116,21 @@ class _Batch:
         self,
         product: Product,
         head: JournalHead,
-        queued: Iterable[TimedObservation],
         latest_reading: LatestReading,
     ) -> None:
         self.entries: list[Entry] = []
         self._product = product
         self._head = head
-        self._queued = queued
         self._latest_reading = latest_reading
 
     def decide_observation(
-        self, timed: TimedObservation, state: State, later: Sequence[TimedObservation]
+        self, timed: TimedObservation, state: State, later: Iterable[TimedObservation]
     ) -> State:
         """Add the entries of an observation; the newest readings it needs are added before it."""
         state, entries, after = self._decide_with_witness(timed, state)
-        for evse_id in sorted(metered_evse_ids(entries)):
-            reading = self._newest_reading(evse_id, [timed, *later])
+        undecided = (timed, *later) if (evse_ids := metered_evse_ids(entries)) else ()
+        for evse_id in sorted(evse_ids):
+            reading = self._newest_reading(evse_id, undecided)
             journaled = state.readings.on_evse(evse_id)
             in_this_batch = journaled is not None and journaled.seq > self._head.seq
             if reading is None or reading is timed.observation or in_this_batch:
@@ -149,7 +171,7 @@ class _Batch:
 
         A newer one would be journaled before an older one, and the register would seem to fall.
         """
-        for timed in chain(undecided, self._queued):
+        for timed in undecided:
             reading = timed.observation
             if isinstance(reading, MeterRead) and reading.evse_id == evse_id:
                 return reading

@@ -59,14 +59,15 @@ def decide(
     latest_reading: LatestReading = lambda evse_id: None,
 ) -> list[Entry]:
     """The entries of the batch; they number on, and give the state that was returned."""
-    entries, state = decide_batch(
+    entries, state, decided_count = decide_batch(
         station.product,
         station.state,
         Head(len(station.entries)),
-        timed(station, *observations),
-        queued=timed(station, *queued),
+        timed(station, *observations, *queued),
+        count_max=len(observations),
         latest_reading=latest_reading,
     )
+    assert decided_count == len(observations)
     first = len(station.entries) + 1
     assert [entry.seq for entry in entries] == list(range(first, first + len(entries)))
     replayed = station.state
@@ -193,3 +194,27 @@ def test_station_time_is_the_host_time_plus_the_offset_p7() -> None:
     late = datetime.max.replace(tzinfo=UTC)
     assert station_time(late, state) == STATION_TIME_MAX
     assert station_time(NOON.replace(microsecond=1_999), State(JOURNAL_ID)).microsecond == 1_000
+
+
+def test_a_batch_ends_when_its_time_is_up() -> None:
+    station = given(ONLINE)
+    queue = timed(station, *(meter_read(1, str(number)) for number in range(9)))
+    asked = iter([False, False, True])
+    batch = decide_batch(
+        station.product,
+        station.state,
+        Head(len(station.entries)),
+        queue,
+        count_max=256,
+        is_time_up=lambda: next(asked),
+    )
+    assert batch.decided_count == 3
+    rest = decide_batch(
+        station.product,
+        batch.state,
+        Head(batch.entries[-1].seq),
+        queue[3:],
+        count_max=256,
+        is_time_up=lambda: True,
+    )
+    assert rest.decided_count == 1, "one observation at least"

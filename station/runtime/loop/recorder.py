@@ -5,8 +5,10 @@ A commit goes through these steps; only one is under way at a time:
 1. `observe` puts an observation into the queue, with wall clock and uptime of that moment. It never
    waits. If the host's wall clock has stepped against its uptime by a second or more, a
    ClockStepped goes in before it.
-2. The batch: up to 256 queued observations. Whatever arrives during a commit goes into the next
-   one (group commit), so a busy station makes few large commits and an idle one many small ones.
+2. The batch: up to 256 queued observations, or as many as are decided within 10 ms, so that no
+   peer can hold the loop with requests that are cheap to send and expensive to decide. Whatever
+   arrives during a commit goes into the next one (group commit): a busy station makes few large
+   commits and an idle one many small ones. Other tasks get a turn between two batches.
 3. `decide_batch` (pure) gives the entries and the state after them.
 4. The commit thread writes and syncs the entries; meanwhile the loop computes the desired state.
 5. Once the entries are on disk: state and head are replaced, the desired state is published,
@@ -51,6 +53,7 @@ from station.runtime.watched_value import WatchedValue
 log = logging.getLogger("station")
 
 BATCH_MAX: Final = 256  # observations in one commit: bounds its length and what a crash loses
+DECIDE_TIME_MAX_MS: Final = 10  # of one batch; the loop does nothing else meanwhile
 LAZY_DELAY_S: Final = 1.0  # how long a lazy observation may wait for another one's commit
 CLOCK_STEP_MIN_MS: Final = 1_000  # smaller steps are how the host keeps its clock in time
 CACHED_PAYLOADS_MAX: Final = 64  # queued calls with the payload in RAM
@@ -157,20 +160,25 @@ class Recorder:
     async def commit_now(self) -> None:
         """Commit what is queued; for the first entries, before `run`."""
         await self._commit_batch()
+        while self._queue:
+            await self._commit_batch()
 
     async def _commit_batch(self) -> None:
         self._committing = True
-        batch = [self._queue.popleft() for _ in range(min(BATCH_MAX, len(self._queue)))]
-        if not self._queue:
-            self._commit_requested, self._delay_scope = trio.Event(), trio.CancelScope()
-        entries, state = decide_batch(
+        end_ms = self._clock.uptime_ms() + DECIDE_TIME_MAX_MS
+        entries, state, count = decide_batch(
             self.product,
             self.state,
             self.head,
-            batch,
-            queued=self._queue,
+            self._queue,
+            count_max=BATCH_MAX,
+            is_time_up=lambda: self._clock.uptime_ms() >= end_ms,
             latest_reading=self._latest_reading,
         )
+        for _ in range(count):
+            self._queue.popleft()
+        if not self._queue:
+            self._commit_requested, self._delay_scope = trio.Event(), trio.CancelScope()
         self._start_commit(entries)
         desired = compute_desired_state(self.product, state, entries[-1])  # while the disk is busy
         with trio.CancelScope(shield=True):  # a batch that was decided is stored

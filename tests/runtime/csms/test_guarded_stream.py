@@ -124,6 +124,7 @@ async def record_waits(waits_s: list[float]) -> None:
         last_s = now_s
 
 
+@pytest.mark.slow
 async def test_a_flood_of_empty_fragments_does_not_hold_the_loop() -> None:
     """Without the bounds: 225 ms for each 64 KiB, as long as the flood lasts."""
     waits_s: list[float] = []
