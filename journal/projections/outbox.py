@@ -154,6 +154,7 @@ class Outbox(Projection, frozen=True):
     transaction: Backlog = Backlog()  # by transactionId
     general: EntryQueue = EntryQueue()
     general_info: ImmutableMap[int, GeneralCallInfo] = ImmutableMap()  # by call
+    general_counts: ImmutableMap[str, int] = ImmutableMap()  # calls of the lane, by action
     id_token_by_call: ImmutableMap[int, IdToken] = ImmutableMap()  # call -> its idToken; parked too
     in_flight: CallInFlight | None = None
     current: int | None = None  # call that occupies the transaction lane until it is settled
@@ -211,10 +212,12 @@ class Outbox(Projection, frozen=True):
                 info = GeneralCallInfo(
                     queued.action, queued.keep_when_offline, queued.requested_by_csms
                 )
+                count = self.general_count(queued.action) + 1
                 return replace(
                     self,
                     general=self.general.with_number(call_seq),
                     general_info=self.general_info.with_item(call_seq, info),
+                    general_counts=self.general_counts.with_item(queued.action, count),
                 )
 
     def _on_call_attempted(self, entry: Entry, attempt: CallAttempted) -> Outbox:
@@ -303,8 +306,18 @@ class Outbox(Projection, frozen=True):
             self,
             general=self.general.without_number(call_seq),
             general_info=self.general_info.without_key(call_seq),
+            general_counts=self._general_counts_without(call_seq),
             in_flight=self._in_flight_without(call_seq),
         )
+
+    def _general_counts_without(self, call_seq: int) -> ImmutableMap[str, int]:
+        info = self.general_info.get(call_seq)
+        if info is None:
+            return self.general_counts
+        count = self.general_count(info.action) - 1
+        if count:
+            return self.general_counts.with_item(info.action, count)
+        return self.general_counts.without_key(info.action)
 
     def _without_transaction_call(self, call_seq: int, transaction: Backlog) -> Outbox:
         settled = replace(
@@ -338,6 +351,10 @@ class Outbox(Projection, frozen=True):
         """The transactionId of a call that waits or is parked."""
         parked = (call.transaction_id for call in self.parked if call.call_seq == call_seq)
         return self.transaction.owner_of(call_seq) or next(parked, None)
+
+    def general_count(self, action: str) -> int:
+        """How many calls of this action the general lane holds, the one in flight included."""
+        return self.general_counts.get(action, 0)
 
     def is_kept_when_offline(self, call_seq: int) -> bool:
         """Whether a general call survives the loss of the link."""

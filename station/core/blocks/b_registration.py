@@ -133,8 +133,7 @@ def heartbeat_due_ms(ctx: Context) -> int | None:
     interval_ms = ctx.variable_integer(HEARTBEAT_INTERVAL) * 1000
     if not interval_ms or not ctx.may_send_calls:
         return None
-    waiting = ctx.state.outbox.general_info
-    if waiting and any(other.action == "Heartbeat" for other in waiting.values()):
+    if ctx.state.outbox.general_count("Heartbeat"):
         return None
     registration = ctx.state.registration
     return min(registration.last_call_ms + interval_ms, registration.last_heartbeat_ms + DAY_MS)

@@ -63,6 +63,7 @@ from station.ocpp.messages.datatypes import ComponentType, StatusInfoType
 ITEMS_PER_MESSAGE: Final = "DeviceDataCtrlr.ItemsPerMessage[{}]"
 INVALID_SECRET: Final = "<unfit secret>"  # in place of one that broke its rule or was not stored
 BYTES_PER_MESSAGE: Final = "DeviceDataCtrlr.BytesPerMessage[{}]"
+REPORT_QUEUED: Final = status_info("InvalidMessageSeq", "an earlier report is still being sent")
 
 
 def component_from_message(component: ComponentType) -> Component:
@@ -234,12 +235,23 @@ def get_base_report(ctx: Context, call: Call, request: GetBaseReportRequest) -> 
     if inventory is None or not _supports_report_base(ctx, request.report_base):
         yield call_result(call, GetBaseReportResponse(status="NotSupported"))  # B07.FR.02
         return
+    if _is_report_queued(ctx):
+        yield call_result(  # B07.FR.13
+            call, GetBaseReportResponse(status="Rejected", status_info=REPORT_QUEUED)
+        )
+        return
     definitions = tuple(inventory(ctx.product.device_model, partial(read_attribute, ctx)))
     if not definitions:
         yield call_result(call, GetBaseReportResponse(status="EmptyResultSet"))
         return
     yield call_result(call, GetBaseReportResponse(status="Accepted"))
     yield from _queue_report(ctx, request.request_id, definitions)
+
+
+def _is_report_queued(ctx: Context) -> bool:
+    """Whether parts of an earlier report wait. A second one is refused, so that the general lane,
+    and what a CSMS can make the station compute, stay bounded (P6)."""
+    return ctx.state.outbox.general_count("NotifyReport") > 0
 
 
 def _supports_report_base(ctx: Context, base: str) -> bool:
@@ -255,6 +267,11 @@ def get_report(ctx: Context, call: Call, request: GetReportRequest) -> Iterator[
     criteria = request.component_criteria or ()
     if not set(criteria) <= set(CRITERIA):
         yield call_result(call, GetReportResponse(status="NotSupported"))  # B08.FR.02
+        return
+    if _is_report_queued(ctx):
+        yield call_result(  # B08.FR.16
+            call, GetReportResponse(status="Rejected", status_info=REPORT_QUEUED)
+        )
         return
     filters = tuple(
         ReportFilter(

@@ -6,6 +6,7 @@ The device model and its reports have tests of their own.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -272,6 +273,32 @@ def test_a_base_report_follows_its_answer_b07_fr_01(base: str) -> None:
     if base == "FullInventory":
         reported = sum(len(part["reportData"]) for part in parts)
         assert reported == len(station.product.device_model.definitions)
+
+
+@pytest.mark.parametrize(
+    ("action", "fields"),
+    [
+        ("GetBaseReport", {"reportBase": "ConfigurationInventory"}),  # B07.FR.13
+        ("GetReport", {"componentVariable": [HEARTBEAT]}),  # B08.FR.16
+    ],
+)
+def test_one_report_at_a_time_b07_fr_13_b08_fr_16(action: str, fields: dict[str, Any]) -> None:
+    station = given(ONLINE)
+    station.when(called("GetBaseReport", requestId=1, reportBase="FullInventory"))
+    refused = station.when(called(action, requestId=2, **fields))
+    assert response_payload_in(refused)["status"] == "Rejected"
+    assert not queued_payloads(refused, "NotifyReport")
+    station.when(csms_answers())
+    accepted = station.when(called(action, requestId=3, **fields))
+    assert response_payload_in(accepted)["status"] == "Accepted"
+
+
+def test_a_flood_of_report_requests_queues_one_report_p6() -> None:
+    station = given(ONLINE)
+    for number in range(50):
+        station.when(called("GetBaseReport", requestId=number, reportBase="FullInventory"))
+    requested = station.state.outbox.general_count("NotifyReport")
+    assert 0 < requested < 40
 
 
 def test_a_report_tells_what_was_asked_b08_fr_01() -> None:
