@@ -4,7 +4,7 @@ A block is a module that decides something. It declares what it handles in modul
 table it has nothing for is left out:
 
     CALLS      action of a CALL from the CSMS  -> handler (ctx, call, request)
-    RESULTS    action of a CALL of ours        -> handler (ctx, call_seq, response or None)
+    RESULTS    action of a CALL of the station -> handler (ctx, call_seq, response or None)
     OBSERVED   class of an observation         -> rule (ctx)
     DEADLINES  functions (ctx) that give the uptime at which a rule of the block is due, or None
     RULES      rules (ctx) that run after every entry; `decide.RULE_SECTIONS` has their order

@@ -178,7 +178,7 @@ class World(RuleBasedStateMachine):
     def in_flight(self) -> bool:
         return self.station.in_flight is not None
 
-    # People and cars
+    # EV drivers and EVs
 
     @rule(who=PEOPLE, evse_id=st.sampled_from([None, None, 1, 2, 7]), lasting=st.booleans())
     def a_card(self, who: Any, evse_id: int | None, lasting: bool) -> None:
@@ -226,7 +226,7 @@ class World(RuleBasedStateMachine):
         if pays:
             self.station.when(presented(who), charging_stopped(evse_id), cable_unplugged(evse_id))
 
-    # Time, and what is rare
+    # Time, and rare events
 
     @rule(seconds=st.sampled_from([0.001, 1, 10, 31, 61]))
     def time_passes(self, seconds: float) -> None:
@@ -321,7 +321,7 @@ class World(RuleBasedStateMachine):
     @rule(kind=st.sampled_from(["Immediate", "OnIdle"]))
     def the_csms_resets(self, kind: str) -> None:
         self.station.when(called("Reset", type=kind))
-        if self.station.desired.restart_reason:  # and so it happens
+        if self.station.desired.restart_reason:  # the station restarts
             self.station.when(station_restarted(), IDLE, LINK_OPENED)
 
     @precondition(online)
@@ -369,7 +369,7 @@ class World(RuleBasedStateMachine):
     def a_frame_left(self, message_id: str) -> None:
         self.station.when(FrameSent(message_id))
 
-    # At the end of every story
+    # At the end of each story
 
     def teardown(self) -> None:
         """Everything that waits is delivered once a CSMS answers."""

@@ -121,7 +121,7 @@ def test_the_number_of_attempts_can_be_one_e13_fr_02() -> None:
     assert of_kind(station.when(error_received()), CallParked)
 
 
-def test_while_one_waits_to_be_tried_again_the_rest_is_said_e13_fr_03() -> None:
+def test_while_a_message_waits_for_its_next_attempt_general_calls_are_sent_e13_fr_03() -> None:
     station = station_with_event_in_flight()
     station.when(error_received())
     assert attempts_of(station.when(cable_plugged(2))) == [("StatusNotification", 1)]
@@ -295,7 +295,7 @@ def test_a_backlog_silences_nothing() -> None:
     assert attempts_of(decisions) == [("StatusNotification", 1)]
 
 
-def test_a_retried_message_says_the_same() -> None:
+def test_a_retried_message_has_the_same_payload() -> None:
     station = station_with_event_in_flight()
     first = station.desired.call
     station.when(error_received(), time_passed(seconds=10))
@@ -309,14 +309,14 @@ def test_a_retried_message_says_the_same() -> None:
 # --- Offline -------------------------------------------------------------------------------------
 
 
-def test_what_happened_offline_says_so_e04_fr_03_e08_fr_07() -> None:
+def test_an_event_from_an_offline_period_is_marked_offline_e04_fr_03_e08_fr_07() -> None:
     station = given(ONLINE, in_transaction(1), LINK_LOST)
     station.when(flow_reported(1, "suspended_ev"), LINK_OPENED)
     assert station.desired.call
     assert station.desired.call.offline
 
 
-def test_what_still_waited_when_the_link_broke_says_so_e11_fr_07() -> None:
+def test_an_event_that_waited_when_the_link_closed_is_marked_offline_e11_fr_07() -> None:
     station = station_with_event_in_flight()
     assert station.desired.call
     assert not station.desired.call.offline
@@ -326,7 +326,7 @@ def test_what_still_waited_when_the_link_broke_says_so_e11_fr_07() -> None:
     assert station.desired.call.offline
 
 
-def test_what_happens_after_the_link_came_back_does_not_e12_fr_02() -> None:
+def test_an_event_after_the_link_opened_is_not_marked_offline_e12_fr_02() -> None:
     station = given(ONLINE, LINK_LOST, LINK_OPENED, in_transaction(1))
     station.when(flow_reported(1, "suspended_ev"))
     assert station.desired.call
@@ -344,7 +344,7 @@ def test_a_call_that_is_no_transaction_message_is_never_offline() -> None:
 # --- The rest ------------------------------------------------------------------------------------
 
 
-def test_what_need_not_arrive_goes_with_the_link() -> None:
+def test_calls_that_need_not_arrive_are_dropped_with_the_link() -> None:
     station = given(ONLINE)
     station.when(called("TriggerMessage", requestedMessage="Heartbeat"), LINK_LOST)
     assert "Heartbeat" not in [info.action for info in station.state.outbox.general_info.values()]
@@ -367,7 +367,7 @@ def test_a_kept_call_that_got_no_answer_goes_behind_the_others() -> None:
     assert first in station.state.outbox.general
 
 
-def test_a_status_the_csms_refuses_is_not_told_again_for_ever() -> None:
+def test_a_status_the_csms_refuses_is_not_sent_again_for_ever() -> None:
     decisions = given(ONLINE).when(
         cable_plugged(1), error_received("InternalError"), time_passed(seconds=60)
     )
@@ -395,7 +395,7 @@ def test_at_most_one_call_is_in_flight() -> None:
         called("GetBaseReport", requestId=1, reportBase="FullInventory"),
     )
     assert len(of_kind(decisions, CallQueued)) > 5
-    assert attempts_of(decisions) == []  # the StatusNotification from before is still unanswered
+    assert attempts_of(decisions) == []  # the earlier StatusNotification is still unanswered
 
 
 def test_messages_wait_while_some_of_a_transaction_do_e14_fr_04() -> None:

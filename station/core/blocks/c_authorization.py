@@ -4,7 +4,7 @@ An authorization is the permission to charge. It is *pending* while an Authorize
 *active* until it ends; it may be active before it has an EVSE. The steps and who takes them:
 
     idToken presented           on_id_token_presented         ends an authorization, or requests one
-    request to charge           request_charging              granted, refused, or asked of the CSMS
+    request to charge           request_charging              granted, refused, or sent to the CSMS
     answer of the CSMS          on_authorize_response         granted or refused
     link closed while pending   resolve_pending_offline       granted or refused as when offline
     cable plugged in            bind_authorization_to_evse    an active one gets its EVSE
@@ -22,7 +22,7 @@ An authorization is the permission to charge. It is *pending* while an Authorize
    is set: granted (C12.FR.02, C12.FR.04).
 5. DisableRemoteAuthorization is set, or the cache has it as not Accepted and DisablePostAuthorize
    is set: refused.
-6. Otherwise the CSMS is asked (C01.FR.02, C10.FR.03, C12.FR.05).
+6. Otherwise an AuthorizeRequest is sent (C01.FR.02, C10.FR.03, C12.FR.05).
 """
 
 from __future__ import annotations
@@ -320,7 +320,7 @@ def _pending_of_call(ctx: Context, call_seq: int) -> PendingAuthorization | None
 def _is_same_group_on_evse(
     ctx: Context, authorization: Authorization, group: IdToken, evse_id: int | None
 ) -> bool:
-    """Whether an authorization has this group and an EVSE: the one asked for, if one was."""
+    """Whether an authorization has this group and is on this EVSE; None: on any EVSE."""
     return (
         authorization.evse_id is not None
         and group_of_authorization(ctx, authorization) == group

@@ -17,7 +17,7 @@ The life of a transaction, and the rule that decides each step:
 
 `e_start_stop_points` has the tables of start points and stop causes with their requirements;
 `e_transaction_events` builds the messages. A TransactionEvent is a decision like any other: its
-seqNo, payload and what it reports are settled when it is queued, whenever it is sent.
+seqNo, payload and what it reports are final when it is queued, whenever it is sent.
 
 An authorization and a transaction are two things. A stop button, an idToken, a remote stop or a
 deauthorization ends the *authorization* (AuthorizationEnded); whether that stops the transaction is

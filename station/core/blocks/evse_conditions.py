@@ -4,8 +4,7 @@ Helper module: it handles no message and has no rules. All functions are pure re
 
 * `is_in_service`: a new EV driver may start here. It is false for every cause of `evse_status` that
   keeps new EV drivers away, and also while a reset waits.
-* `may_charge`: energy may flow here. The protections in the power path are not asked; they can only
-  forbid more.
+* `may_charge`: energy may flow here. The protections in the power path can only forbid more.
 * `is_closed_for_firmware`: an update keeps new EV drivers away from an EVSE that is not in use.
 """
 

@@ -44,7 +44,7 @@ def link_failed(fault: str = "InvalidCsmsCertificate", slot: int = 1) -> LinkFai
     return LinkFailed(slot, "certificate has expired", fault)
 
 
-def test_a_start_is_told_a04_fr_01() -> None:
+def test_a_start_is_reported_a04_fr_01() -> None:
     station = given(CONFIGURED)
     decisions = station.when(BOOTED)
     assert reported_security_events(decisions) == ["StartupOfTheDevice"]
@@ -89,20 +89,20 @@ def test_a_csms_that_does_not_answer_is_asked_again_a04_fr_02() -> None:
     assert station.payload_of_call(kept)["type"] == "StartupOfTheDevice"
 
 
-def test_a_fault_of_the_csms_is_told_once_however_often_it_is_met_a00_fr_316() -> None:
+def test_a_fault_of_the_csms_is_reported_once_however_often_it_is_met_a00_fr_316() -> None:
     station = given(ONLINE, LINK_LOST)
     assert reported_security_events(station.when(link_failed(), link_failed(), link_failed())) == [
         "InvalidCsmsCertificate"
     ]
 
 
-def test_another_fault_is_told_as_well_a00_fr_316() -> None:
+def test_another_fault_is_reported_as_well_a00_fr_316() -> None:
     station = given(ONLINE, LINK_LOST)
     decisions = station.when(link_failed(), link_failed("InvalidTLSVersion"), link_failed())
     assert reported_security_events(decisions) == ["InvalidCsmsCertificate", "InvalidTLSVersion"]
 
 
-def test_the_same_fault_after_a_good_connection_is_told_again_a00_fr_310() -> None:
+def test_the_same_fault_after_a_good_connection_is_reported_again_a00_fr_310() -> None:
     station = given(ONLINE, LINK_LOST, link_failed(), LINK_OPENED, LINK_LOST)
     assert reported_security_events(station.when(link_failed())) == ["InvalidCsmsCertificate"]
 
@@ -112,7 +112,7 @@ def test_a_dead_network_is_no_security_event_a04_fr_01() -> None:
     assert security_event_types(station.when(LinkFailed(1, "no route to host"))) == []
 
 
-def test_a_refused_password_is_logged_and_not_told_a04_fr_04() -> None:
+def test_a_refused_password_is_logged_and_not_reported_a04_fr_04() -> None:
     station = given(ONLINE, LINK_LOST)
     decisions = station.when(link_failed("FailedToAuthenticateAtCsms"))
     assert (security_event_types(decisions), reported_security_events(decisions)) == (
@@ -148,7 +148,7 @@ def test_a_new_password_is_logged_without_its_content_a01_fr_11_a01_fr_12() -> N
 
 
 @pytest.mark.parametrize(("step_s", "is_reported"), [(20, False), (21, True), (-21, True)])
-def test_a_jump_of_the_clock_beyond_the_threshold_is_told_a04_fr_01(
+def test_a_jump_of_the_clock_beyond_the_threshold_is_reported_a04_fr_01(
     step_s: int, is_reported: bool
 ) -> None:
     station = given(ONLINE)
@@ -157,7 +157,7 @@ def test_a_jump_of_the_clock_beyond_the_threshold_is_told_a04_fr_01(
 
 
 @pytest.mark.parametrize(("minute", "is_reported"), [("00", False), ("02", True)])
-def test_a_time_the_csms_tells_counts_against_the_threshold_a04_fr_01(
+def test_a_time_of_the_csms_counts_against_the_threshold_a04_fr_01(
     minute: str, is_reported: bool
 ) -> None:
     station = given(
@@ -215,6 +215,6 @@ def test_nothing_but_the_boot_goes_before_acceptance_b02_fr_02() -> None:
     station.when(LINK_OPENED)
     assert station.in_flight
     assert station.in_flight.action == "BootNotification"
-    station.when(csms_answers(answer_boot_only))  # it takes the boot and nothing else
+    station.when(csms_answers(answer_boot_only))  # it answers only the BootNotification
     assert station.in_flight
     assert station.in_flight.action == "SecurityEventNotification"

@@ -195,7 +195,7 @@ def test_a_slot_of_the_priority_does_not_get_what_cannot_work_a05_fr_02_a05_fr_0
     station = given(ONLINE_WITH_TLS)
     assert (
         response_status(station, set_secure_profile(1, security_profile=3)) == "Rejected"
-    )  # none of ours
+    )  # unknown root
     assert (
         response_status(station, set_secure_profile(2, security_profile=3)) == "Accepted"
     )  # not in the priority yet
@@ -220,7 +220,7 @@ def test_an_empty_slot_in_the_priority_is_refused_b10_fr_02() -> None:
     assert variable_value(station, "NetworkConfigurationPriority") == "1"
 
 
-def test_the_level_says_how_often_each_slot_is_tried_b10_fr_03() -> None:
+def test_the_desired_state_has_the_attempts_per_slot_b10_fr_03() -> None:
     station = given(
         ONLINE,
         called(
@@ -231,7 +231,7 @@ def test_the_level_says_how_often_each_slot_is_tried_b10_fr_03() -> None:
     assert station.desired.link.attempts_per_candidate == 7
 
 
-def test_another_slot_is_introduced_to_anew_b10_fr_10() -> None:
+def test_after_a_change_of_the_slot_the_station_boots_again_b10_fr_10() -> None:
     station = given(
         ONLINE,
         set_network_profile(),
@@ -251,7 +251,7 @@ def test_the_same_slot_needs_no_other_boot() -> None:
     assert queued_payloads(station.when(LINK_OPENED), "BootNotification") == []
 
 
-def test_the_first_slot_of_a_run_tells_why_it_booted_b01_fr_09() -> None:
+def test_the_first_slot_of_a_run_gets_the_boot_reason_b01_fr_09() -> None:
     station = given(ONLINE, set_network_profile(), set_priority("2,1"), station_restarted())
     [boot] = queued_payloads(station.when(LinkOpened(2, "ws://other/ocpp", 1)), "BootNotification")
     assert boot["reason"] == "ApplicationReset"
@@ -364,7 +364,7 @@ def test_an_edited_station_toml_comes_first_again() -> None:
     ]
 
 
-def test_a_priority_that_leads_nowhere_strands_nobody_b10_fr_09() -> None:
+def test_a_priority_without_a_usable_slot_tries_every_usable_one_b10_fr_09() -> None:
     station = given(
         variable_preset("OCPPCommCtrlr.NetworkConfigurationPriority", "3"), CONFIGURED, BOOTED
     )

@@ -54,14 +54,14 @@ def test_a_station_that_started_introduces_itself_b01_fr_01() -> None:
     assert "serialNumber" not in request["chargingStation"]  # it is not set
 
 
-def test_it_tells_its_serial_number_b01_fr_01() -> None:
+def test_it_sends_its_serial_number_b01_fr_01() -> None:
     number = variable_preset("ChargingStation.SerialNumber", "EVS-2026-0042")
     station = given(number, BOOTED, IDLE, csms=answer_nothing)
     [request] = queued_payloads(station.when(LINK_OPENED), "BootNotification")
     assert request["chargingStation"]["serialNumber"] == "EVS-2026-0042"
 
 
-def test_each_start_is_told_b01_fr_03() -> None:
+def test_each_start_is_reported_b01_fr_03() -> None:
     station = given(ONLINE, station_restarted())
     assert queued_payloads(station.when(LINK_OPENED), "BootNotification")
 
@@ -69,7 +69,9 @@ def test_each_start_is_told_b01_fr_03() -> None:
 @pytest.mark.parametrize(
     ("boot_id", "reason"), [("boot-1", "ApplicationReset"), ("boot-2", "PowerUp")]
 )
-def test_the_reason_tells_a_lost_supply_from_a_crash_b01_fr_09(boot_id: str, reason: str) -> None:
+def test_the_boot_reason_differs_for_a_lost_supply_and_a_crash_b01_fr_09(
+    boot_id: str, reason: str
+) -> None:
     station = given(ONLINE, station_restarted(boot_id=boot_id))
     [request] = queued_payloads(station.when(LINK_OPENED), "BootNotification")
     assert request["reason"] == reason
@@ -99,7 +101,7 @@ def test_interval_zero_leaves_the_heartbeat_as_it_is_b01_fr_04() -> None:
     assert "OCPPCommCtrlr.HeartbeatInterval" not in station.state.variables.values
 
 
-def test_every_connector_is_told_once_accepted_b01_fr_05() -> None:
+def test_every_connector_is_reported_once_accepted_b01_fr_05() -> None:
     station = given(BOOTED, IDLE, cable_plugged(2), LINK_OPENED, csms=answer_nothing)
     decisions = station.when(result_received_for("BootNotification", **boot_response("Accepted")))
     assert connector_statuses(decisions) == [(1, "Available"), (2, "Occupied")]
@@ -119,7 +121,7 @@ def test_the_clock_follows_the_csms_b01_fr_06() -> None:
 
 
 @pytest.mark.parametrize("now", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z"])
-def test_the_clock_may_be_told_anything_b01_fr_06(now: str) -> None:
+def test_any_current_time_is_survived_b01_fr_06(now: str) -> None:
     station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
     station.when(
         result_received_for("BootNotification", **boot_response("Accepted", now=now)),
@@ -130,7 +132,7 @@ def test_the_clock_may_be_told_anything_b01_fr_06(now: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["Pending", "Rejected"])
-def test_nothing_else_is_said_before_acceptance_b01_fr_08(word: str) -> None:
+def test_nothing_else_is_sent_before_acceptance_b01_fr_08(word: str) -> None:
     """Neither new calls nor calls that waited. B02.FR.02, B03.FR.02."""
     station = given(
         ONLINE, in_transaction(1), LINK_LOST, time_passed(seconds=61), station_restarted()
@@ -144,7 +146,7 @@ def test_nothing_else_is_said_before_acceptance_b01_fr_08(word: str) -> None:
     ]
 
 
-def test_before_the_first_answer_nothing_else_is_said_b01_fr_08() -> None:
+def test_before_the_first_answer_nothing_else_is_sent_b01_fr_08() -> None:
     station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
     decisions = station.when(cable_plugged(1), time_passed(seconds=29))
     assert not of_kind(decisions, CallAttempted)
@@ -212,7 +214,7 @@ def test_a_pending_station_answers_and_reports_b02_fr_01_b02_fr_02() -> None:
     assert [part["tbc"] for part in parts] == [True] * (len(parts) - 1) + [False]
 
 
-def test_a_pending_station_says_what_it_is_asked_to_b02_fr_02() -> None:
+def test_a_pending_station_sends_what_is_requested_b02_fr_02() -> None:
     station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
     station.when(result_received_for("BootNotification", **boot_response("Pending")))
     decisions = station.when(called("TriggerMessage", requestedMessage="Heartbeat"))
@@ -255,25 +257,25 @@ def test_a_rejected_station_answers_a_call_with_security_error_b03_fr_08() -> No
     assert station.state.pending_replies.pending == ()
 
 
-def test_long_offline_every_connector_is_told_b04_fr_01() -> None:
+def test_long_offline_every_connector_is_reported_b04_fr_01() -> None:
     station = given(ONLINE, variable_preset("OCPPCommCtrlr.OfflineThreshold", "60"), LINK_LOST)
     decisions = station.when(time_passed(seconds=61), LINK_OPENED)
     assert connector_statuses(decisions) == [(1, "Available"), (2, "Available")]
 
 
-def test_shortly_offline_only_what_changed_is_told_b04_fr_02() -> None:
+def test_shortly_offline_only_what_changed_is_reported_b04_fr_02() -> None:
     station = given(ONLINE, variable_preset("OCPPCommCtrlr.OfflineThreshold", "60"), LINK_LOST)
     assert connector_statuses(station.when(cable_plugged(2))) == []
     decisions = station.when(time_passed(seconds=60), LINK_OPENED)
     assert connector_statuses(decisions) == [(2, "Occupied")]
 
 
-def test_what_changed_and_changed_back_is_not_told_b04_fr_02() -> None:
+def test_what_changed_and_changed_back_is_not_reported_b04_fr_02() -> None:
     station = given(ONLINE, LINK_LOST, cable_plugged(2), IDLE)
     assert connector_statuses(station.when(time_passed(seconds=1), LINK_OPENED)) == []
 
 
-def test_a_status_whose_message_was_lost_is_told_again_b04_fr_02() -> None:
+def test_a_status_whose_message_was_lost_is_reported_again_b04_fr_02() -> None:
     station = given(ONLINE)
     assert connector_statuses(station.when(cable_plugged(1))) == [(1, "Occupied")]
     assert connector_statuses(station.when(LINK_LOST, LINK_OPENED)) == [(1, "Occupied")]
@@ -285,14 +287,14 @@ def test_another_call_puts_the_heartbeat_off_g02_fr_05() -> None:
     assert queued_payloads(station.when(time_passed(seconds=1)), "Heartbeat")
 
 
-def test_another_csms_is_told_every_connector_though_nothing_changed_b01_fr_05() -> None:
+def test_another_csms_is_reported_every_connector_though_nothing_changed_b01_fr_05() -> None:
     station = given(ONLINE, LINK_LOST)
     station.when(LinkOpened(2, "ws://other/ocpp", 1))
     decisions = station.when(result_received_for("BootNotification", **boot_response("Accepted")))
     assert connector_statuses(decisions) == [(1, "Available"), (2, "Available")]
 
 
-def test_a_heartbeat_that_waits_for_its_answer_is_not_said_again_g02_fr_02() -> None:
+def test_a_heartbeat_that_waits_for_its_answer_is_not_sent_again_g02_fr_02() -> None:
     station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
     station.when(
         result_received_for("BootNotification", **boot_response("Accepted", 10)), csms_answers()
@@ -303,7 +305,7 @@ def test_a_heartbeat_that_waits_for_its_answer_is_not_said_again_g02_fr_02() -> 
     )  # MessageTimeout is 30
 
 
-def test_what_waits_does_not_keep_the_heartbeat_back_g02_fr_02() -> None:
+def test_waiting_calls_do_not_delay_the_heartbeat_g02_fr_02() -> None:
     station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
     station.when(
         result_received_for("BootNotification", **boot_response("Accepted", 10)),

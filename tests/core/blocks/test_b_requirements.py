@@ -25,7 +25,7 @@ def product_without(feature: str) -> Product:
     return replace(whole, profile=replace(whole.profile, features=features))
 
 
-def test_a_base_report_it_does_not_make_is_refused_and_not_told_b07_fr_02_b07_fr_05() -> None:
+def test_an_unsupported_base_report_is_refused_and_not_sent_b07_fr_02_b07_fr_05() -> None:
     station = Station(product_without("C-56"))
     station.with_csms(accept_everything, ONLINE)
     requested = called("GetBaseReport", requestId=1, reportBase="SummaryInventory")

@@ -52,7 +52,7 @@ def test_the_next_start_names_the_reset_as_its_reason_b11_fr_04(kind: str) -> No
     station = given(ONLINE)
     station.when(called("Reset", type=kind), csms_answers(), station_restarted())
     [request] = queued_payloads(station.when(LINK_OPENED), "BootNotification")
-    assert request["reason"] == "RemoteReset"  # TC_B_23: nothing was in its way
+    assert request["reason"] == "RemoteReset"  # TC_B_23: nothing delayed it
     assert station.desired.restart_reason is None
 
 
@@ -125,7 +125,7 @@ def test_on_idle_waits_for_a_person_who_is_about_to_charge_b12_fr_01() -> None:
     assert of_kind(station.with_csms(accept_everything, time_passed(seconds=1)), RestartOrdered)
 
 
-def test_while_a_reset_is_scheduled_nobody_new_begins_b12_fr_01() -> None:
+def test_while_a_reset_is_scheduled_no_transaction_starts_b12_fr_01() -> None:
     station = given(ONLINE, in_transaction(1))
     station.when(called("Reset", type="OnIdle"))
     station.with_csms(accept_everything, cable_plugged(2), presented(BOB, evse_id=2))
@@ -146,7 +146,7 @@ def test_an_immediate_reset_ends_the_transaction_b12_fr_02_b12_fr_04() -> None:
     assert of_kind(station.when(csms_answers()), RestartOrdered)
 
 
-def test_an_unheard_end_is_told_after_the_reset_b12_fr_05() -> None:
+def test_an_undelivered_end_is_sent_after_the_reset_b12_fr_05() -> None:
     station = given(ONLINE, in_transaction(1))
     station.when(called("Reset", type="Immediate"), charging_stopped(1))
     decisions = station.when(time_passed(seconds=30))
@@ -158,7 +158,7 @@ def test_an_unheard_end_is_told_after_the_reset_b12_fr_05() -> None:
     assert not station.state.outbox.transaction
 
 
-def test_offline_the_reset_does_not_wait_to_be_heard_b12_fr_05() -> None:
+def test_offline_the_reset_does_not_wait_for_delivery_b12_fr_05() -> None:
     station = given(ONLINE, in_transaction(1))
     station.when(called("Reset", type="Immediate"), LINK_LOST)
     assert of_kind(station.when(charging_stopped(1)), RestartOrdered)

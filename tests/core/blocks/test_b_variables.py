@@ -102,7 +102,7 @@ def test_read_only_b05_fr_09() -> None:
     assert not station.state.variables.values.get("ClockCtrlr.DateTime")
 
 
-def test_what_is_set_counts_at_once_b05_fr_10() -> None:
+def test_a_value_that_is_set_takes_effect_at_once_b05_fr_10() -> None:
     station = given(ONLINE, in_transaction(1))
     set_variables(
         station, variable_json("SampledDataCtrlr", "TxUpdatedInterval", attributeValue="7")
@@ -111,7 +111,7 @@ def test_what_is_set_counts_at_once_b05_fr_10() -> None:
     assert len(queued_payloads(decisions, "TransactionEvent")) == 10
 
 
-def test_and_after_a_restart_b05_fr_10() -> None:
+def test_a_value_that_was_set_outlives_a_restart_b05_fr_10() -> None:
     station = given(ONLINE)
     set_variables(station, {**HEARTBEAT, "attributeValue": "77"})
     station.when(station_restarted(boot_id="boot-2"))
@@ -126,7 +126,7 @@ def test_a_refused_value_changes_nothing_b05_fr_07() -> None:
     assert not of_kind(decisions, VariableChanged)
 
 
-def test_what_counts_only_after_a_restart_says_so_b05_fr_10() -> None:
+def test_a_value_that_needs_a_restart_is_answered_reboot_required_b05_fr_10() -> None:
     priority = variable_json("OCPPCommCtrlr", "NetworkConfigurationPriority", attributeValue="1")
     assert set_variables(given(ONLINE), priority)[0]["attributeStatus"] == "RebootRequired"
 
@@ -160,7 +160,7 @@ def test_each_attribute_asked_for_gets_its_result_b06_fr_01_b06_fr_02() -> None:
     assert [result["attributeType"] for result in results] == ["Actual"] * 3 + ["MaxSet"]
 
 
-def test_a_secret_is_not_told_b06_fr_09() -> None:
+def test_a_secret_is_not_reported_b06_fr_09() -> None:
     [result] = get_variables(given(ONLINE), variable_json("SecurityCtrlr", "BasicAuthPassword"))
     assert result["attributeStatus"] == "Rejected"
     assert "attributeValue" not in result
@@ -219,7 +219,7 @@ def test_a_password_is_set_where_it_is_fit_a01_fr_01(
 
 
 @pytest.mark.parametrize("of", ["development", "evs-flash-300"])
-def test_every_variable_can_be_read_or_says_why_not_b06_fr_04(of: str) -> None:
+def test_every_variable_can_be_read_or_is_refused_with_a_reason_b06_fr_04(of: str) -> None:
     station = given(ONLINE, in_transaction(1), meter_read(2, "5", voltage_v="1"), profile_name=of)
     for definition in station.product.device_model.definitions:
         component, key = definition.key.component, definition.key
@@ -246,7 +246,7 @@ def test_every_variable_can_be_read_or_says_why_not_b06_fr_04(of: str) -> None:
         ("ChargingStation", None, "AvailabilityState", "Available"),
     ],
 )
-def test_what_is_measured_is_told_as_it_is_b06_fr_04(
+def test_what_is_measured_is_reported_as_it_is_b06_fr_04(
     component: str, evse: Json | None, variable: str, value: str
 ) -> None:
     part: Json = {"name": component}
@@ -301,7 +301,7 @@ def test_a_flood_of_report_requests_queues_one_report_p6() -> None:
     assert 0 < requested < 40
 
 
-def test_a_report_tells_what_was_asked_b08_fr_01() -> None:
+def test_a_report_has_what_was_requested_b08_fr_01() -> None:
     station = given(ONLINE)
     decisions = station.when(called("GetReport", requestId=3, componentVariable=[HEARTBEAT]))
     assert response_payload_in(decisions) == {"status": "Accepted"}

@@ -131,7 +131,7 @@ def test_the_same_token_twice_is_asked_about_once_c01_fr_02() -> None:
         "Unknown",
     ],
 )
-def test_whoever_the_csms_refuses_does_not_charge_c01_fr_07(status: str) -> None:
+def test_an_id_token_the_csms_refuses_does_not_charge_c01_fr_07(status: str) -> None:
     station = given(ONLINE, cable_plugged(1))
     decisions = station.when(
         presented(ALICE), result_received_for("Authorize", **id_token_info(status))
@@ -150,7 +150,7 @@ def test_the_same_token_ends_what_it_began_c01_fr_03() -> None:
     assert not queued_payloads(decisions, "Authorize")
 
 
-def test_the_same_value_of_another_type_is_somebody_else_c01_fr_25() -> None:
+def test_the_same_value_of_another_type_is_another_id_token_c01_fr_25() -> None:
     station = given(ONLINE, in_transaction(1, id_token_named("alice", "ISO14443")))
     station.when(presented(id_token_named("alice", "ISO15693"), evse_id=1))
     assert station.open_transaction.stop_order is None
@@ -198,7 +198,7 @@ def test_a_cached_token_keeps_to_the_evses_the_csms_named_c01_fr_21() -> None:
     assert not of_kind(decisions, AuthorizationGranted)
 
 
-def test_nobody_else_takes_over_an_open_transaction_c01_fr_23() -> None:
+def test_another_id_token_cannot_take_over_an_open_transaction_c01_fr_23() -> None:
     station = given(
         variable_preset("TxCtrlr.TxStopPoint", "EVConnected"),
         ONLINE,
@@ -210,7 +210,7 @@ def test_nobody_else_takes_over_an_open_transaction_c01_fr_23() -> None:
     assert station.open_transaction.id_token == ALICE
 
 
-def test_whoever_began_it_may_charge_on_e02_fr_20() -> None:
+def test_the_id_token_that_began_it_may_charge_again_e02_fr_20() -> None:
     station = given(
         variable_preset("TxCtrlr.TxStopPoint", "EVConnected"),
         ONLINE,
@@ -313,7 +313,7 @@ def test_a_token_of_another_group_stops_nothing_c09_fr_03() -> None:
     assert of_kind(decisions, AuthorizationRefused)
 
 
-def test_the_group_may_be_told_by_the_transaction_event_c09_fr_12() -> None:
+def test_the_group_may_come_with_a_transaction_event_response_c09_fr_12() -> None:
     station = given(ONLINE, cable_plugged(1))
     station.when(presented(ALICE), result_received_for("Authorize", **id_token_info("Accepted")))
     station.when(
@@ -334,7 +334,7 @@ def test_the_group_may_be_told_by_the_transaction_event_c09_fr_12() -> None:
 
 
 @pytest.mark.parametrize("status", ["Accepted", "Blocked", "Invalid", "Unknown"])
-def test_every_answer_is_cached_whatever_it_says_c10_fr_01_c10_fr_04(status: str) -> None:
+def test_every_answer_is_cached_whatever_its_status_c10_fr_01_c10_fr_04(status: str) -> None:
     assert (
         station_with_cached_token(ALICE, status).state.auth_cache.entries[ALICE.ref].status
         == status
@@ -410,7 +410,7 @@ def test_life_time_counts_from_the_last_use_c10_fr_08() -> None:
     assert not queued_payloads(station.when(presented(ALICE, evse_id=1)), "Authorize")
 
 
-def test_an_entry_expires_when_the_csms_says_c10_fr_13() -> None:
+def test_an_entry_expires_at_the_time_of_the_csms_c10_fr_13() -> None:
     station = given(PRE_AUTHORIZE, ONLINE)
     info = id_token_info("Accepted", cacheExpiryDateTime="2026-03-01T13:00:10+01:00")
     station.with_csms(
@@ -520,7 +520,7 @@ def test_an_unknown_token_is_not_cached_for_that_c15_fr_01() -> None:
     assert not station.state.auth_cache.entries
 
 
-def test_what_began_offline_is_told_and_ends_if_refused_c15_fr_02_c15_fr_04() -> None:
+def test_what_began_offline_is_reported_and_ends_if_refused_c15_fr_02_c15_fr_04() -> None:
     station = given(
         UNKNOWN_OFFLINE, ONLINE, LINK_LOST, cable_plugged(1), presented(ALICE), charging_started(1)
     )
@@ -578,7 +578,7 @@ def test_offline_since_the_start_a_known_station_serves(boot_id: str) -> None:
     assert active_tokens(station) == {1: ALICE.ref}
 
 
-def test_a_station_that_was_never_accepted_serves_nobody_b03_fr_01() -> None:
+def test_a_station_that_was_never_accepted_starts_no_transaction_b03_fr_01() -> None:
     station = given(UNKNOWN_OFFLINE, BOOTED, IDLE, cable_plugged(1), presented(ALICE))
     assert not active_tokens(station)
 
@@ -624,7 +624,7 @@ def test_of_two_who_asked_for_one_evse_only_the_first_charges_when_the_link_brea
     assert [decision.id_token for decision in of_kind(decisions, AuthorizationRefused)] == [BOB]
 
 
-def test_who_asked_for_what_is_taken_meanwhile_does_not_charge() -> None:
+def test_a_request_for_an_evse_that_was_taken_since_is_refused() -> None:
     station = given(UNKNOWN_OFFLINE, ONLINE, cable_plugged(1))
     central = id_token_payload(id_token_named("c", "Central"))
     station.when(
@@ -635,13 +635,13 @@ def test_who_asked_for_what_is_taken_meanwhile_does_not_charge() -> None:
     assert active_tokens(station) == {1: "#c"}
 
 
-def test_who_plugged_in_while_the_csms_was_silent_charges_there() -> None:
+def test_an_ev_plugged_in_while_the_csms_did_not_answer_charges() -> None:
     station = given(UNKNOWN_OFFLINE, ONLINE)
     station.when(presented(ALICE), cable_plugged(2), LINK_LOST)
     assert active_tokens(station) == {2: ALICE.ref}
 
 
-def test_an_evse_that_does_not_exist_serves_nobody() -> None:
+def test_an_evse_that_does_not_exist_is_refused() -> None:
     station = given(ONLINE)
     station.with_csms(accept_everything, presented(ALICE, evse_id=7))
     assert active_tokens(station) == {}
@@ -667,7 +667,7 @@ def test_the_evse_plugged_in_last_is_meant() -> None:
     assert active_tokens(station) == {1: ALICE.ref}
 
 
-def test_then_the_one_before() -> None:
+def test_the_second_id_token_means_the_evse_plugged_in_before() -> None:
     station = given(ONLINE, cable_plugged(1), cable_plugged(2), presented(ALICE), presented(BOB))
     assert active_tokens(station) == {2: ALICE.ref, 1: BOB.ref}
 
@@ -678,7 +678,7 @@ def test_an_evse_that_waits_is_meant_before_a_group_is_stopped() -> None:
     assert active_tokens(station) == {1: ALICE.ref, 2: BOB.ref}
 
 
-def test_a_group_is_stopped_before_somebody_waits_for_a_cable() -> None:
+def test_a_token_of_the_group_stops_before_it_waits_for_a_cable() -> None:
     station = charging_with_group()
     station.when(presented(BOB))
     assert active_tokens(station) == {}
@@ -692,7 +692,7 @@ def test_the_next_cable_is_meant() -> None:
     assert active_tokens(station) == {2: ALICE.ref}
 
 
-def test_whoever_waits_longest_gets_the_next_cable() -> None:
+def test_the_authorization_that_waited_longest_gets_the_next_cable() -> None:
     station = given(ONLINE, presented(ALICE), presented(BOB), cable_plugged(2))
     assert active_tokens(station) == {2: ALICE.ref, None: BOB.ref}
     station.when(cable_plugged(1))
@@ -760,7 +760,7 @@ def test_a_cable_that_is_pulled_before_anything_began_leaves_the_time_to_come_ba
     assert active_tokens(station) == {}
 
 
-def test_where_nobody_need_be_authorised_a_cable_is_enough_c01_fr_01() -> None:
+def test_without_authorization_a_cable_is_enough_c01_fr_01() -> None:
     station = given(variable_preset("AuthCtrlr.Enabled", "false"), ONLINE, cable_plugged(1))
     assert station.desired.evses[0].energy_allowed
     [event] = [

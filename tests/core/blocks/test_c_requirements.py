@@ -35,7 +35,7 @@ def test_only_who_wants_to_charge_is_asked_about_c01_fr_04_c06_fr_03() -> None:
     assert queued_payloads(decisions, "Authorize") == [{"idToken": id_token_payload(ALICE)}]
 
 
-def test_nobody_in_particular_is_not_cached_c02_fr_03() -> None:
+def test_an_empty_id_token_is_not_cached_c02_fr_03() -> None:
     station = given(ONLINE, cable_plugged(1))
     requested = called(
         "RequestStartTransaction", remoteStartId=9, evseId=1, idToken=NO_AUTHORIZATION

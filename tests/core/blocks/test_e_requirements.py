@@ -35,7 +35,7 @@ def test_what_happens_offline_waits_and_is_sent_then_e04_fr_01_e04_fr_02() -> No
         charging_started(1),
         charging_stopped(1),
     )
-    station.with_csms(accept_everything, cable_unplugged(1))  # Alice is known now
+    station.with_csms(accept_everything, cable_unplugged(1))  # Alice is cached now
     station.with_csms(accept_everything, LINK_LOST)
     decisions = station.when(cable_plugged(1), presented(ALICE), charging_started(1))
     happened = queued_payloads(decisions, "TransactionEvent")
@@ -59,7 +59,7 @@ def stop_remotely(station: Station) -> list[Decision]:
     ],
     ids=["from afar", "pulled", "fault"],
 )
-def test_what_ended_it_is_told_e06_fr_08_e07_fr_06(cause: Step, reason: str) -> None:
+def test_the_stopped_reason_is_reported_e06_fr_08_e07_fr_06(cause: Step, reason: str) -> None:
     station = given(ONLINE, in_transaction(1))
     decisions = station.with_csms(accept_everything, cause, charging_stopped(1))
     last = queued_payloads(decisions, "TransactionEvent")[-1]

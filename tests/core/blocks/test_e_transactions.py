@@ -143,7 +143,7 @@ def test_energy_transfer_starts_with_the_energy_e01_fr_06() -> None:
     assert started["idToken"] == id_token_payload(ALICE)
 
 
-def test_what_begins_with_the_energy_counts_it_and_ends_with_it_e01_fr_06_e06_fr_07() -> None:
+def test_energy_transfer_starts_and_stops_a_transaction_e01_fr_06_e06_fr_07() -> None:
     station = station_with_start_point("EnergyTransfer")
     station.when(variable_preset("TxCtrlr.TxStopPoint", "EnergyTransfer"))
     station.with_csms(
@@ -197,7 +197,7 @@ def test_two_people_may_wait_at_once_e01_fr_03() -> None:
     }
 
 
-def test_whoever_does_not_plug_in_times_out_e03_fr_05() -> None:
+def test_without_a_cable_an_authorization_times_out_e03_fr_05() -> None:
     station = station_with_start_point("Authorized")
     station.with_csms(accept_everything, presented(ALICE))
     [ended] = transaction_events(station.when(time_passed(seconds=60)))
@@ -206,7 +206,7 @@ def test_whoever_does_not_plug_in_times_out_e03_fr_05() -> None:
     assert ended["transactionInfo"]["stoppedReason"] == "Timeout"
 
 
-def test_whoever_waited_through_a_power_cut_waits_no_more() -> None:
+def test_an_authorization_without_a_transaction_ends_with_a_power_cut() -> None:
     station = station_with_start_point("Authorized")
     station.with_csms(accept_everything, presented(ALICE))
     [first] = station.state.transactions.open
@@ -249,7 +249,7 @@ def test_every_transaction_has_its_own_id_e01_fr_08() -> None:
     assert len(ids) == 4
 
 
-def test_the_register_at_the_start_is_told_e01_fr_09() -> None:
+def test_the_register_at_the_start_is_reported_e01_fr_09() -> None:
     [started] = transaction_events(
         given(
             ONLINE, meter_read(1, "2935.600"), cable_plugged(1), csms=accept_everything
@@ -272,7 +272,7 @@ def test_an_evse_has_one_transaction_at_a_time_e01_fr_14() -> None:
     ("what", "state"),
     [("suspended_ev", "SuspendedEV"), ("suspended_evse", "SuspendedEVSE"), ("none", "EVConnected")],
 )
-def test_each_change_of_the_charging_state_is_told_e01_fr_18_e02_fr_13(
+def test_each_change_of_the_charging_state_is_reported_e01_fr_18_e02_fr_13(
     what: str, state: str
 ) -> None:
     station = given(NO_SAMPLES, ONLINE, in_transaction(1))
@@ -381,9 +381,7 @@ def test_an_answer_about_the_token_that_stopped_it_takes_nothing_away() -> None:
     station.when(csms_answers())
     authorization = station.state.authorizations.active
     station.when(flow_reported(1, "suspended_ev"))
-    station.when(
-        result_received_for("TransactionEvent", **REFUSED)
-    )  # there was no token in the question
+    station.when(result_received_for("TransactionEvent", **REFUSED))  # the request had no idToken
     assert station.state.authorizations.active == authorization
 
 
@@ -411,7 +409,7 @@ def test_the_end_waits_for_the_last_register() -> None:
     assert transaction_events(station.when(contactor_reported(1, closed=False)))
 
 
-def test_but_not_for_ever() -> None:
+def test_the_end_does_not_wait_for_ever() -> None:
     station = given(NO_SAMPLES, ONLINE, in_transaction(1), presented(ALICE))
     assert transaction_events(station.when(time_passed(seconds=6)))
 
@@ -529,7 +527,7 @@ def test_after_a_fault_a_card_must_be_shown_again() -> None:
     assert station.desired.evses[0].energy_allowed
 
 
-def test_offline_it_ends_as_well_and_is_told_later_e08_fr_04_e08_fr_05() -> None:
+def test_offline_it_ends_as_well_and_is_reported_later_e08_fr_04_e08_fr_05() -> None:
     station = given(NO_SAMPLES, ONLINE, in_transaction(1), LINK_LOST)
     decisions = station.when(presented(ALICE), charging_stopped(1))
     assert event_triggers(decisions)[-1] == ("Ended", "StopAuthorized")
@@ -557,7 +555,7 @@ def test_a_cable_may_come_back_where_the_right_stays_e10_fr_02() -> None:
     assert station.desired.evses[0].energy_allowed
 
 
-def test_but_not_for_longer_than_the_timeout_e10_fr_02() -> None:
+def test_the_ev_may_come_back_only_within_the_timeout_e10_fr_02() -> None:
     station = given(
         NO_SAMPLES,
         variable_preset("TxCtrlr.StopTxOnEVSideDisconnect", "false"),
@@ -576,7 +574,7 @@ def test_but_not_for_longer_than_the_timeout_e10_fr_02() -> None:
 # --- E11, E12: offline ---------------------------------------------------------------------------
 
 
-def test_a_transaction_that_ran_while_offline_is_told_whole_e11_fr_01_e12_fr_01() -> None:
+def test_a_transaction_that_ran_while_offline_is_reported_whole_e11_fr_01_e12_fr_01() -> None:
     station = given(ONLINE, in_transaction(1), LINK_LOST, time_passed(seconds=600))
     station.when(presented(ALICE), charging_stopped(1), cable_unplugged(1), time_passed(seconds=60))
     decisions = station.with_csms(accept_everything, LINK_OPENED)
@@ -610,7 +608,7 @@ def test_a_running_transaction_e14_fr_02_e14_fr_05() -> None:
     assert found == {"ongoingIndicator": True, "messagesInQueue": False}
 
 
-def test_a_transaction_that_ended_but_was_not_told_e14_fr_03_e14_fr_04() -> None:
+def test_a_transaction_that_ended_but_was_not_reported_e14_fr_03_e14_fr_04() -> None:
     station = given(ONLINE, in_transaction(1))
     transaction_id = station.open_transaction.transaction_id
     station.when(presented(ALICE), charging_stopped(1))
@@ -618,7 +616,7 @@ def test_a_transaction_that_ended_but_was_not_told_e14_fr_03_e14_fr_04() -> None
     assert found == {"ongoingIndicator": False, "messagesInQueue": True}
 
 
-def test_without_a_transaction_only_the_queue_is_told_e14_fr_06_e14_fr_07_e14_fr_08() -> None:
+def test_without_a_transaction_only_the_queue_is_reported_e14_fr_06_e14_fr_07_e14_fr_08() -> None:
     station = given(ONLINE, in_transaction(1))
     assert status_of(station, None) == {"messagesInQueue": False}
     station.when(presented(ALICE), charging_stopped(1))
@@ -651,7 +649,7 @@ def test_periodic_samples_j02_fr_11() -> None:
     )
 
 
-def test_only_the_chosen_measurands_are_told_j02_fr_11() -> None:
+def test_only_the_chosen_measurands_are_reported_j02_fr_11() -> None:
     station = given(
         variable_preset("SampledDataCtrlr.TxUpdatedInterval", "20"),
         variable_preset("SampledDataCtrlr.TxUpdatedMeasurands", "Voltage"),
@@ -738,7 +736,7 @@ def test_a_long_interruption_ends_it_e17_fr_21_e17_fr_22(boot_id: str, reason: s
     station.when(station_restarted(boot_id=boot_id, gap_s=301))
     assert not station.desired.evses[0].energy_allowed
     decisions = station.when(contactor_reported(1, closed=False), cable_plugged(1))
-    assert event_triggers(decisions) == []  # the meter has not spoken yet
+    assert event_triggers(decisions) == []  # the meter has not reported yet
     [ended] = transaction_events(station.when(meter_read(1, "4711")))
     assert ended["triggerReason"] == "AbnormalCondition"
     assert ended["transactionInfo"]["stoppedReason"] == reason
@@ -753,7 +751,7 @@ def test_a_silent_meter_does_not_keep_it_open_for_ever() -> None:
         cable_plugged(1),
     )
     [ended] = transaction_events(station.when(time_passed(seconds=30)))
-    assert ended["meterValue"][0]["sampledValue"][0]["value"] == 1111  # the last that is known
+    assert ended["meterValue"][0]["sampledValue"][0]["value"] == 1111  # the last one in the journal
 
 
 def test_a_clock_that_ran_backwards_proves_no_short_interruption() -> None:

@@ -93,7 +93,7 @@ def test_whom_the_csms_then_refuses_does_not_charge_f01_fr_01() -> None:
     assert not station.state.transactions.open
 
 
-def test_nobody_is_asked_where_that_is_set_so_f01_fr_02_f02_fr_10() -> None:
+def test_without_authorize_remote_start_no_authorize_is_sent_f01_fr_02_f02_fr_10() -> None:
     station = given(NOT_ASKED, ONLINE, cable_plugged(1))
     decisions = decisions_on_start(station, evseId=1)
     assert not queued_payloads(decisions, "Authorize")
@@ -111,7 +111,7 @@ def test_a_charging_profile_is_ignored_f01_fr_12_f02_fr_20() -> None:
     }
 
 
-def test_a_transaction_that_waits_for_somebody_is_named_f01_fr_13_f01_fr_25() -> None:
+def test_a_running_transaction_is_in_the_response_f01_fr_13_f01_fr_25() -> None:
     station = given(
         variable_preset("TxCtrlr.TxStartPoint", "EVConnected"), ONLINE, cable_plugged(1)
     )
@@ -158,7 +158,7 @@ def test_without_an_evse_a_free_one_is_taken_f02_fr_15_f02_fr_22() -> None:
     assert station.state.transactions.on_evse(2)
 
 
-def test_where_every_evse_is_taken_nobody_starts_f01_fr_24() -> None:
+def test_if_every_evse_is_taken_a_remote_start_is_rejected_f01_fr_24() -> None:
     station = given(ONLINE, in_transaction(1, BOB))
     station.with_csms(accept_everything, cable_plugged(2), presented(ALICE, evse_id=2))
     assert response_payload_in(decisions_on_start(station))["status"] == "Rejected"
@@ -236,7 +236,7 @@ def test_an_unknown_transaction_cannot_be_stopped_f03_fr_08() -> None:
     assert station.desired.evses[0].energy_allowed
 
 
-def test_a_transaction_of_nobody_can_be_stopped_f03_fr_03() -> None:
+def test_a_transaction_without_authorization_can_be_stopped_f03_fr_03() -> None:
     station = given(
         variable_preset("TxCtrlr.TxStartPoint", "EVConnected"),
         variable_preset("TxCtrlr.TxStopPoint", "Authorized"),
@@ -247,7 +247,7 @@ def test_a_transaction_of_nobody_can_be_stopped_f03_fr_03() -> None:
     assert event_triggers(decisions) == [("Ended", "RemoteStop")]
 
 
-def test_a_transaction_that_waits_for_the_cable_says_it_heard_f03_fr_02() -> None:
+def test_a_stop_of_a_transaction_that_waits_for_unplug_is_reported_f03_fr_02() -> None:
     station = given(
         variable_preset("TxCtrlr.TxStartPoint", "EVConnected"),
         variable_preset("TxCtrlr.TxStopPoint", "EVConnected"),
@@ -257,7 +257,7 @@ def test_a_transaction_that_waits_for_the_cable_says_it_heard_f03_fr_02() -> Non
     assert event_triggers(station.when(request_stop(station))) == [("Updated", "RemoteStop")]  # type: ignore[arg-type]
 
 
-def test_stopping_twice_is_accepted_twice_and_told_once_f03_fr_07() -> None:
+def test_stopping_twice_is_accepted_twice_and_reported_once_f03_fr_07() -> None:
     station = given(ONLINE, in_transaction(1))
     order = request_stop(station)
     decisions = station.when(order, order, charging_stopped(1))  # type: ignore[arg-type]
@@ -280,7 +280,9 @@ def test_a_connector_in_use_stays_locked_f05_fr_02() -> None:
 
 
 @pytest.mark.parametrize(("evse_id", "connector_id"), [(1, 2), (3, 1), (0, 0), (-1, 1)])
-def test_an_unknown_connector_is_told_so_f05_fr_03(evse_id: int, connector_id: int) -> None:
+def test_an_unknown_connector_is_answered_unknown_f05_fr_03(
+    evse_id: int, connector_id: int
+) -> None:
     assert unlock_response(given(ONLINE), evse_id, connector_id) == {"status": "UnknownConnector"}
 
 
@@ -365,7 +367,7 @@ def test_what_the_product_does_not_offer_is_not_implemented_f06_fr_08() -> None:
     ]  # F06.FR.16
 
 
-def test_a_status_is_only_told_of_a_connector_that_is_named_f06_fr_12() -> None:
+def test_a_status_is_only_reported_a_connector_that_is_named_f06_fr_12() -> None:
     station = given(ONLINE, cable_plugged(1))
     assert response_payload_in(trigger_message(station, "StatusNotification")) == {
         "status": "Rejected"

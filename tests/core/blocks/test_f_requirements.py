@@ -26,7 +26,9 @@ START = called(
 
 
 @pytest.mark.parametrize("asked", [(), (NOT_ASKED,)], ids=["asked", "not asked"])
-def test_the_csms_hears_for_whom_it_is_f02_fr_05_f02_fr_11_f02_fr_12(asked: tuple[()]) -> None:
+def test_the_id_token_of_a_remote_start_is_reported_f02_fr_05_f02_fr_11_f02_fr_12(
+    asked: tuple[()],
+) -> None:
     station = given(*asked, ONLINE)
     decisions = station.with_csms(accept_everything, START, cable_plugged(1), charging_started(1))
     [named] = [
@@ -35,7 +37,7 @@ def test_the_csms_hears_for_whom_it_is_f02_fr_05_f02_fr_11_f02_fr_12(asked: tupl
     assert named["idToken"] == id_token_payload(ALICE)
 
 
-def test_a_trigger_tells_how_it_is_now_f06_fr_09() -> None:
+def test_a_trigger_sends_how_it_is_now_f06_fr_09() -> None:
     station = given(ONLINE, meter_read(1, "1000"))
     station.with_csms(accept_everything, cable_plugged(1), meter_read(1, "1500"))
     requested = called("TriggerMessage", requestedMessage="MeterValues", evse={"id": 1})

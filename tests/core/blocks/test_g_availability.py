@@ -47,7 +47,7 @@ def test_a_cable_makes_a_connector_occupied_g01_fr_03_e02_fr_05() -> None:
     assert connector_statuses(given(ONLINE).when(cable_plugged(1))) == [(1, "Occupied")]
 
 
-def test_and_available_when_it_leaves_g01_fr_04() -> None:
+def test_without_a_cable_a_connector_is_available_g01_fr_04() -> None:
     station = given(ONLINE, cable_plugged(1))
     assert connector_statuses(station.when(cable_unplugged(1))) == [(1, "Available")]
 
@@ -60,7 +60,7 @@ def test_a_scheduled_connector_becomes_unavailable_instead_g01_fr_05() -> None:
 
 
 @PARTS
-def test_a_change_is_accepted_and_told_g03_fr_01_g03_fr_04_g04_fr_05(part: Json) -> None:
+def test_a_change_is_accepted_and_reported_g03_fr_01_g03_fr_04_g04_fr_05(part: Json) -> None:
     station = given(ONLINE)
     decisions = station.when(change_availability(part))
     assert response_payload_in(decisions) == {"status": "Accepted"}
@@ -109,7 +109,7 @@ def test_an_idle_evse_does_not_wait_for_the_transaction_of_another_g04_fr_06() -
     assert connector_statuses(decisions) == [(2, "Occupied")]
 
 
-def test_nobody_begins_at_an_inoperative_connector_g03_fr_06() -> None:
+def test_no_transaction_starts_at_an_inoperative_connector_g03_fr_06() -> None:
     station = given(ONLINE, change_availability(CONNECTOR_1))
     station.with_csms(accept_everything, cable_plugged(1), presented(ALICE, evse_id=1))
     assert station.state.transactions.on_evse(1) is None
@@ -174,7 +174,7 @@ def test_inoperative_outlives_a_restart_g03_fr_08_g04_fr_09(part: Json, boot_id:
     assert (1, "Unavailable") in connector_statuses(decisions)
 
 
-def test_so_does_a_scheduled_change_g03_fr_08() -> None:
+def test_a_scheduled_change_outlives_a_restart_g03_fr_08() -> None:
     station = given(ONLINE, in_transaction(1), change_availability(EVSE_1))
     station.when(
         station_restarted(boot_id="boot-2", gap_s=1000), cable_unplugged(1), charging_stopped(1)
@@ -210,7 +210,7 @@ def test_a_fault_of_the_station_is_one_of_every_connector_g04_fr_07() -> None:
     ]
 
 
-def test_an_evse_is_not_told_of_before_its_devices_have_spoken() -> None:
+def test_an_evse_has_no_status_before_its_devices_report() -> None:
     station = given(BOOTED)
     decisions = station.with_csms(accept_everything, LINK_OPENED)
     assert connector_statuses(decisions) == []

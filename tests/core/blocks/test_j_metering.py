@@ -31,7 +31,7 @@ def meter_values(decisions: object) -> list[Json]:
     return queued_payloads(decisions, "MeterValues")  # type: ignore[arg-type]
 
 
-def test_every_evse_is_told_of_on_the_minute_j01_fr_14() -> None:
+def test_every_evse_is_reported_on_the_minute_j01_fr_14() -> None:
     station = given(EVERY_MINUTE, ONLINE, HALF_PAST)
     assert not meter_values(station.with_csms(accept_everything, time_passed(seconds=29)))
     decisions = station.with_csms(accept_everything, time_passed(seconds=1))
@@ -47,11 +47,11 @@ def test_it_keeps_time_j01_fr_14() -> None:
     assert len(meter_values(decisions)) == 2 * 10
 
 
-def test_interval_zero_tells_nothing_j01_fr_14() -> None:
+def test_interval_zero_sends_nothing_j01_fr_14() -> None:
     assert not meter_values(given(ONLINE).with_csms(accept_everything, time_passed(seconds=7200)))
 
 
-def test_the_chosen_measurands_are_told_j01_fr_14() -> None:
+def test_the_chosen_measurands_are_reported_j01_fr_14() -> None:
     station = given(EVERY_MINUTE, variable_preset("AlignedDataCtrlr.Measurands", "Voltage"), ONLINE)
     decisions = station.with_csms(
         accept_everything, meter_read(2, "2100", voltage_v="799.0"), time_passed(seconds=60)
@@ -70,7 +70,7 @@ def test_in_a_transaction_its_events_tell_j01_fr_22() -> None:
     assert [payload["evseId"] for payload in meter_values(decisions)] == [2]
 
 
-def test_while_one_charges_all_may_be_silent_j01_fr_20() -> None:
+def test_with_send_during_idle_no_values_are_sent_in_a_transaction_j01_fr_20() -> None:
     station = given(
         EVERY_MINUTE,
         NO_SAMPLES,
@@ -90,7 +90,7 @@ def test_aligned_data_can_be_off() -> None:
     assert not meter_values(station.with_csms(accept_everything, time_passed(seconds=600)))
 
 
-def test_offline_idle_values_are_nobodys() -> None:
+def test_offline_idle_values_are_dropped() -> None:
     station = given(EVERY_MINUTE, ONLINE, LINK_LOST, time_passed(seconds=600))
     assert not station.state.outbox.general
 

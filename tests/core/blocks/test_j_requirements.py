@@ -52,7 +52,7 @@ def test_the_register_and_its_moment_are_the_meters_j01_fr_04_j01_fr_05_j01_fr_1
     ]
     [reading] = meter_values_in(of_one)
     assert register_values(of_one) == [1234.5]
-    assert len(reading["sampledValue"]) > 1  # all of one reading, under one timestamp
+    assert len(reading["sampledValue"]) > 1  # all values of one reading, with one timestamp
     assert reading["timestamp"].startswith(f"{NOON:%Y-%m-%dT%H:}00:59")
     assert all("timestamp" not in sampled for sampled in reading["sampledValue"])
 
@@ -68,11 +68,11 @@ def test_registers_are_the_meters_own_and_only_grow_j02_fr_16_j02_fr_17_j02_fr_1
     events = queued_payloads(decisions, "TransactionEvent")
     seen = register_values(events)
     assert seen == sorted(seen)
-    assert {3000.0, 3500.2, 4000.0} == set(seen)  # nothing is counted from the start
+    assert {3000.0, 3500.2, 4000.0} == set(seen)  # registers, not differences from the start
     assert all("timestamp" in reading for reading in meter_values_in(events))
 
 
-def test_a_transaction_tells_of_its_own_evse_and_place_j02_fr_05_j02_fr_22() -> None:
+def test_a_transaction_reports_its_own_evse_and_place_j02_fr_05_j02_fr_22() -> None:
     station = given(SAMPLES, ONLINE, in_transaction(1))
     decisions = station.with_csms(
         accept_everything, meter_read(1, "1100"), meter_read(2, "9000"), time_passed(seconds=60)

@@ -153,7 +153,9 @@ def test_a_good_order_is_taken_on_and_begun_at_once_l01_fr_21() -> None:
 
 
 @pytest.mark.parametrize("pem", [UNTRUSTED_SIGNER.pem, MANUFACTURER.pem, "no certificate at all"])
-def test_a_signer_nobody_vouches_for_is_refused_and_told_of_l01_fr_02_l01_fr_22(pem: str) -> None:
+def test_a_signer_without_a_trusted_root_is_refused_and_reported_l01_fr_02_l01_fr_22(
+    pem: str,
+) -> None:
     station = given(ONLINE_WITH_ROOT)
     decisions = station.when(update_firmware(signingCertificate=pem))
     assert response_payload_in(decisions)["status"] == "InvalidCertificate"
@@ -173,7 +175,7 @@ def test_a_signer_out_of_its_time_is_refused_l01_fr_22() -> None:
     ] == ("InvalidCertificate")
 
 
-def test_without_a_root_of_the_maker_nobody_is_trusted_l01_fr_12() -> None:
+def test_without_a_manufacturer_root_no_signer_is_trusted_l01_fr_12() -> None:
     station = given(CONFIGURED, BOOTED, IDLE, LINK_OPENED)
     assert response_payload_in(station.when(update_firmware()))["status"] == "InvalidCertificate"
 
@@ -189,7 +191,7 @@ def test_unsigned_firmware_is_refused_tc_l_18(missing: str) -> None:
     ("retries", "interval", "attempts", "interval_s"),
     [(None, None, 4, 10), (0, 5, 1, 5), (3, 0, 4, 1), (-1, -1, 1, 1), (10**6, 10**9, 100, 86_400)],
 )
-def test_retries_are_what_the_csms_says_within_reason(
+def test_retries_of_the_csms_are_limited(
     retries: int | None, interval: int | None, attempts: int, interval_s: int
 ) -> None:
     firmware = {
@@ -210,7 +212,7 @@ def test_retries_are_what_the_csms_says_within_reason(
 # --- The happy way -------------------------------------------------------------------------------
 
 
-def test_every_state_is_told_in_its_order_l01_fr_01() -> None:
+def test_every_state_is_reported_in_its_order_l01_fr_01() -> None:
     station = given(ONLINE_WITH_ROOT)
     assert firmware_statuses(station.with_csms(accept_everything, update_firmware())) == [
         "Downloading"
@@ -243,7 +245,7 @@ def test_every_state_is_told_in_its_order_l01_fr_01() -> None:
     assert firmware_step(station) == "nothing"
 
 
-def test_the_evses_are_told_unavailable_before_installing_and_available_after_tc_l_01() -> None:
+def test_the_evses_are_reported_unavailable_before_installing_and_available_after_tc_l_01() -> None:
     station = given(ONLINE_WITH_ROOT, update_firmware(), download_ended())
     decisions = station.when(signature_checked())
     calls = [msgspec.json.decode(decision.payload) for decision in of_kind(decisions, CallQueued)]
@@ -254,14 +256,14 @@ def test_the_evses_are_told_unavailable_before_installing_and_available_after_tc
     assert connector_statuses(decisions) == [(1, "Available"), (2, "Available")]
 
 
-def test_nobody_may_begin_while_firmware_is_installed() -> None:
+def test_no_transaction_starts_while_firmware_is_installed() -> None:
     station = given(ONLINE_WITH_ROOT, update_firmware(), download_ended(), signature_checked())
     decisions = station.with_csms(accept_everything, cable_plugged(1), presented(ALICE, evse_id=1))
     assert not queued_payloads(decisions, "TransactionEvent")
     assert not station.state.authorizations.active
 
 
-def test_states_are_told_after_the_link_was_lost_l01_fr_01() -> None:
+def test_states_are_reported_after_the_link_was_lost_l01_fr_01() -> None:
     station = given(ONLINE_WITH_ROOT, update_firmware(), LINK_LOST)
     station.when(download_ended(), signature_checked(ok=False))
     decisions: list[str] = []
@@ -284,7 +286,7 @@ def test_a_download_that_fails_ends_the_update_l01_fr_30() -> None:
     assert firmware_step(station) == "nothing"
 
 
-def test_a_wrong_signature_ends_the_update_and_is_told_of_l01_fr_03() -> None:
+def test_a_wrong_signature_ends_the_update_and_is_reported_l01_fr_03() -> None:
     station = given(ONLINE_WITH_ROOT, update_firmware(), download_ended())
     decisions = station.when(signature_checked(ok=False))
     assert firmware_statuses(decisions) == ["InvalidSignature"]
@@ -327,7 +329,7 @@ def test_reports_on_another_update_change_nothing() -> None:
     station = given(ONLINE_WITH_ROOT, update_firmware())
     for report in (
         FirmwareDownloadEnded(1, True),
-        FirmwareSignatureChecked(update_seq(station), True),  # out of turn
+        FirmwareSignatureChecked(update_seq(station), True),  # in the wrong state
         FirmwareInstallEnded(update_seq(station), "restart_required"),
         FirmwareActivationChecked(update_seq(station), True),
     ):
@@ -431,7 +433,7 @@ def drive_away(evse_id: int = 1) -> Step:
     return depart
 
 
-def test_nothing_is_downloaded_while_somebody_charges_aq_7_tc_l_13() -> None:
+def test_nothing_is_downloaded_during_a_transaction_aq_7_tc_l_13() -> None:
     station = given(ONLINE_WITH_ROOT, in_transaction(1))
     decisions = station.when(update_firmware())
     assert firmware_statuses(decisions) == ["DownloadScheduled"]
@@ -463,7 +465,7 @@ def test_new_sessions_may_begin_while_an_update_waits_c_20_tc_l_12() -> None:
     assert firmware_statuses(station.with_csms(accept_everything, drive_away(2))) == ["Downloading"]
 
 
-def test_a_download_rests_while_somebody_charges_l01_fr_14() -> None:
+def test_a_download_pauses_during_a_transaction_l01_fr_14() -> None:
     station = given(ONLINE_WITH_ROOT, update_firmware())
     assert firmware_statuses(station.with_csms(accept_everything, in_transaction(1))) == [
         "DownloadPaused"
@@ -483,7 +485,7 @@ def test_a_download_that_broke_as_it_was_paused_goes_on_later() -> None:
     assert firmware_statuses(station.with_csms(accept_everything, drive_away())) == ["Downloading"]
 
 
-def test_nothing_is_installed_while_somebody_charges_c_43_l01_fr_06() -> None:
+def test_nothing_is_installed_during_a_transaction_c_43_l01_fr_06() -> None:
     station = given(ONLINE_WITH_ROOT, update_firmware(), download_ended(), in_transaction(1))
     decisions = station.when(signature_checked())
     assert firmware_statuses(decisions) == ["SignatureVerified", "InstallScheduled"]  # L01.FR.34
@@ -491,7 +493,7 @@ def test_nothing_is_installed_while_somebody_charges_c_43_l01_fr_06() -> None:
     assert firmware_statuses(station.with_csms(accept_everything, drive_away())) == ["Installing"]
 
 
-def test_somebody_who_was_let_in_before_the_update_may_still_plug_in() -> None:
+def test_an_ev_driver_authorized_before_the_update_may_still_plug_in() -> None:
     station = given(
         ONLINE_WITH_ROOT, update_firmware(), download_ended(), presented(ALICE, evse_id=1)
     )
@@ -531,7 +533,7 @@ def test_another_update_takes_the_place_of_the_first_c_60_l01_fr_24() -> None:
     assert firmware_statuses(station.when(FirmwareDownloadEnded(first, True))) == []
 
 
-def test_what_is_being_installed_cannot_be_cancelled_l01_fr_27() -> None:
+def test_an_update_that_is_installing_cannot_be_cancelled_l01_fr_27() -> None:
     station = given(ONLINE_WITH_ROOT, update_firmware(1), download_ended(), signature_checked())
     assert response_payload_in(station.when(update_firmware(2)))["status"] == "Rejected"
 
@@ -563,10 +565,10 @@ def test_a_power_cut_while_the_restart_waits_counts_as_the_restart() -> None:
     assert firmware_step(station) == "confirm"
 
 
-def test_the_restart_waits_until_the_csms_has_heard_but_not_for_ever_l01_fr_15() -> None:
+def test_the_restart_waits_for_delivery_but_not_for_ever_l01_fr_15() -> None:
     station = given(ONLINE_WITH_ROOT, update_firmware(), download_ended(), signature_checked())
     station.with_csms(accept_everything)
-    decisions = station.when(install_ended())  # the CSMS falls silent
+    decisions = station.when(install_ended())  # the CSMS stops answering
     assert firmware_statuses(decisions) == ["InstallRebooting"]
     assert not of_kind(decisions, RestartOrdered)
     assert of_kind(station.when(time_passed(seconds=31)), RestartOrdered)
@@ -625,18 +627,18 @@ def triggered_status(station: Station) -> Json:
     return notified
 
 
-def test_before_any_update_a_trigger_tells_idle_f06_fr_16() -> None:
+def test_before_any_update_a_trigger_sends_idle_f06_fr_16() -> None:
     assert triggered_status(given(ONLINE_WITH_ROOT)) == {"status": "Idle"}
 
 
-def test_a_trigger_tells_what_was_told_last_l01_fr_26() -> None:
+def test_a_trigger_sends_the_last_status_l01_fr_26() -> None:
     station = given(ONLINE_WITH_ROOT, update_firmware())
     assert triggered_status(station) == {"status": "Downloading", "requestId": 7}
     station.with_csms(accept_everything, download_ended(ok=False))
     assert triggered_status(station) == {"status": "DownloadFailed", "requestId": 7}
 
 
-def test_after_a_good_update_a_trigger_tells_idle_l01_fr_25() -> None:
+def test_after_a_good_update_a_trigger_sends_idle_l01_fr_25() -> None:
     station = given(
         ONLINE_WITH_ROOT,
         update_firmware(),

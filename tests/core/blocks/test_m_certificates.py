@@ -99,7 +99,7 @@ vG3cHctOK+IwDwYDVR0TAQH/BAUwAwEB/zAJBgcqhkjOPQQBA0gAMEUCIB8/z/ka
 79IATAlqgm281P7wQrhJHnoY9pkpO6YVhSrTAiEAzA/HchDGykrni8H5tidzl1Ad
 GaaTEHmtAFQDmQEOQhU=
 -----END CERTIFICATE-----
-"""  # `cryptography` reads these, but makes none
+"""  # `cryptography` reads such certificates but cannot make them
 PAST, FUTURE = datetime(2025, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
 UNFIT_CERTIFICATES = {
     "expired": make_authority(valid_until=PAST).pem,
@@ -291,7 +291,7 @@ def test_the_last_csms_root_stays_m04_fr_03_aq_1() -> None:
     assert len(station.state.certificates.installed) == 1
 
 
-def test_a_root_that_has_expired_is_no_second_one_m04_fr_03() -> None:
+def test_an_expired_root_does_not_count_as_another_m04_fr_03() -> None:
     station = given(
         CertificatePreset(CSMS_ROOT, UNFIT_CERTIFICATES["expired"]),
         ONLINE,
@@ -315,7 +315,7 @@ def test_the_certificate_of_the_station_stays_m04_fr_06() -> None:
         CertificatePreset("ChargingStationCertificate", own.pem, "<secret 00>"),
         ONLINE,
     )
-    [root] = hashes_of(list_certificates(station))  # ours is of no use that is listed
+    [root] = hashes_of(list_certificates(station))  # the certificate of the station is not listed
     name = {**root, "serialNumber": f"{own.certificate.serial_number:x}"}
     assert response_status(station.when(delete_certificate(name))) == "Failed"
 

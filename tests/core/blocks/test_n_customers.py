@@ -73,7 +73,7 @@ def is_cached(station: Station, id_token: IdToken = ALICE) -> bool:
     return id_token.ref in station.state.auth_cache.entries
 
 
-CACHED_ALICE = presented(ALICE, evse_id=1)  # by habit accepted, and so cached
+CACHED_ALICE = presented(ALICE, evse_id=1)  # accepted, so she is cached
 
 
 # --- The request ---------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ def test_of_a_certificate_nothing_is_held_n09_fr_06() -> None:
 # --- Reports -------------------------------------------------------------------------------------
 
 
-def test_a_report_is_looked_for_and_told_in_parts_n09_fr_05() -> None:
+def test_a_report_is_searched_and_sent_in_parts_n09_fr_05() -> None:
     station = given(ONLINE, CACHED_ALICE)
     decisions = station.when(request_customer_information(report=True))
     assert response_payload_in(decisions) == {"status": "Accepted"}
@@ -129,7 +129,7 @@ def test_a_report_is_looked_for_and_told_in_parts_n09_fr_05() -> None:
     assert is_cached(station)
 
 
-def test_where_nothing_is_found_that_is_told_n09_fr_06() -> None:
+def test_a_search_without_a_result_is_reported_n09_fr_06() -> None:
     station = given(ONLINE, request_customer_information(report=True))
     assert report_parts(station.when(customer_data_found())) == [(0, "No data found.", False)]
 
@@ -193,7 +193,7 @@ def test_an_answer_to_no_inquiry_changes_nothing() -> None:
 # --- Clearing ------------------------------------------------------------------------------------
 
 
-def test_clearing_is_told_and_empties_the_cache_n10_fr_06() -> None:
+def test_clearing_is_reported_and_empties_the_cache_n10_fr_06() -> None:
     station = given(ONLINE, in_transaction(1), charging_stopped(1), cable_unplugged(1))
     assert is_cached(station)
     decisions = station.when(request_customer_information(clear=True))
@@ -210,20 +210,20 @@ def test_what_is_reported_is_cleared_then_n10_fr_03() -> None:
     assert not is_cached(station)
 
 
-def test_nothing_found_is_told_once_also_when_clearing_n10_fr_04() -> None:
+def test_nothing_found_is_reported_once_also_when_clearing_n10_fr_04() -> None:
     station = given(ONLINE, request_customer_information(report=True, clear=True))
     assert report_parts(station.when(customer_data_found())) == [(0, "No data found.", False)]
     assert erased_references(station) == [ALICE.ref]
 
 
-def test_somebody_elses_data_stays() -> None:
+def test_the_data_of_others_stays() -> None:
     station = given(
         ONLINE, CACHED_ALICE, presented(BOB, evse_id=2), request_customer_information(clear=True)
     )
     assert is_cached(station, BOB)
 
 
-def test_who_charges_is_erased_only_after_everything_is_told_n10_fr_03() -> None:
+def test_a_person_who_charges_is_erased_after_everything_is_delivered_n10_fr_03() -> None:
     station = given(ONLINE, in_transaction(1))
     decisions = station.when(request_customer_information(clear=True))
     assert "transaction" in report_parts(decisions)[0][1]
@@ -236,7 +236,7 @@ def test_who_charges_is_erased_only_after_everything_is_told_n10_fr_03() -> None
     assert erased_references(station) == [ALICE.ref]
 
 
-def test_who_was_let_in_is_not_erased_while_they_may_charge() -> None:
+def test_an_authorized_person_is_not_erased_while_they_may_charge() -> None:
     station = given(ONLINE, CACHED_ALICE, request_customer_information(clear=True))
     assert station.state.authorizations.active
     assert erased_references(station) == []
@@ -246,7 +246,7 @@ def test_who_was_let_in_is_not_erased_while_they_may_charge() -> None:
 
 def test_whom_the_csms_is_asked_about_is_not_erased() -> None:
     station = given(ONLINE)
-    station.when(CACHED_ALICE)  # the CSMS falls silent
+    station.when(CACHED_ALICE)  # the CSMS stops answering
     assert station.state.authorizations.pending
     station.when(request_customer_information(clear=True))
     assert erased_references(station) == []
@@ -273,7 +273,7 @@ def test_the_same_part_in_two_reports_goes_with_the_second() -> None:
     assert erased_references(station) == ["#page"]
 
 
-def test_who_is_cleared_twice_is_erased_once() -> None:
+def test_a_person_who_is_cleared_twice_is_erased_once() -> None:
     assert erased_references(
         given(
             ONLINE,

@@ -81,13 +81,13 @@ def test_a_name_is_fit_for_any_file_system() -> None:
     "status",
     ["Uploaded", "UploadFailure", "BadMessage", "PermissionDenied", "NotSupportedOperation"],
 )
-def test_how_it_ended_is_told_n01_fr_09_n01_fr_10(status: str) -> None:
+def test_how_it_ended_is_reported_n01_fr_09_n01_fr_10(status: str) -> None:
     station = given(ONLINE, get_log())
     assert log_statuses(station.when(upload_ended(status))) == [(status, 5)]
     assert station.desired.log_upload is None
 
 
-def test_the_end_is_told_after_the_link_was_lost() -> None:
+def test_the_end_is_reported_after_the_link_was_lost() -> None:
     station = given(ONLINE, get_log(), LINK_LOST)
     station.when(upload_ended())
     decisions: list[str] = []
@@ -156,9 +156,9 @@ def test_the_span_is_kept_in_utc() -> None:
 
 def test_after_a_power_cut_the_upload_is_still_wanted() -> None:
     station = given(ONLINE, get_log())
-    wanted = station.desired.log_upload
+    ordered_upload = station.desired.log_upload
     station.when(station_restarted(boot_id="boot-2"))
-    assert station.desired.log_upload == wanted
+    assert station.desired.log_upload == ordered_upload
 
 
 def triggered_statuses(station: Station) -> list[tuple[str, int | None]]:
@@ -167,11 +167,11 @@ def triggered_statuses(station: Station) -> list[tuple[str, int | None]]:
     )
 
 
-def test_a_trigger_tells_what_is_on_its_way_f06_fr_14() -> None:
+def test_a_trigger_sends_what_is_on_its_way_f06_fr_14() -> None:
     assert triggered_statuses(given(ONLINE, get_log())) == [("Uploading", 5)]
 
 
-def test_a_trigger_tells_idle_where_nothing_is_f06_fr_15() -> None:
+def test_a_trigger_sends_idle_where_nothing_is_f06_fr_15() -> None:
     assert triggered_statuses(given(ONLINE)) == [("Idle", None)]
     assert triggered_statuses(given(ONLINE, get_log(), upload_ended())) == [("Idle", None)]
 
@@ -183,7 +183,7 @@ def test_a_reset_on_idle_waits_for_an_upload_b11_fr_07() -> None:
     )
 
 
-def test_a_pending_station_takes_logs_on_and_tells_of_them_once_accepted_b02_fr_02() -> None:
+def test_a_pending_station_accepts_get_log_and_reports_once_accepted_b02_fr_02() -> None:
     status = {"word": "Pending"}
 
     def csms(action: str, payload: Json) -> Json | None:
@@ -205,7 +205,7 @@ def test_a_pending_station_takes_logs_on_and_tells_of_them_once_accepted_b02_fr_
     assert "LogStatusNotification" in heard
 
 
-def test_a_pending_station_tells_what_it_is_asked_f06_fr_14_b02_fr_02() -> None:
+def test_a_pending_station_answers_a_trigger_f06_fr_14_b02_fr_02() -> None:
     def csms(action: str, payload: Json) -> Json | None:
         answer = accept_everything(action, payload)
         return answer and (answer | {"status": "Pending"} if "status" in answer else answer)

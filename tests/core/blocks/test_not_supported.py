@@ -101,7 +101,7 @@ def test_what_a_block_handles_is_no_longer_unsupported() -> None:
     assert not handled & not_supported.CALLS.keys()
 
 
-def test_a_rejected_station_talks_to_nobody_b03_fr_08() -> None:
+def test_a_rejected_station_refuses_every_call_b03_fr_08() -> None:
     for action in ACTIONS:
         decisions = station_in_state("Rejected", "development").when(
             called(action, **full_request(action))
@@ -109,7 +109,7 @@ def test_a_rejected_station_talks_to_nobody_b03_fr_08() -> None:
         assert error_code_in(decisions) == "SecurityError", action
 
 
-def test_what_only_a_station_says_is_not_supported_from_a_csms() -> None:
+def test_actions_of_a_station_are_not_supported_from_a_csms() -> None:
     for action, known in ACTIONS.items():
         if known.sender == "station":
             decisions = station_in_state("Accepted", "development").when(
@@ -148,7 +148,7 @@ def test_without_smart_charging_a_profile_is_a_call_error_k01_fr_29() -> None:
     assert error_code_in(decisions) == "NotSupported"
 
 
-def test_a_schedule_that_cannot_be_told_is_rejected_k08_fr_05() -> None:
+def test_a_composite_schedule_is_rejected_k08_fr_05() -> None:
     assert response_to("GetCompositeSchedule")["status"] == "Rejected"
 
 
@@ -177,7 +177,7 @@ def test_a_monitor_that_does_not_exist_is_not_found_n06_fr_02() -> None:
     assert results == [{"status": "NotFound", "id": 4}, {"status": "NotFound", "id": 5}]
 
 
-def test_an_unknown_vendor_is_told_so_p01_fr_05() -> None:
+def test_an_unknown_vendor_is_answered_unknown_p01_fr_05() -> None:
     assert response_to("DataTransfer") == {"status": "UnknownVendorId"}
 
 

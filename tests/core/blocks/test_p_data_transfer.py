@@ -74,7 +74,7 @@ def test_without_data_there_is_none() -> None:
     assert queued_payloads(decisions, "DataTransfer") == [{"vendorId": "org.example"}]
 
 
-def test_what_nobody_hears_is_not_kept() -> None:
+def test_a_call_that_need_not_be_kept_is_not_queued_offline() -> None:
     assert not queued_payloads(
         given(ONLINE, LINK_LOST).when(DataTransferRequested("x")), "DataTransfer"
     )

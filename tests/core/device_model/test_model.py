@@ -110,7 +110,7 @@ def test_every_required_variable_is_there_tc_b_53(model: DeviceModel) -> None:
 
 
 @MODELS
-def test_every_list_says_what_it_may_hold_and_holds_it_tc_b_53(model: DeviceModel) -> None:
+def test_every_list_has_its_allowed_values_and_fits_them_tc_b_53(model: DeviceModel) -> None:
     for definition in model.definitions:
         if definition.data_type in ("OptionList", "SequenceList", "MemberList"):
             assert definition.values, definition.path
@@ -215,7 +215,7 @@ def test_limits_come_from_the_product() -> None:
     )
 
 
-# Finding.
+# Find.
 
 
 def find_definition(
@@ -288,7 +288,7 @@ def test_keys_sort_and_hash() -> None:
     )
 
 
-# Reading.
+# Read.
 
 
 def test_a_write_only_variable_cannot_be_read_b06_fr_09() -> None:
@@ -334,7 +334,7 @@ def test_a_live_value_is_asked_for_its_component() -> None:
     assert attribute_value(power, {}, no_measured_value) == "0"
 
 
-def test_what_holds_nothing_is_empty_text_b06_fr_13() -> None:
+def test_a_variable_without_a_value_is_empty_text_b06_fr_13() -> None:
     clock = CERTIFIED.require_variable("ClockCtrlr", "DateTime")
     assert attribute_value(clock, {}, no_measured_value) == ""
 
@@ -360,7 +360,7 @@ def test_every_source_is_explained_and_used(model: DeviceModel) -> None:
     assert {item.source for item in model.definitions if item.source} == VALUE_SOURCES.keys()
 
 
-# Setting.
+# Set.
 
 
 def test_a_read_only_variable_cannot_be_set_b05_fr_09() -> None:
@@ -459,7 +459,7 @@ CASES: dict[str, dict[str, list[str]]] = {
 
 
 @pytest.mark.parametrize("path", CASES)
-def test_what_a_variable_takes_and_refuses_b05_fr_07_fr_08(path: str) -> None:
+def test_values_a_variable_accepts_and_refuses_b05_fr_07_fr_08(path: str) -> None:
     decisions = {text: refusal_of(path, text) for texts in CASES[path].values() for text in texts}
     assert decisions == {text: code for code, texts in CASES[path].items() for text in texts}
 

@@ -48,7 +48,7 @@ def test_the_configuration_inventory_has_what_can_be_set_b07_fr_07() -> None:
     paths = inventory_paths("ConfigurationInventory")
     assert "OCPPCommCtrlr.HeartbeatInterval" in paths
     assert "SecurityCtrlr.BasicAuthPassword" in paths
-    assert "TxCtrlr.TxStartPoint" not in paths  # C-51 is no
+    assert "TxCtrlr.TxStartPoint" not in paths  # C-51 is false
     for definition in INVENTORIES["ConfigurationInventory"](MODEL, read_value):
         for attribute in report_data(definition, {}, no_measured_value)["variableAttribute"]:
             assert attribute["mutability"] in ("ReadWrite", "WriteOnly")
@@ -73,13 +73,13 @@ def test_the_summary_names_what_is_wrong_b07_fr_09() -> None:
     assert sorted(paths) == sorted([*AVAILABILITY, *wrong])
 
 
-def custom_report_paths(*wanted: ReportFilter, criteria: tuple[str, ...] = ()) -> list[str]:
-    return [item.path for item in select_variables(MODEL, criteria, wanted, read_value)]
+def custom_report_paths(*filters: ReportFilter, criteria: tuple[str, ...] = ()) -> list[str]:
+    return [item.path for item in select_variables(MODEL, criteria, filters, read_value)]
 
 
 def test_one_variable_of_one_evse_tc_b_17() -> None:
-    wanted = ReportFilter(Component("evse", evse_id=1), "availabilitystate")
-    assert custom_report_paths(wanted) == ["EVSE@1.AvailabilityState"]
+    report_filter = ReportFilter(Component("evse", evse_id=1), "availabilitystate")
+    assert custom_report_paths(report_filter) == ["EVSE@1.AvailabilityState"]
 
 
 def test_a_variable_left_out_means_all_of_the_component_b08_fr_20() -> None:
@@ -164,7 +164,9 @@ def test_a_component_with_a_problem_is_reported_whole_b08_fr_10() -> None:
         ("Enabled", "SampledDataCtrlr.Enabled"),
     ],
 )
-def test_a_component_counts_unless_it_says_no_b08_fr_07_to_09(criterion: str, path: str) -> None:
+def test_a_component_counts_unless_its_variable_is_false_b08_fr_07_to_09(
+    criterion: str, path: str
+) -> None:
     for decisions, reported in (("true", True), ("false", False)):
         report = list(select_variables(MODEL, [criterion], [], reader_with({path: decisions})))
         assert (path in [item.path for item in report]) is reported
