@@ -87,7 +87,7 @@ def merge_tables(name: str, blocks: Iterable[ModuleType]) -> dict[Any, Any]:
     return merged
 
 
-def declared(name: str, blocks: Iterable[ModuleType]) -> tuple[Any, ...]:
+def collect_declared(name: str, blocks: Iterable[ModuleType]) -> tuple[Any, ...]:
     """What the blocks declare in tables without keys, DEADLINES and RULES."""
     return tuple(item for block in blocks for item in getattr(block, name, ()))
 
@@ -95,5 +95,5 @@ def declared(name: str, blocks: Iterable[ModuleType]) -> tuple[Any, ...]:
 CALLS: Final[dict[str, CallHandler]] = merge_tables("CALLS", BLOCKS)
 RESULTS: Final[dict[str, ResultHandler]] = merge_tables("RESULTS", BLOCKS)
 OBSERVED: Final[dict[type[Event], Rule]] = merge_tables("OBSERVED", BLOCKS)
-DEADLINES: Final[tuple[Deadline, ...]] = declared("DEADLINES", BLOCKS)
-BLOCK_RULES: Final[tuple[Rule, ...]] = declared("RULES", BLOCKS)
+DEADLINES: Final[tuple[Deadline, ...]] = collect_declared("DEADLINES", BLOCKS)
+BLOCK_RULES: Final[tuple[Rule, ...]] = collect_declared("RULES", BLOCKS)

@@ -14,7 +14,7 @@ from station.core.block_tables import (
     BLOCK_RULES,
     BLOCKS,
     DuplicateHandlerError,
-    declared,
+    collect_declared,
     merge_tables,
 )
 from station.ocpp.messages import ACTIONS
@@ -86,7 +86,7 @@ def test_two_handlers_for_one_key_are_refused() -> None:
 
 def test_a_table_that_a_block_does_not_declare_is_empty() -> None:
     assert merge_tables("CALLS", (ModuleType("first"),)) == {}
-    assert declared("RULES", (ModuleType("first"),)) == ()
+    assert collect_declared("RULES", (ModuleType("first"),)) == ()
 
 
 def test_frames_are_decided_by_no_block() -> None:

@@ -264,7 +264,7 @@ def stop_cause(ctx: Context, transaction: Transaction) -> tuple[StopCause, StopR
     """The first cause that holds, with triggerReason and stoppedReason; None: it goes on."""
     facts = _gather_stop_facts(ctx, transaction)
     for cause in STOP_CAUSES:
-        if cause.holds(facts) and _counts(ctx, cause):
+        if cause.holds(facts) and _applies(ctx, cause):
             return cause, cause.reasons(facts)
     return None
 
@@ -283,7 +283,7 @@ def _gather_stop_facts(ctx: Context, transaction: Transaction) -> StopFacts:
     )
 
 
-def _counts(ctx: Context, cause: StopCause) -> bool:
+def _applies(ctx: Context, cause: StopCause) -> bool:
     """Whether TxStopPoint makes a cause count."""
     if cause.stop_points is None:
         return True
