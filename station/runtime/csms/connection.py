@@ -9,6 +9,7 @@ The task owns one connection at a time and goes through these states:
                 pings, watch the network, watch the password. The end is a LinkClosed.
     back-off    `BackOff` has the length; `SlotRotation` has the slot of the next attempt.
 
+* Received bytes pass `GuardedStream`, which bounds what they can cost the loop.
 * Incoming: `FrameFilter` turns each frame into an observation without secrets. The receiver then
   waits for capacity in the recorder, so a CSMS that floods the station is slowed down by TCP.
 * Outgoing: the sender reads replies and the current call off the desired state, which holds only
