@@ -52,7 +52,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "station.runtime.timer",
         "station.runtime.transfers.*",
     ),
-    ("station.runtime", "station.runtime.clock", "station.runtime.watched_value"),
+    (
+        "station.runtime",
+        "station.runtime.clock",
+        "station.runtime.late_imports",
+        "station.runtime.watched_value",
+    ),
     # What is read from a journal afterwards, and the configuration
     ("station.history.report.*", "station.history.regression.*"),
     ("station.history.export.*",),

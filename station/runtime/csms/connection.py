@@ -62,6 +62,7 @@ from station.runtime.csms.tls import (
     security_event_for,
     start_tls,
 )
+from station.runtime.late_imports import import_for_frame
 from station.runtime.watched_value import WatchedValue
 
 log = logging.getLogger("station.csms")
@@ -310,6 +311,7 @@ class CsmsConnection:
             stream.on_message()
             if isinstance(message, bytes):  # OCPP-J is text: recorded as FrameMalformed
                 message = message.decode("utf-8", "replace")
+            await import_for_frame(message)
             self._recorder.observe(self._frame_filter.to_observation(message))
             await self._recorder.wait_for_capacity()
 

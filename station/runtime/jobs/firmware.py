@@ -39,6 +39,7 @@ from station.runtime.jobs.installer_process import (
     current_version,
     install_image,
 )
+from station.runtime.late_imports import import_in_thread
 from station.runtime.reconcile import run_while_desired
 from station.runtime.secrets.urls import restore_url
 from station.runtime.watched_value import WatchedValue
@@ -127,7 +128,7 @@ class FirmwareUpdateJob:
 
     async def _download_problem(self, update: DesiredFirmware) -> str:
         """Download the file; the reason if that failed, else empty."""
-        # Not imported at the top: it takes half a second, which each start would pay.
+        await import_in_thread("station.runtime.transfers")
         from station.runtime.transfers import (
             SCHEMES,
             TransferFailed,

@@ -30,6 +30,7 @@ from station.runtime.jobs.log_text import (
     format_security_event,
     format_station_state,
 )
+from station.runtime.late_imports import import_in_thread
 from station.runtime.reconcile import run_while_desired
 from station.runtime.secrets.urls import restore_url
 from station.runtime.watched_value import WatchedValue
@@ -99,7 +100,7 @@ class LogUploadJob:
 
     async def _send_log(self, upload: LogUpload) -> tuple[str, str]:
         """UploadLogStatusEnumType of the result, and its reason."""
-        # Not imported at the top: it takes half a second, which each start would pay.
+        await import_in_thread("station.runtime.transfers")
         from station.runtime.transfers import (
             SCHEMES,
             TransferFailed,
