@@ -166,7 +166,7 @@ def _overwrite_bytes(name: str, at: int, noise: bytes, directory: Path) -> None:
 
 
 def _make_unreadable(name: str, numbers: list[int], directory: Path) -> None:
-    clear_unreadable()  # of a deleted file whose inode number may be reused
+    clear_unreadable()  # the inode number of a deleted file may be reused
     mark_unreadable(directory / name, *numbers)
 
 
