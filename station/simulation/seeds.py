@@ -89,8 +89,8 @@ RAW_FRAMES: Final = (
     "[]",
     "[2]",
     "null",
-    '[3,"nobody",{}]',
-    '[4,"nobody","GenericError","",{}]',
+    '[3,"unknown",{}]',
+    '[4,"unknown","GenericError","",{}]',
     '[2,"noise-a","Reset",{"type":"Sometimes"}]',
     '[2,"noise-a","Reset"]',
     '[2,"","Heartbeat",{}]',
@@ -247,7 +247,7 @@ CSMS_REQUESTS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("RequestStartTransaction", {"remoteStartId": 1, "idToken": _ID_TOKEN, "evseId": 1}),
     ("RequestStartTransaction", {"remoteStartId": 2, "idToken": _ID_TOKEN, "evseId": 2}),
     ("RequestStartTransaction", {"remoteStartId": 3, "idToken": _ID_TOKEN}),
-    ("RequestStopTransaction", {"transactionId": "unheard of"}),
+    ("RequestStopTransaction", {"transactionId": "unknown"}),
     ("Reset", {"type": "Immediate"}),
     ("Reset", {"type": "OnIdle"}),
     ("Reset", {"type": "Immediate", "evseId": 1}),
@@ -259,7 +259,7 @@ CSMS_REQUESTS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("ClearCache", {}),
     ("GetTransactionStatus", {}),
     ("GetLocalListVersion", {}),
-    ("DataTransfer", {"vendorId": "nobody"}),
+    ("DataTransfer", {"vendorId": "unknown"}),
     ("GetBaseReport", {"requestId": 1, "reportBase": "SummaryInventory"}),
     ("TriggerMessage", {"requestedMessage": "BootNotification"}),
     ("TriggerMessage", {"requestedMessage": "Heartbeat"}),
@@ -274,7 +274,7 @@ CSMS_REQUESTS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     _set_variables_request("OCPPCommCtrlr", "MessageAttemptInterval", "0", "TransactionEvent"),
     _set_variables_request("OCPPCommCtrlr", "HeartbeatInterval", "5m"),
     _set_variables_request("AuthCtrlr", "Enabled", "false"),
-    _set_variables_request("Nobody", "Knows", "1"),
+    _set_variables_request("UnknownCtrlr", "Unknown", "1"),
 )
 
 ARGUMENT_MAKERS: Final[dict[str, Callable[[random.Random], dict[str, Any]]]] = {
