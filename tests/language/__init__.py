@@ -17,7 +17,9 @@ ROOT: Final = Path(__file__).parents[2]
 HERE: Final = Path(__file__).parent
 
 # Words that replace a role ("the CSMS", "the caller") or a plain adverb ("again", "after").
-VAGUE: Final = "whoever|whomever|whom|whose|somebody|someone|nobody|no one|anybody|anyone|everybody|anew|behind"
+VAGUE: Final = (
+    "whoever|whomever|whom|somebody|someone|nobody|no one|anybody|anyone|everybody|anew|behind"
+)
 # Verbs of people. Programs send, report, store and erase.
 STORYTELLING: Final = (
     "tells?|told|telling|says?|said|saying|hears?|heard|hearing|speaks?|spoke|speaking|wish|wishes|"

@@ -1,5 +1,6 @@
-"""How did a station fare in a range of time, on one page?
+"""The report: how a station performed in a range of time, as one HTML page.
 
-`gather` walks a journal once and keeps figures, never entries; `page` makes HTML of them. Moments
-are whole milliseconds since 1970, UTC, as `times` sets them right; spans are milliseconds too.
+`collect` reads a journal once and keeps figures, never entries; `page` renders them as HTML. Moments
+are whole milliseconds since 1970, UTC, as `clock_corrections` corrects them; durations are
+milliseconds too.
 """
