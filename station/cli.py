@@ -56,6 +56,7 @@ VERBS: Final = {
 # Failures that are not bugs: (module, class, exit code). Imported only when one may have occurred.
 EXPECTED_ERRORS: Final = (
     ("station.config.station_toml", "ConfigError", 2),
+    ("station.config.data_directory", "DataDirectoryError", 2),
     ("station.profiles", "ProfileError", 2),
     ("drivers.emulators.json_lines_socket", "SocketPathError", 2),
     ("journal.storage.errors", "JournalInUse", 2),

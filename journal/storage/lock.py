@@ -32,7 +32,7 @@ class WriterLock:
         self._journal = journal
         name = journal.with_suffix(".lock")
         with translate_errors(name):
-            self._file = os.open(name, os.O_RDWR | os.O_CREAT, 0o644)
+            self._file = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

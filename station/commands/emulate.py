@@ -14,6 +14,7 @@ import trio
 
 from drivers.emulators.process import run_emulated_station
 from station.commands.shared.control_client import DEVICES_SOCKET, check_socket_path
+from station.config.data_directory import prepare_data_directory, restrict_new_files
 
 EMULATOR_DIRECTORY: Final = "emulated"  # in the data directory: state of the devices between runs
 
@@ -35,6 +36,8 @@ def emulate_command(data: Path, evses: int, until_stdin_closes: bool) -> None:
     `station run` with the same data directory uses them. An EV stays plugged in when the station is
     killed. `station sim --devices` sends orders to them directly, over emulator.sock.
     """
+    restrict_new_files()
+    prepare_data_directory(data)
     trio.run(_run_emulators, data, evses, until_stdin_closes)
 
 

@@ -15,6 +15,7 @@ from journal.storage.reader import Reader
 from journal.storage.snapshots import Snapshot
 from station.commands.shared.exits import CommandFailed
 from station.commands.shared.journal_argument import journal_argument, open_journal, progress_bar
+from station.config.data_directory import restrict_new_files
 from station.runtime.loop.startup import open_snapshots
 
 NICENESS: Final = 19  # a running station has the same processor
@@ -28,6 +29,7 @@ def prepare_command(path: Path) -> None:
     For an update, while the previous release still runs; its own snapshot remains.
     """
     os.nice(NICENESS)
+    restrict_new_files()
     snapshots = open_snapshots(path.parent)
     with open_journal(path) as reader:
         if isinstance(snapshots.load(reader.digest_at), Snapshot):

@@ -22,6 +22,7 @@ import click
 import trio
 
 from journal.storage.errors import JournalDamaged
+from station.config.data_directory import restrict_new_files
 from station.config.hardware import parse_hardware
 from station.config.safe_mode import load_safely
 from station.config.station_toml import Config, ConfigError
@@ -51,8 +52,8 @@ def run_command(path: Path, quiet: bool) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    restrict_new_files()
     config = _load_config(path)
-    config.data_directory.mkdir(parents=True, exist_ok=True)
     with nullcontext() if config.hardware else run_emulator(config.data_directory):
         if not config.hardware:
             log.warning("no [hardware] in %s: the devices are emulated", path)

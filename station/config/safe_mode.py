@@ -20,6 +20,7 @@ import msgspec
 from msgspec.structs import replace
 
 from journal.storage.atomic_file import write_atomically
+from station.config.data_directory import prepare_data_directory
 from station.config.station_toml import Config, ConfigError, parse_config, read_toml
 
 RawConfig = dict[str, Any]
@@ -37,12 +38,15 @@ _json_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 def load_safely(path: Path, check: ConfigCheck) -> Config:
     """The configuration of a station.toml; in safe mode its usable part, with `complaints`.
 
+    The data directory is made if it is missing.
+
     Args:
         path: the file.
         check: further checks, such as of the hardware tables; raises ConfigError.
 
     Raises:
         ConfigError: it cannot be used, and the station has never started.
+        DataDirectoryError: the data directory cannot be used.
     """
     loader = _ConfigLoader(path, check)
     try:
@@ -52,7 +56,9 @@ def load_safely(path: Path, check: ConfigCheck) -> Config:
         fallback = loader.load_fallback(str(failure))
         if fallback is None:
             raise
+        prepare_data_directory(fallback.data_directory)
         return fallback
+    prepare_data_directory(config.data_directory)
     _save_last_good(config, path.parent, raw)
     return config
 
@@ -151,7 +157,6 @@ def _save_last_good(config: Config, base: Path, raw: RawConfig) -> None:
     if config.csms.password is not None:
         csms["password"] = config.csms.password.reveal()
     text = _json_encoder.encode({"base": str(base.absolute()), "raw": {**raw, "csms": csms}})
-    config.data_directory.mkdir(parents=True, exist_ok=True)
     path = config.data_directory / LAST_GOOD_FILE
     path.parent.mkdir(mode=0o700, exist_ok=True)
     if path.exists() and path.read_bytes() == text:

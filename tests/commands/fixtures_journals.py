@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -81,6 +82,10 @@ class StationCommand:
 
     def __call__(self, *arguments: str | Path) -> CommandResult:
         self._capture.readouterr()
-        code = cli.run_cli([str(argument) for argument in arguments])
+        umask = os.umask(0o022)
+        try:
+            code = cli.run_cli([str(argument) for argument in arguments])
+        finally:
+            os.umask(umask)
         captured = self._capture.readouterr()
         return CommandResult(code, captured.out, captured.err)

@@ -33,6 +33,7 @@ from station.commands.demo.station_process import IDENTITY, DemoStation
 from station.commands.replay import ACTOR_STYLES
 from station.commands.shared.exits import CommandFailed
 from station.commands.shared.journal_argument import open_journal
+from station.config.data_directory import restrict_new_files
 from station.ocpp.messages import Datatype
 from station.ocpp.messages.a_security import SecurityEventNotificationRequest
 from station.ocpp.messages.b_provisioning import BootNotificationRequest
@@ -106,6 +107,7 @@ def demo_command(once: bool, data: Path, seconds: float) -> None:
 
     Afterwards the station keeps running, for other commands to try, until Ctrl-C.
     """
+    restrict_new_files()
     differences = trio.run(_run_until_signal, data, once, seconds)
     for difference in differences:
         click.echo(f"demo: {difference}", err=True)

@@ -23,6 +23,7 @@ from station.commands.shared.control_client import (
 )
 from station.commands.shared.exits import CommandFailed
 from station.commands.shared.journal_argument import JOURNAL_FILE
+from station.config.data_directory import prepare_data_directory
 
 IDENTITY: Final = "DEMO-1"
 READY_TIMEOUT_S: Final = 40.0  # imports on a loaded machine included
@@ -49,7 +50,8 @@ class DemoStation:
 
         Raises:
             click.UsageError: the paths of its sockets would be too long.
-            CommandFailed: it cannot be made, or a station is running in it.
+            DataDirectoryError: it cannot be made or written.
+            CommandFailed: a station is running in it.
         """
         self.directory = directory
         self.journal = directory / JOURNAL_FILE
@@ -59,10 +61,7 @@ class DemoStation:
         self._process: trio.Process | None = None
         check_socket_path(directory / STATION_SOCKET)
         check_socket_path(directory / DEVICES_SOCKET)
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CommandFailed(f"{directory}: {error.strerror}. Give another --data.") from error
+        prepare_data_directory(directory)
         if _station_answers(directory / STATION_SOCKET):
             raise CommandFailed(
                 f"{directory}: a station is already running there. End it, or give another --data."

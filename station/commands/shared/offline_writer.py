@@ -14,6 +14,7 @@ from journal.state import State, apply_entries, apply_entry
 from journal.storage.reader import Reader
 from journal.storage.store import Store
 from station.commands.shared.journal_argument import open_journal
+from station.config.data_directory import restrict_new_files
 from station.runtime.clock import HostClock
 from station.runtime.loop.startup import event_registry
 
@@ -76,5 +77,6 @@ def open_offline_writer(path: Path) -> Iterator[OfflineWriter]:
     """
     with open_journal(path) as reader:
         journal_id = reader.journal_id
+    restrict_new_files()
     with Store.open(path, event_registry(), journal_id_if_new=journal_id, strict=True) as store:
         yield OfflineWriter(path, store)

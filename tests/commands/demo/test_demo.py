@@ -161,8 +161,8 @@ def test_a_directory_that_cannot_be_is_one_line(
 ) -> None:
     demo_directory.write_text("a file")
     failed = run_station("demo", "--data", demo_directory / "below")
-    assert failed.exit_code == 1
-    assert "Give another --data" in failed.stderr
+    assert (failed.exit_code, failed.stderr.count("\n")) == (2, 1)
+    assert "give another directory" in failed.stderr
 
 
 # --- The console ---------------------------------------------------------------------------------
