@@ -39,10 +39,21 @@ help:
 	@echo 'make format                              ruff format, ruff check --fix'
 	@echo 'make clean                               delete .venv and .goldens'
 
+# A Python that is too old ends make with one line, before anything is installed.
+require_python = $(1) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(\
+	"%s is Python %d.%d, the station needs 3.11 or newer. Install it, then: make PYTHON=python3.11 $(MAKECMDGOALS)" \
+	% ((sys.executable,) + tuple(sys.version_info[:2])))'
+
+PIP_INSTALL := install --quiet --disable-pip-version-check
+
+# A .venv that is not complete is removed, so that the next make begins again.
 .venv/.installed: requirements.lock pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(call require_python,$(PYTHON))
+	@test -e $@ || rm -rf .venv
+	{ $(PYTHON) -m venv .venv \
+		&& $(BIN)/pip $(PIP_INSTALL) --require-hashes -r requirements.lock \
+		&& PYTHONWARNINGS=ignore $(BIN)/pip $(PIP_INSTALL) --no-deps --editable .; \
+	} || { test -e $@ || rm -rf .venv; exit 1; }
 	touch $@
 
 demo: .venv/.installed
@@ -85,8 +96,10 @@ offline: .venv/.installed
 	$(BIN)/python -m station.simulation.experiments.offline --events $(EVENTS)
 
 .bench/.installed: .bench.lock
-	$(PYTHON) -m venv .bench
-	.bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r .bench.lock
+	@$(call require_python,$(PYTHON))
+	@rm -rf .bench
+	{ $(PYTHON) -m venv .bench \
+		&& .bench/bin/pip $(PIP_INSTALL) --require-hashes -r .bench.lock; } || { rm -rf .bench; exit 1; }
 	touch $@
 
 bench: .venv/.installed .bench/.installed
@@ -99,13 +112,14 @@ questions: .venv/.installed
 	$(BIN)/python -m tests.ground_truth --journals $(JOURNALS) --seed $(SEED)
 
 spark-tools: .venv/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .spark.lock
+	$(BIN)/pip $(PIP_INSTALL) --require-hashes -r .spark.lock
 
 goldens:
 	set -e; for python in $(PYTHONS); do \
+		$(call require_python,$$python); \
 		venv=.goldens/$$($$python -c 'import platform; print(platform.python_version())'); \
 		test -x $$venv/bin/pytest || { $$python -m venv $$venv; \
-			$$venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; }; \
+			$$venv/bin/pip $(PIP_INSTALL) --require-hashes -r requirements.lock; } || { rm -rf $$venv; exit 1; }; \
 		$$venv/bin/python -m tests.durability.golden.journals check; \
 		$$venv/bin/python -m pytest -q -p no:cacheprovider tests/durability/golden tests/journal/test_golden.py; \
 	done
