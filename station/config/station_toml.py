@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -29,6 +28,7 @@ from station.core.device_model.model import (
     VariableDefinition,
     check_value,
 )
+from station.ocpp.csms_url import CsmsUrlError, parse_csms_url
 from station.profiles import Profile, ProfileError, load_profile
 from station.profiles.toml_tables import TableError, convert_table, unknown_key_message
 
@@ -339,24 +339,16 @@ def _csms_password(
 
 def _check_url(text: str) -> str:
     """Check the URL and return its scheme. The station appends `/<identity>` itself."""
-    try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise TableError(f'[csms] url "{text}": {error}') from None
-    if parts.scheme not in ("ws", "wss"):
-        raise TableError(f'[csms] url "{text}" must begin with ws:// or wss://')
-    if not host or any(character.isspace() for character in text):
-        raise TableError(f'[csms] url "{text}" has no usable host name')
-    if parts.username is not None or parts.password is not None:
-        raise TableError(
-            "[csms] url contains a user or password; use the key password or password_file"
-        )
-    if parts.query or parts.fragment:
-        raise TableError(f'[csms] url "{text}" must end with its path: no ? and no #')
     if len(text) > URL_MAX:
         raise TableError(f"[csms] url has {len(text)} characters; at most {URL_MAX} are allowed")
-    return parts.scheme
+    try:
+        return parse_csms_url(text).scheme
+    except CsmsUrlError as error:
+        if "@" in text:  # perhaps after a password, which is not repeated
+            raise TableError(
+                "[csms] url contains a user or password; use the key password or password_file"
+            ) from None
+        raise TableError(f'[csms] url "{text}": {error}') from None
 
 
 def _read_secret(key: str, text: str | None, file: str | None, base: Path) -> Secret | None:

@@ -201,15 +201,24 @@ BAD = {
     ),
     "http": (
         good_config_with("ws://csms.example/ocpp/", "http://csms"),
-        '[csms] url "http://csms" must begin with ws:// or wss://',
+        '[csms] url "http://csms": it must begin with ws:// or wss://',
     ),
     "no host": (
         good_config_with("ws://csms.example/ocpp/", "ws:///ocpp"),
-        '[csms] url "ws:///ocpp" has no usable host name',
+        '[csms] url "ws:///ocpp": it has no usable host name',
     ),
     "a port that is none": (
         good_config_with("ws://csms.example/ocpp/", "ws://csms:99999"),
-        '[csms] url "ws://csms:99999": Port out of range 0-65535',
+        '[csms] url "ws://csms:99999": it cannot be read: Port out of range 0-65535',
+    ),
+    "an empty label in the host name": (
+        good_config_with("ws://csms.example/ocpp/", "ws://csms..example/"),
+        '[csms] url "ws://csms..example/": a label of its host name is empty or too long',
+    ),
+    "a path that is not percent-encoded": (
+        good_config_with("ocpp/", "caf\u00e9/"),
+        '[csms] url "ws://csms.example/caf\u00e9/": it has characters that are not ASCII; write'
+        " the host in its xn-- form and the path percent-encoded",
     ),
     "a password in the url": (
         good_config_with("ws://csms", "ws://CS001:geheim@csms"),
@@ -217,7 +226,7 @@ BAD = {
     ),
     "a query": (
         good_config_with("ocpp/", "ocpp?x=1"),
-        '[csms] url "ws://csms.example/ocpp?x=1" must end with its path: no ? and no #',
+        '[csms] url "ws://csms.example/ocpp?x=1": it must end with its path: no ? and no #',
     ),
     "TLS profile on ws": (
         good_config_with(PASSWORD, f"{PASSWORD}\nsecurity_profile = 2"),

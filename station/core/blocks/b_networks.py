@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import urlsplit
 
 from journal.events import Decision, Event
 from journal.observations import CsmsConfigured, LinkOpened, StationStarted
@@ -29,6 +28,7 @@ from station.core.blocks import a_security, m_certificates
 from station.core.context import Call, CallHandler, Context, Rule, call_result, status_info
 from station.core.device_model.definitions import Refusal
 from station.core.device_model.model import split_list
+from station.ocpp.csms_url import CsmsUrlError, parse_csms_url
 from station.ocpp.messages.b_provisioning import (
     NetworkConnectionProfileType,
     SetNetworkProfileRequest,
@@ -121,18 +121,11 @@ def check_url(url: str, security_profile: int) -> str | None:
     """Why a URL is unusable with a security profile; None: it is usable. Part 4 §3.1.1."""
     scheme = SCHEME_BY_PROFILE[security_profile]
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return "the URL cannot be read"
-    if parts.scheme != scheme:
+        parsed = parse_csms_url(url)
+    except CsmsUrlError as error:
+        return f"the URL cannot be used: {error}"
+    if parsed.scheme != scheme:
         return f"security profile {security_profile} needs {scheme}://"
-    if not host or port == 0 or " " in url or not url.isprintable():
-        return "the URL names no host"
-    if parts.username is not None or parts.password is not None:
-        return "the URL holds a user or a password"
-    if parts.query or parts.fragment:
-        return "the URL must end with its path"
     return None
 
 

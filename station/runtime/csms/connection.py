@@ -4,7 +4,8 @@ The task owns one connection at a time and goes through these states:
 
     waiting     no slot to try, or the network is down. Ends when a slot is desired.
     connecting  TCP, TLS, WebSocket handshake, 20 s for all three. Success: LinkOpened. Failure:
-                LinkFailed, with the security event it amounts to, then back-off.
+                LinkFailed, with the security event it amounts to, then back-off. Any exception
+                is a failed attempt, so that the next slot gets its turn.
     open        five tasks run until the first of them ends: receive frames, send frames, send
                 pings, watch the network, watch the password. The end is a LinkClosed.
     back-off    `BackOff` has the length; `SlotRotation` has the slot of the next attempt.
@@ -28,7 +29,6 @@ import random
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
-from urllib.parse import quote, urlsplit
 
 import h11
 import msgspec
@@ -47,6 +47,7 @@ from journal.observations import CallPayloadLost, FrameSent, LinkClosed, LinkFai
 from journal.projections.network_profiles import NetworkProfile
 from journal.storage.errors import JournalDamaged, JournalFailed
 from station.core.desired import DesiredCall, DesiredLink, DesiredState
+from station.ocpp.csms_url import CsmsUrlError, parse_csms_url
 from station.runtime.csms.back_off import BackOff
 from station.runtime.csms.dialer import Dialer
 from station.runtime.csms.frame_filter import FrameFilter
@@ -187,10 +188,14 @@ class CsmsConnection:
         except* CONNECTION_FAILURES as group:
             cause = first_cause(group)
             reason, security_event = _failure_text(cause), security_event_for(cause)
-        except* Exception:
+        except* (JournalDamaged, JournalFailed):
+            raise
+        except* Exception as group:
             if opened:
                 self._recorder.observe(LinkClosed("internal error of the station"))
-            raise
+                raise
+            log.exception("internal error in an attempt to connect to %s", slot.url)
+            reason = f"internal error of the station: {_failure_text(first_cause(group))}"[:300]
         if opened:
             log.warning("connection to %s ended: %s", slot.url, reason)
             self._recorder.observe(LinkClosed(reason))
@@ -207,20 +212,18 @@ class CsmsConnection:
         Raises:
             any of `CONNECTION_FAILURES`.
         """
-        parts = urlsplit(connection_url(slot.url, self._identity))
-        host = parts.hostname or ""
-        port = parts.port or (443 if slot.security_profile > 1 else 80)
+        url = parse_csms_url(slot.url)
         context = self._tls_context(slot)
-        stream = await self._dialer.dial(host, port)
+        stream = await self._dialer.dial(url.host, url.port)
         try:
             if context is not None:
-                stream = await start_tls(stream, context, host)
+                stream = await start_tls(stream, context, url.host)
             stream = GuardedStream(stream)
             websocket = await wrap_client_stream(
                 nursery,
                 stream,  # type: ignore[arg-type]
-                f"{host}:{port}",
-                parts.path,
+                url.host_header,
+                url.request_target(self._identity),
                 subprotocols=[SUBPROTOCOL],
                 extra_headers=self._authorization_headers(slot),
                 message_queue_size=QUEUED_FRAMES_MAX,
@@ -407,16 +410,12 @@ CONNECTION_FAILURES: Final = (
     UpgradeRefused,
     ReceiveFlood,
     CsmsCertificateRefused,
+    CsmsUrlError,  # of a slot that an older release accepted
     NoRootError,
     TlsVersionRefused,
     h11.ProtocolError,  # trio-websocket passes these two on where the CSMS violates HTTP
     ProtocolError,
 )
-
-
-def connection_url(url: str, identity: str) -> str:
-    """The CSMS's URL with the identity appended, percent-encoded. Part 4 §3.1.1."""
-    return f"{url.rstrip('/')}/{quote(identity, safe='')}"
 
 
 async def _close_websocket(websocket: WebSocketConnection) -> None:
@@ -446,6 +445,8 @@ def _failure_text(error: BaseException) -> str:
             return f"no connection within {CONNECT_TIMEOUT_S:.0f} s"
         case ssl.SSLCertVerificationError():
             return f"certificate of the CSMS: {error.verify_message}"
+        case CsmsUrlError():
+            return f"the URL cannot be used: {error}"
         case CsmsCertificateRefused() | NoRootError() | TlsVersionRefused() | HandshakeRefused():
             return str(error)
         case _:

@@ -162,6 +162,10 @@ def test_there_are_three_slots_b09_fr_05(slot: int) -> None:
         {"ocppCsmsUrl": "ws://other/with blank"},
         {"ocppCsmsUrl": "ws://other:0/ocpp"},
         {"ocppCsmsUrl": "ws://other\x00/ocpp"},
+        {"ocppCsmsUrl": "ws://csms..example.com/"},
+        {"ocppCsmsUrl": f"ws://{'a' * 64}.example/ocpp"},
+        {"ocppCsmsUrl": "ws://other/caf\u00e9"},
+        {"ocppCsmsUrl": "ws://caf\u00e9.example/ocpp"},
         {"apn": {"apn": "internet", "apnAuthentication": "NONE"}},
         {
             "vpn": {

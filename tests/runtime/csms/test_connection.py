@@ -14,6 +14,7 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketRequest
 
 from journal.observations import FrameReceived, FrameSent, LinkClosed, LinkFailed, LinkOpened
+from journal.projections.network_profiles import NetworkProfile
 from journal.projections.pending_replies import PendingReply
 from station.core.desired import DesiredCall
 from station.runtime.csms.connection import CONNECT_TIMEOUT_S
@@ -363,3 +364,56 @@ async def test_after_a_loss_the_slot_in_use_is_tried_first_b10_fr_03(
         await recorder.wait_for_observation(LinkFailed, 5)
         assert [host for _, host in network.attempts] == ["a", "a", "b", "b", "b", "a"]
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ws://csms..example.com/",
+        f"ws://{'a' * 64}.example/",
+        "ws://a/caf\u00e9",
+        "ws://\u00e9/",
+        "ws://[/",
+    ],
+)
+async def test_a_slot_that_cannot_be_requested_fails_and_the_next_one_is_tried_b10_fr_03(
+    autojump_clock: trio.testing.MockClock, url: str
+) -> None:
+    """Such a slot may be in the journal: a release before accepted it."""
+    async with trio.open_nursery() as nursery:
+        desired = desired_link("a", attempts_per_candidate=1)
+        candidates = (NetworkProfile(2, url, 1), *desired.link.candidates)
+        link = msgspec.structs.replace(desired.link, candidates=candidates)
+        recorder = FakeRecorder(msgspec.structs.replace(desired, link=link))
+        network = MemoryNetwork(nursery)
+        network.servers["a"] = serve_until_closed
+        nursery.start_soon(make_link(recorder, network).run)
+        await recorder.wait_for_observation(LinkOpened)
+        [failed] = recorder.link_failures
+        assert failed.slot == 2
+        assert failed.reason.startswith("the URL cannot be used: ")
+        nursery.cancel_scope.cancel()
+
+
+async def test_any_exception_of_an_attempt_is_a_failed_attempt_b10_fr_03(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class RaisingNetwork(MemoryNetwork):
+        async def dial(self, host: str, port: int) -> trio.abc.Stream:
+            if host == "a":
+                raise UnicodeError("label too long")
+            return await super().dial(host, port)
+
+    async with trio.open_nursery() as nursery:
+        recorder = FakeRecorder(desired_link("a", "b", attempts_per_candidate=2))
+        network = RaisingNetwork(nursery)
+        network.servers["b"] = serve_until_closed
+        nursery.start_soon(make_link(recorder, network).run)
+        opened = await recorder.wait_for_observation(LinkOpened)
+        assert opened.slot == 2
+        assert [failed.reason for failed in recorder.link_failures] == [
+            "internal error of the station: UnicodeError: label too long"
+        ] * 2
+        assert trio.current_time() == 10 + 20  # the back-off, twice
+        nursery.cancel_scope.cancel()
+    assert "internal error in an attempt to connect to ws://a/ocpp" in caplog.text
