@@ -4,13 +4,19 @@ The first wait is RetryBackOffWaitMinimum. Each later one is twice the wait befo
 RetryBackOffRepeatTimes waits; after that it stays as it is. Each of these waits also gets a random
 part of up to RetryBackOffRandomRange, so that a fleet does not reconnect at the same moment. A
 connection that was opened resets all of this.
+
+No wait is longer than `WAIT_MAX_S` and the random part, whatever the variables say: doubling makes
+months of values that are harmless each, and a station that does not try cannot be told to.
 """
 
 from __future__ import annotations
 
 import random
+from typing import Final
 
 from station.core.desired import DesiredLink
+
+WAIT_MAX_S: Final = 3600.0  # without the random part; nobody waits for a CSMS any longer
 
 
 class BackOff:
@@ -24,14 +30,15 @@ class BackOff:
     def next_wait_s(self, link: DesiredLink) -> float:
         """The wait before the next attempt, with the settings as they are now."""
         if not self._last_wait_s:
-            self._last_wait_s = link.back_off_minimum_s + self._random_part_s(link)
+            self._last_wait_s = self._bounded_wait_s(link.back_off_minimum_s, link)
         elif self._doublings < link.back_off_repeat_times:
             self._doublings += 1
-            self._last_wait_s = 2 * self._last_wait_s + self._random_part_s(link)
+            self._last_wait_s = self._bounded_wait_s(2 * self._last_wait_s, link)
         return self._last_wait_s
 
-    def _random_part_s(self, link: DesiredLink) -> float:
-        return self._random_source.uniform(0, link.back_off_random_s)
+    def _bounded_wait_s(self, wait_s: float, link: DesiredLink) -> float:
+        random_part_s = self._random_source.uniform(0, min(link.back_off_random_s, WAIT_MAX_S))
+        return min(wait_s, WAIT_MAX_S) + random_part_s
 
     def reset(self) -> None:
         """Start again: a connection was opened."""

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from station.core.desired import DesiredLink
-from station.runtime.csms.back_off import BackOff
+from station.runtime.csms.back_off import WAIT_MAX_S, BackOff
 from station.runtime.csms.slot_rotation import SlotRotation
 from tests.runtime.fixtures_csms import network_slots
 
@@ -126,3 +126,19 @@ def test_a_good_connection_resets_the_wait_erratum_4_12() -> None:
     assert [back_off.next_wait_s(link), back_off.next_wait_s(link)] == [10, 20]
     back_off.reset()
     assert back_off.next_wait_s(link) == 10
+
+
+@pytest.mark.parametrize(
+    ("minimum_s", "random_s", "repeat_times"),
+    [(2**31 - 1, 0, 0), (1, 2**31 - 1, 0), (600, 600, 20), (1, 0, 2**31 - 1)],
+)
+def test_no_wait_is_longer_than_two_hours_whatever_the_variables_say(
+    minimum_s: int, random_s: int, repeat_times: int
+) -> None:
+    link = DesiredLink(
+        back_off_minimum_s=minimum_s,
+        back_off_random_s=random_s,
+        back_off_repeat_times=repeat_times,
+    )
+    back_off = BackOff(random.Random(1))
+    assert max(back_off.next_wait_s(link) for _ in range(100)) <= 2 * WAIT_MAX_S
