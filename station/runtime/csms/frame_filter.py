@@ -116,13 +116,15 @@ class FrameFilter:
         """A CALL with its secrets replaced; any other frame unchanged."""
         if len(frame) != 4 or frame[0] != 2 or not isinstance(frame[3], dict):
             return frame
-        payload = frame[3]
-        if frame[2] == "SetVariables":
+        _, _, action, payload = frame
+        if not isinstance(action, str):
+            return frame  # MalformedFrame; `in` would raise for a list or an object
+        if action == "SetVariables":
             payload = self._redact_set_variables(payload)
-        if frame[2] in SECRET_KEYS:
-            payload = _redact_keys(payload, SECRET_KEYS[frame[2]])
-        if frame[2] in URL_PATHS:
-            payload = self._without_credentials(payload, URL_PATHS[frame[2]])
+        if action in SECRET_KEYS:
+            payload = _redact_keys(payload, SECRET_KEYS[action])
+        if action in URL_PATHS:
+            payload = self._without_credentials(payload, URL_PATHS[action])
         return [*frame[:3], payload]
 
     def _without_credentials(self, payload: Any, path: tuple[str, ...]) -> Any:
@@ -178,6 +180,8 @@ class FrameFilter:
             }:
                 evse = component_rest.get("evse")
                 evse_id = evse.get("id") if isinstance(evse, dict) else None
+                if not isinstance(evse_id, int):
+                    evse_id = None  # the request is refused; its value is a secret all the same
                 component = Component(name, _text_or_none(component_rest.get("instance")), evse_id)
                 definition = self._device_model.find_variable(
                     component, variable, _text_or_none(variable_rest.get("instance"))

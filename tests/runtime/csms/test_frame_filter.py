@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from journal.events import IdToken
 from journal.observations import FrameMalformed, FrameReceived
 from station.core.blocks.b_variables import INVALID_SECRET
+from station.ocpp import rpc
 from station.runtime.csms.frame_filter import FrameFilter
 from station.runtime.secrets.store import SecretStore
 from station.runtime.secrets.urls import restore_url
@@ -230,6 +231,89 @@ def test_text_that_may_contain_a_secret_is_not_quoted_p9() -> None:
 def test_any_text_makes_an_observation(text: str) -> None:
     frame_filter, _ = make_frame_filter()
     assert isinstance(frame_filter.to_observation(text), FrameReceived | FrameMalformed)
+
+
+# JSON of any type, also where a schema has another one: numbers of any size, escapes of halves of
+# characters, and the words the filter searches for.
+NUMBERS = st.sampled_from(["0", "2", "2.0", "-1", "1e9999", "1E+999999999", "9" * 400, "0.10"])
+STRINGS = st.sampled_from(
+    [
+        '""',
+        '"\\ud800"',
+        '"\\u0000"',
+        '"ISO14443"',
+        '"SecurityCtrlr"',
+        '"BasicAuthPassword"',
+        '"correct horse battery"',
+        '"https://u:p@[::1/x?y"',
+        '"https://u:p@host:port/"',
+        '"-----BEGIN PRIVATE KEY-----x"',
+    ]
+)
+SCALARS = st.sampled_from(["null", "true"]) | NUMBERS | STRINGS
+KEYS = st.sampled_from(
+    "setVariableData component variable name instance evse id attributeValue connectionData"
+    " ocppCsmsUrl apn password log remoteLocation firmware location idToken type"
+    " additionalIdToken customerIdentifier data seqNo generatedAt requestId".split()
+)
+
+
+def json_text(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """Arrays and objects of those parts."""
+    members = st.dictionaries(KEYS, inner, max_size=4)
+    return st.lists(inner, max_size=4).map(lambda parts: f"[{','.join(parts)}]") | members.map(
+        lambda fields: "{" + ",".join(f'"{key}":{value}' for key, value in fields.items()) + "}"
+    )
+
+
+JSON_TEXT = st.recursive(SCALARS, json_text, max_leaves=12)
+ACTIONS = st.sampled_from(
+    [f'"{name}"' for name in ("SetVariables", "SetNetworkProfile", "GetLog", "UpdateFirmware")]
+)
+
+
+@st.composite
+def set_variable_requests(draw: st.DrawFn) -> str:
+    """SetVariables in which every field may have any type."""
+
+    def field(value: str) -> str:
+        return draw(st.just(value) | JSON_TEXT)
+
+    evse = field(f'{{"id":{field("1")}}}')
+    name, instance = field('"SecurityCtrlr"'), field("null")
+    component = f'{{"name":{name},"instance":{instance},"evse":{evse}}}'
+    name, instance = field('"BasicAuthPassword"'), field("null")
+    variable = f'{{"name":{name},"instance":{instance}}}'
+    value = field('"correct horse battery"')
+    item = f'{{"component":{component},"variable":{variable},"attributeValue":{value}}}'
+    return f'[2,"1","SetVariables",{{"setVariableData":[{item}]}}]'
+
+
+@settings(max_examples=400)
+@given(
+    set_variable_requests()
+    | st.tuples(NUMBERS, JSON_TEXT, ACTIONS | JSON_TEXT, JSON_TEXT).map(
+        lambda parts: f"[{','.join(parts)}]"
+    )
+    | st.lists(JSON_TEXT, max_size=5).map(lambda parts: f"[{','.join(parts)}]")
+)
+def test_json_of_any_type_in_any_place_makes_an_observation(text: str) -> None:
+    frame_filter, _ = make_frame_filter()
+    observation = frame_filter.to_observation(text)
+    if isinstance(observation, FrameReceived):
+        rpc.parse_frame(observation.frame)
+    else:
+        assert isinstance(observation, FrameMalformed)
+
+
+@pytest.mark.parametrize("action", ["[]", "{}", "null", "7", '["SetVariables"]'])
+def test_an_action_that_is_no_string_is_recorded_and_refused(action: str) -> None:
+    frame_filter, _ = make_frame_filter()
+    observation = frame_filter.to_observation(f'[2,"x",{action},{{}}]')
+    assert isinstance(observation, FrameReceived)
+    assert rpc.parse_frame(observation.frame) == rpc.MalformedFrame(
+        "x", "RpcFrameworkError", "Action is no string", True
+    )
 
 
 @pytest.mark.parametrize(
