@@ -252,9 +252,32 @@ STRINGS = st.sampled_from(
 )
 SCALARS = st.sampled_from(["null", "true"]) | NUMBERS | STRINGS
 KEYS = st.sampled_from(
-    "setVariableData component variable name instance evse id attributeValue connectionData"
-    " ocppCsmsUrl apn password log remoteLocation firmware location idToken type"
-    " additionalIdToken customerIdentifier data seqNo generatedAt requestId".split()
+    [
+        "setVariableData",
+        "component",
+        "variable",
+        "name",
+        "instance",
+        "evse",
+        "id",
+        "attributeValue",
+        "connectionData",
+        "ocppCsmsUrl",
+        "apn",
+        "password",
+        "log",
+        "remoteLocation",
+        "firmware",
+        "location",
+        "idToken",
+        "type",
+        "additionalIdToken",
+        "customerIdentifier",
+        "data",
+        "seqNo",
+        "generatedAt",
+        "requestId",
+    ]
 )
 
 
