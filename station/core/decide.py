@@ -33,7 +33,7 @@ The order
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -65,7 +65,8 @@ from station.core.context import (
     call_error,
 )
 from station.ocpp import rpc
-from station.ocpp.messages import ACTIONS, Datatype, decode_request, decode_response
+from station.ocpp.messages import ACTIONS, Datatype, decode_request
+from station.ocpp.messages.usable_fields import decode_usable_response
 from station.ocpp.messages.violations import describe_violation
 
 
@@ -180,7 +181,9 @@ def _run_handler(
 def _on_call_result(ctx: Context, message_id: str, payload: msgspec.Raw) -> Iterator[Decision]:
     """Pass a CALLRESULT to the block of its CALL: the one in flight, or an earlier attempt.
 
-    A result that answers no attempt is ignored; the journal holds the frame.
+    A result that answers no attempt is ignored; the journal holds the frame. Of one that breaks
+    its schema every usable field counts, and a line of the security log names the others; if
+    nothing is usable, the CSMS has received the CALL all the same.
     """
     attempted = ctx.state.outbox.find_by_message_id(message_id)
     if attempted is None:
@@ -188,15 +191,15 @@ def _on_call_result(ctx: Context, message_id: str, payload: msgspec.Raw) -> Iter
     call_seq, is_current = attempted
     flight = ctx.state.outbox.in_flight
     action = flight.action if is_current and flight else "TransactionEvent"
-    try:
-        response: Any = decode_response(action, payload)
-    except msgspec.ValidationError as error:
-        if action == "BootNotification" and flight:
-            yield from outbox_rules.fail_attempt(
-                ctx, flight, f"unusable answer: {describe_violation(error)[1]}"
-            )
-            return
-        response = None  # the CSMS has received the CALL all the same
+    response, violations = decode_usable_response(action, payload)
+    if violations:
+        yield from a_security.log_security_event(
+            ctx, "InvalidMessages", f"answer to {action}: {'; '.join(violations)}"
+        )
+    if response is None and action == "BootNotification" and flight:
+        reason = f"unusable answer: {'; '.join(violations)}"[:300]
+        yield from outbox_rules.fail_attempt(ctx, flight, reason)
+        return
     if action in RESULTS:
         yield from RESULTS[action](ctx, call_seq, response)
     yield from outbox_rules.complete_call(ctx, call_seq, message_id)

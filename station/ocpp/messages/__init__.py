@@ -2,7 +2,8 @@
 
 One module per functional block has its messages and the datatypes that only they use; `datatypes`
 and `enums` have what several blocks share. `encode`, `decode_request` and `decode_response` are the
-only way between a message and its JSON.
+only way between a message and its JSON. `usable_fields` decodes an answer that breaks its schema as
+far as it can be used.
 
 Errors: `msgspec.ValidationError` if a payload violates its schema, its subclass `MalformedPayload`
 if it is no JSON. `station.ocpp.messages.violations` has the CALLERROR of either.

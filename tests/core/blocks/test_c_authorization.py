@@ -12,6 +12,7 @@ from journal.projections.authorizations import (
     AuthorizationGranted,
     AuthorizationRefused,
 )
+from journal.projections.security import SecurityEventLogged
 from station.core.blocks import c_authorization_cache
 from tests.support.story import (
     ALICE,
@@ -32,6 +33,7 @@ from tests.support.story import (
     called,
     charging_started,
     charging_stopped,
+    csms_answers,
     device_faulted,
     error_code_in,
     error_received,
@@ -39,7 +41,6 @@ from tests.support.story import (
     given,
     id_token_named,
     id_token_payload,
-    in_sequence,
     in_transaction,
     meter_read,
     of_kind,
@@ -601,7 +602,6 @@ def test_unless_it_may_begin_before_acceptance_b02_fr_03_b03_fr_01() -> None:
         LINK_LOST,
         time_passed(seconds=30),
         error_received("InternalError"),
-        result_received_for("Authorize"),
     ],
 )
 def test_a_question_without_an_answer_is_judged_as_offline(silence: Step) -> None:
@@ -773,14 +773,62 @@ def is_event(event: object) -> bool:
     return getattr(event, "action", "") == "TransactionEvent" and hasattr(event, "payload")
 
 
-def test_hostile_answers_change_nothing() -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"idTokenInfo": None},
+        {"idTokenInfo": "Accepted"},
+        {"idTokenInfo": {}},
+        {"idTokenInfo": {"status": "Yes"}},
+        {"idTokenInfo": {"status": "accepted"}},
+        {"idTokenInfo": {"status": None}},
+        {"idTokenInfo": {"status": "Accepted", "evseId": ["one"]}},  # valid there only
+    ],
+)
+def test_an_answer_without_a_usable_status_refuses(answer: Json) -> None:
+    """It fails closed: neither the cache nor OfflineTxForUnknownIdEnabled decides instead."""
+    station = station_with_cached_token(ALICE)
+    station.when(variable_preset("AuthCtrlr.OfflineTxForUnknownIdEnabled", "true"))
+    station.when(cable_plugged(1), csms_answers(), presented(ALICE, evse_id=1))
+    decisions = station.when(result_received_for("Authorize", **answer))
+    assert active_tokens(station) == {}
+    [refused] = of_kind(decisions, AuthorizationRefused)
+    assert refused.status == "Unknown"
+    [logged] = of_kind(decisions, SecurityEventLogged)
+    assert "answer to Authorize: $.idTokenInfo" in logged.tech_info
+
+
+@pytest.mark.parametrize(
+    "surplus",
+    [
+        {"groupIdToken": None},
+        {"cacheExpiryDateTime": ""},
+        {"personalMessage": {"content": "Hello"}},
+        {"chargingPriority": "1"},
+        {"evseId": []},
+        {"isNew": True},
+    ],
+)
+def test_an_unusable_field_beside_the_status_refuses_nobody(surplus: Json) -> None:
     station = given(ONLINE, cable_plugged(1))
     station.when(presented(ALICE))
-    decisions = station.when(
-        in_sequence(result_received_for("Authorize", idTokenInfo={"status": "Yes"}))
+    info = {"status": "Accepted", **surplus}
+    decisions = station.when(result_received_for("Authorize", idTokenInfo=info))
+    assert active_tokens(station) == {1: ALICE.ref}
+    [logged] = of_kind(decisions, SecurityEventLogged)
+    assert logged.type == "InvalidMessages"
+    assert f"$.idTokenInfo.{next(iter(surplus))}" in logged.tech_info or "isNew" in logged.tech_info
+
+
+def test_the_usable_evses_of_an_answer_stay_the_only_allowed_ones() -> None:
+    station = given(ONLINE, cable_plugged(1))
+    station.when(presented(ALICE))
+    info = {"status": "Accepted", "evseId": [2, "one"]}
+    [refused] = of_kind(
+        station.when(result_received_for("Authorize", idTokenInfo=info)), AuthorizationRefused
     )
-    assert active_tokens(station) == {}
-    assert of_kind(decisions, AuthorizationRefused)
+    assert refused.status == "NotAllowedTypeEVSE"
 
 
 def test_a_clear_cache_with_a_surplus_field_is_no_message() -> None:

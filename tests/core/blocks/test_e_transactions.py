@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from journal.observations import EvStoppedCharging, StopButtonPressed
+from journal.projections.security import SecurityEventLogged
 from journal.projections.transactions import KEPT_SAMPLES_MAX
 from tests.support.story import (
     ALICE,
@@ -35,6 +36,7 @@ from tests.support.story import (
     id_token_payload,
     in_transaction,
     meter_read,
+    of_kind,
     presented,
     queued_payloads,
     response_payload_in,
@@ -360,6 +362,33 @@ def test_or_it_goes_on_without_energy_e05_fr_02() -> None:
     assert updated["eventType"] == "Updated"
     assert updated["triggerReason"] == "ChargingStateChanged"
     assert updated["transactionInfo"]["chargingState"] == "SuspendedEVSE"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"idTokenInfo": {"status": "Invalid", "cacheExpiryDateTime": None}},
+        {"idTokenInfo": {"status": "Invalid", "cacheExpiryDateTime": ""}},
+        {"idTokenInfo": {"status": "Invalid", "isNew": True}},
+        {"idTokenInfo": {"status": "Invalid"}, "totalCost": "1.50"},
+        {"idTokenInfo": {"status": "Refused"}},
+        {"idTokenInfo": {}},
+        {"idTokenInfo": "Invalid"},
+    ],
+)
+def test_a_refusal_counts_whatever_else_is_wrong_with_the_answer_e05_fr_10(answer: Json) -> None:
+    station = charging_before_refusal()
+    decisions = station.when(result_received_for("TransactionEvent", **answer))
+    assert not station.desired.evses[0].energy_allowed
+    [logged] = of_kind(decisions, SecurityEventLogged)
+    assert logged.tech_info.startswith("answer to TransactionEvent: $.")
+
+
+@pytest.mark.parametrize("answer", [{"totalCost": "1.50"}, {"idTokenInfo": None}])
+def test_an_answer_that_says_nothing_about_the_token_takes_nothing_away(answer: Json) -> None:
+    station = charging_before_refusal()
+    station.when(result_received_for("TransactionEvent", **answer))
+    assert station.desired.evses[0].energy_allowed
 
 
 def test_or_with_some_energy_more_e05_fr_03() -> None:
