@@ -63,7 +63,6 @@ EXPECTED_ERRORS: Final = (
     ("journal.storage.errors", "JournalFailed", 1),
     ("station.runtime.hardware.emulator_process", "EmulatorFailed", 1),
     ("drivers.emulators.process", "AlreadyRunningError", 1),
-    ("drivers.emulators.meter_registers", "RegistersDamagedError", 1),
 )
 
 NO_SPACE_ERRNOS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

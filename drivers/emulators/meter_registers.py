@@ -5,13 +5,17 @@ The file always holds at least the value that was shown. While energy flows, it 
 After a kill, the emulator continues from the saved value, so a kill can only add energy.
 
 The file is written by renaming, so that a kill leaves either the old or the new file. It is not
-synced: registers must survive the process, not a loss of the host's power. The writing is repeated
+synced: registers must survive the process, not a loss of the host's power.
+
+The emulated devices run on without a file: one that is damaged is set aside, and one that cannot be
+written is reported once. The writing is repeated
 here because drivers do not import the journal, and so not `journal.storage.atomic_file`.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
@@ -20,22 +24,20 @@ SAVE_AHEAD_S = 2.0  # of the present flow: the most energy that a kill adds
 QUANTUM_WH = Decimal("0.000001")
 
 
-class RegistersDamagedError(Exception):
-    """The file exists but does not hold meter registers."""
+ENERGY_MAX_WH = Decimal(10**12)  # more is no register of a meter
+
+log = logging.getLogger("station.devices")
 
 
 class MeterRegisters:
     """Wh registers by number; energy towards the EV."""
 
     def __init__(self, path: Path, numbers: Iterable[int]) -> None:
-        """Load the registers from `path`; those it does not have begin at 0.
-
-        Raises:
-            RegistersDamagedError: the file cannot be read as registers.
-        """
+        """Load the registers from `path`; those it does not have begin at 0."""
         self._path = path
         saved = _read_file(path)
         self._energy_wh = {number: saved.get(str(number), Decimal(0)) for number in numbers}
+        self._write_failed = False
         self._saved_energy_wh = dict(self._energy_wh)
 
     def __getitem__(self, number: int) -> Decimal:
@@ -78,19 +80,50 @@ class MeterRegisters:
 
     def _write_file(self) -> None:
         new_path = self._path.with_name(f".{self._path.name}.new")
-        new_path.write_text(
-            json.dumps({str(key): f"{wh:f}" for key, wh in self._saved_energy_wh.items()})
-        )
-        new_path.replace(self._path)
+        text = json.dumps({str(key): f"{wh:f}" for key, wh in self._saved_energy_wh.items()})
+        try:
+            new_path.write_text(text)
+            new_path.replace(self._path)
+        except OSError as error:
+            if not self._write_failed:
+                log.warning(
+                    "%s cannot be written: %s. After a restart the emulated meters run backwards.",
+                    self._path,
+                    error.strerror,
+                )
+            self._write_failed = True
+        else:
+            self._write_failed = False
 
 
 def _read_file(path: Path) -> dict[str, Decimal]:
+    """The registers in a file; a damaged one is set aside, and those it does hold are kept."""
+    registers: dict[str, Decimal] = {}
     try:
-        saved = json.loads(path.read_text())
-        return {key: Decimal(value) for key, value in saved.items()}
+        if path.exists() and not path.is_file():
+            raise ValueError("not a regular file")
+        for number, text in json.loads(path.read_text()).items():
+            energy_wh = Decimal(text)
+            if not 0 <= energy_wh <= ENERGY_MAX_WH:
+                raise ValueError(f"register {number} is {text}")
+            registers[number] = energy_wh
     except FileNotFoundError:
         return {}
-    except (ValueError, ArithmeticError, AttributeError, TypeError) as error:
-        raise RegistersDamagedError(
-            f"{path}: not a file of meter registers ({error}); remove it to begin at 0"
-        ) from error
+    except (OSError, ValueError, ArithmeticError, AttributeError, TypeError, RecursionError) as error:
+        _set_aside(path, error)
+    return registers
+
+
+def _set_aside(path: Path, reason: Exception) -> None:
+    aside = path.with_name(f"{path.name}.damaged")
+    log.warning(
+        "%s does not hold the registers of the emulated meters (%s). It is kept as %s;"
+        " registers that cannot be read from it begin at 0.",
+        path,
+        reason,
+        aside.name,
+    )
+    try:
+        path.replace(aside)
+    except OSError as error:
+        log.warning("%s cannot be renamed: %s", path, error.strerror)

@@ -313,7 +313,7 @@ def execute_order(station: EmulatedStation, line: bytes) -> Arguments:
     """Execute the order on a line; returns the response and never raises."""
     try:
         return {"ok": True, **(_execute_line(station, line) or {})}
-    except (OrderError, ValueError) as refusal:
+    except (OrderError, ValueError, OSError) as refusal:  # OSError: no pty for an adapter
         return {"ok": False, "error": str(refusal)}
 
 

@@ -45,7 +45,6 @@ async def run_emulated_station(
     Raises:
         AlreadyRunningError: another process emulates the devices of this directory.
         SocketPathError: the socket's path is too long.
-        RegistersDamagedError: the meters' file cannot be read.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with _lock_directory(directory / "lock"), ExitStack() as lines:

@@ -56,8 +56,12 @@ class Pty:
             tty.setraw(fd)
         os.set_blocking(self._master, False)
         self._slave_path = os.ttyname(self._slave)
-        if self.link is not None:
-            _replace_link(self.link, self._slave_path)
+        try:
+            if self.link is not None:
+                _replace_link(self.link, self._slave_path)
+        except OSError:
+            self.unplug()
+            raise
         self._plugged.set()
 
     def unplug(self) -> None:
@@ -79,18 +83,23 @@ class Pty:
         """Wait for bytes from the station; continues to wait while unplugged."""
         while True:
             await self._plugged.wait()
+            master = self._master
+            if master < 0:
+                continue  # unplugged before this task continued
             with suppress(trio.ClosedResourceError, BlockingIOError):
-                await trio.lowlevel.wait_readable(self._master)
-                return os.read(self._master, max_bytes)
+                await trio.lowlevel.wait_readable(master)
+                if master == self._master:  # not unplugged since
+                    return os.read(master, max_bytes)
 
     async def send(self, data: bytes) -> None:
         """Send to the station. Bytes are lost while unplugged, as on a real line."""
         async with self._send_lock:
-            unsent = memoryview(data)
-            while unsent and self.is_plugged_in:
+            unsent, master = memoryview(data), self._master
+            while unsent and self.is_plugged_in and master == self._master:
                 with suppress(trio.ClosedResourceError, BlockingIOError):
-                    await trio.lowlevel.wait_writable(self._master)
-                    unsent = unsent[os.write(self._master, unsent) :]
+                    await trio.lowlevel.wait_writable(master)
+                    if master == self._master:  # not unplugged since
+                        unsent = unsent[os.write(master, unsent) :]
 
     def drain_input(self) -> None:
         """Discard bytes from the station that were not received yet."""

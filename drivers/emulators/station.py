@@ -94,7 +94,6 @@ class EmulatedStation:
 
         Raises:
             ValueError: `evse_count` is not 1 to `EVSES_MAX`, the number the wiring supports.
-            RegistersDamagedError: see `MeterRegisters`.
         """
         if not 1 <= evse_count <= EVSES_MAX:
             raise ValueError(f"the emulated station has 1 to {EVSES_MAX} EVSEs, not {evse_count}")

@@ -1,13 +1,14 @@
 """Meter registers survive the emulator, however it ends, and never run backwards."""
 
 import json
+import os
 import random
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from drivers.emulators.meter_registers import SAVE_AHEAD_S, MeterRegisters, RegistersDamagedError
+from drivers.emulators.meter_registers import SAVE_AHEAD_S, MeterRegisters
 
 
 def test_they_begin_at_zero_and_add_exactly(tmp_path: Path) -> None:
@@ -75,13 +76,47 @@ def test_zero_and_negative_energy_are_not_counted(tmp_path: Path) -> None:
     assert not (tmp_path / "meters.json").exists()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"1": "x"}', '{"1": null}', "\x00\xff"])
-def test_a_file_without_registers_is_refused_and_not_overwritten(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{", "[" * 100_000, '{"1": "x"}', '{"1": null}', '{"1": "NaN"}', '{"1": "-1"}',
+     '{"1": "1e99"}', "\x00\xff"],
+)  # fmt: skip
+def test_a_file_without_registers_is_set_aside(
+    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "meters.json"
     path.write_text(text)
-    with pytest.raises(RegistersDamagedError, match=r"meters\.json"):
-        MeterRegisters(path, (1,))
-    assert path.read_text() == text
+    registers = MeterRegisters(path, (1,))
+    assert registers[1] == 0
+    assert (tmp_path / "meters.json.damaged").read_text() == text
+    assert "begin at 0" in caplog.text
+    registers.set_register(1, Decimal(5))
+    assert MeterRegisters(path, (1,))[1] == 5
+
+
+def test_a_damaged_file_keeps_the_registers_that_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "meters.json").write_text('{"1": "12.5", "2": "?"}')
+    registers = MeterRegisters(tmp_path / "meters.json", (1, 2))
+    assert (registers[1], registers[2]) == (Decimal("12.5"), 0)
+
+
+def test_a_directory_or_fifo_in_place_of_the_file_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "meters.json").mkdir()
+    assert MeterRegisters(tmp_path / "meters.json", (1,))[1] == 0
+    (tmp_path / "meters.json.damaged").rmdir()
+    os.mkfifo(tmp_path / "meters.json")
+    assert MeterRegisters(tmp_path / "meters.json", (1,))[1] == 0
+
+
+def test_the_meters_count_on_while_the_file_cannot_be_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    registers = MeterRegisters(tmp_path / "gone" / "meters.json", (1,))
+    for _ in range(3):
+        registers.add_energy(1, 1.0, 0.02)
+        registers.save_registers()
+    assert registers[1] == 3
+    assert caplog.text.count("cannot be written: No such file or directory") == 1
 
 
 def test_the_file_is_plain_json(tmp_path: Path) -> None:
