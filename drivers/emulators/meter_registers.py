@@ -109,7 +109,14 @@ def _read_file(path: Path) -> dict[str, Decimal]:
             registers[number] = energy_wh
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, ArithmeticError, AttributeError, TypeError, RecursionError) as error:
+    except (
+        OSError,
+        ValueError,
+        ArithmeticError,
+        AttributeError,
+        TypeError,
+        RecursionError,
+    ) as error:
         _set_aside(path, error)
     return registers
 
