@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from threading import Thread
 from typing import Final
 
 import click
@@ -45,7 +47,8 @@ NEW_FIRMWARE: Final = "FirmwareUpdate"  # BootReasonEnumType
     help="The station.toml.",
 )
 @click.option("--quiet", is_flag=True, help="Log warnings only.")
-def run_command(path: Path, quiet: bool) -> None:
+@click.option("--until-stdin-closes", is_flag=True, hidden=True)
+def run_command(path: Path, quiet: bool, until_stdin_closes: bool) -> None:
     """Run the station that a station.toml describes, until SIGTERM or Ctrl-C."""
     logging.basicConfig(
         level=logging.WARNING if quiet else logging.INFO,
@@ -53,6 +56,8 @@ def run_command(path: Path, quiet: bool) -> None:
         stream=sys.stderr,
     )
     restrict_new_files()
+    if until_stdin_closes:
+        Thread(target=_end_on_stdin_close, name="stdin", daemon=True).start()
     config = _load_config(path)
     with nullcontext() if config.hardware else run_emulator(config.data_directory):
         if not config.hardware:
@@ -64,6 +69,13 @@ def run_command(path: Path, quiet: bool) -> None:
     if boot_reason == NEW_FIRMWARE:
         log.info("starting the new firmware")
         _exec_new_firmware()
+
+
+def _end_on_stdin_close() -> None:
+    """End in good order when the parent process ends, which closes the other end of stdin."""
+    while os.read(sys.stdin.fileno(), 4096):
+        continue
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _run_with_repair(config: Config) -> str | None:

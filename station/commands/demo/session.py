@@ -87,7 +87,12 @@ SESSION_EVENTS: Final = (
 
 
 @click.command("demo")
-@click.option("--once", is_flag=True, help="End after the session; exit code 1 on any difference.")
+@click.option(
+    "--once/--stay",
+    default=None,
+    help="End after the session, with exit code 1 on any difference; or keep the station running."
+    " Default: keep it running on a terminal only.",
+)
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
@@ -102,11 +107,13 @@ SESSION_EVENTS: Final = (
     show_default=True,
     help="Duration of charging.",
 )
-def demo_command(once: bool, data: Path, seconds: float) -> None:
+def demo_command(once: bool | None, data: Path, seconds: float) -> None:
     """Show one whole charging session: a CSMS, a station and its devices on this machine.
 
-    Afterwards the station keeps running, for other commands to try, until Ctrl-C.
+    On a terminal the station keeps running afterwards, for other commands to try, until Ctrl-C.
     """
+    if once is None:
+        once = not sys.stdout.isatty()  # in a pipe or a CI job, a demo that stays never ends
     restrict_new_files()
     differences = trio.run(_run_until_signal, data, once, seconds)
     for difference in differences:

@@ -19,6 +19,7 @@ from station.commands.shared.control_client import (
     STATION_SOCKET,
     StationUnreachable,
     check_socket_path,
+    find_listener_pid,
     send_request,
 )
 from station.commands.shared.exits import CommandFailed
@@ -62,9 +63,11 @@ class DemoStation:
         check_socket_path(directory / STATION_SOCKET)
         check_socket_path(directory / DEVICES_SOCKET)
         prepare_data_directory(directory)
-        if _station_answers(directory / STATION_SOCKET):
+        pid = find_listener_pid(directory / STATION_SOCKET)
+        if pid is not None:
             raise CommandFailed(
-                f"{directory}: a station is already running there. End it, or give another --data."
+                f"{directory}: a station is already running there, process {pid}. "
+                f"End it with `kill {pid}`, or give another --data."
             )
 
     # --- Running ---------------------------------------------------------------------------------
@@ -78,12 +81,13 @@ class DemoStation:
         self._write_config(csms_url)
         with self.log.open("ab") as log:
             self._process = await trio.lowlevel.open_process(
-                [sys.executable, "-m", "station", "run", "--config", str(self.config)],
-                stdin=subprocess.DEVNULL,
+                [sys.executable, "-m", "station", "run", "--config", str(self.config),
+                 "--until-stdin-closes"],
+                stdin=subprocess.PIPE,  # closes when the demo ends, even when it is killed
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for the demo, which ends the station itself
-            )
+            )  # fmt: skip
         await self.wait_until(self._is_answering, READY_TIMEOUT_S, "answered")
 
     async def wait_until(

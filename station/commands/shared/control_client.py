@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ STATION_SOCKET: Final = "control.sock"
 DEVICES_SOCKET: Final = "emulator.sock"
 SOCKET_PATH_BYTES_MAX: Final = 107  # the kernel's limit for the path of a socket
 RESPONSE_TIMEOUT_S: Final = 10.0  # the station responds at once, or not at all
+_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid of the listener; unix(7)
 RESPONSE_BYTES_MAX: Final = 1 << 20  # `state` has a few hundred bytes
 
 
@@ -61,6 +63,20 @@ def send_request(path: Path, operation: str, /, **arguments: Any) -> dict[str, A
     if reply.pop("ok", False) is not True:
         raise CommandFailed(f"{operation}: {reply.get('error', 'refused without a reason')}")
     return reply
+
+
+def find_listener_pid(path: Path) -> int | None:
+    """The process that listens on a socket; None: there is none."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(os.fspath(path))
+            credentials = connection.getsockopt(
+                socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
+            )
+        except OSError:
+            return None
+    pid: int = _CREDENTIALS.unpack(credentials)[0]
+    return pid
 
 
 def check_socket_path(path: Path) -> Path:

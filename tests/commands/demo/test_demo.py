@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from station.commands.demo import session
 from station.commands.demo.console import DemoConsole, format_bar
 from station.commands.shared.control_client import StationUnreachable, send_request
 from tests.commands.fixtures_journals import StationCommand, start_command
@@ -85,7 +86,7 @@ def test_a_whole_session_and_then_another_on_the_same_journal(
     assert head is not None
     assert run_station("verify", demo_directory, "--head", head[1]).exit_code == 0
 
-    with start_demo(demo_directory, "--once") as second_demo:
+    with start_demo(demo_directory) as second_demo:  # ends: stdout is not a terminal
         out, err = second_demo.communicate(timeout=DEMO_TIMEOUT_S)
     assert (second_demo.returncode, err) == (0, ""), out
     assert re.search(r"its journal already has \d+ entries", out)
@@ -109,8 +110,50 @@ def test_ctrl_c_in_the_middle_leaves_no_process(
 
 
 @pytest.mark.timeout(2 * DEMO_TIMEOUT_S)
-def test_it_keeps_running_until_ctrl_c(run_station: StationCommand, demo_directory: Path) -> None:
+def test_a_killed_demo_leaves_no_process(demo_directory: Path) -> None:
     with start_demo(demo_directory) as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if "plugs in" in line:
+                break
+        assert len(processes_of(demo_directory)) >= 3  # the demo, the station, its devices
+        demo.kill()
+        demo.wait()
+        assert all_processes_ended(demo_directory), processes_of(demo_directory)
+
+
+@pytest.mark.parametrize(
+    ("options", "is_terminal", "stays"),
+    [
+        ((), True, True),
+        ((), False, False),
+        (("--once",), True, False),
+        (("--stay",), False, True),
+    ],
+)
+def test_the_station_stays_only_where_somebody_watches(
+    run_station: StationCommand,
+    demo_directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    is_terminal: bool,
+    stays: bool,
+) -> None:
+    seen = []
+
+    async def run_until_signal(data: Path, once: bool, seconds: float) -> list[str]:
+        seen.append(once)
+        return []
+
+    monkeypatch.setattr(session, "_run_until_signal", run_until_signal)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal)
+    assert run_station("demo", "--data", demo_directory, *options).exit_code == 0
+    assert seen == [not stays]
+
+
+@pytest.mark.timeout(2 * DEMO_TIMEOUT_S)
+def test_it_keeps_running_until_ctrl_c(run_station: StationCommand, demo_directory: Path) -> None:
+    with start_demo(demo_directory, "--stay") as demo:
         assert demo.stdout is not None
         lines = []
         for line in demo.stdout:
@@ -123,7 +166,10 @@ def test_it_keeps_running_until_ctrl_c(run_station: StationCommand, demo_directo
         assert "EVSE 2" in run_station("sim", "state", "--data", demo_directory).stdout
         second = run_station("demo", "--data", demo_directory)
         assert second.exit_code == 1
-        assert "a station is already running there" in second.stderr
+        named = re.search(r"a station is already running there, process (\d+).", second.stderr)
+        assert named is not None
+        assert f"End it with `kill {named[1]}`" in second.stderr
+        assert " station run " in processes_of(demo_directory)[int(named[1])]
         os.kill(demo.pid, signal.SIGINT)
         _, err = demo.communicate(timeout=30)
     assert (demo.returncode, err) == (0, "")
