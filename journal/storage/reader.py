@@ -4,6 +4,11 @@ Reading never blocks the writer and never changes the file. It is done in short 
 reader does not keep the write-ahead log from being reused. Archived entries are read from their
 segments without the caller noticing, also when they are archived during the reading: a segment is
 complete before its entries leave the file.
+
+A damaged page may lead SQLite past entries that are whole, without an error. So every batch must
+continue where the one before it ended, and the last one must reach the number of the head. Numbers
+that were not found are compared with a scan of the table (`table_scan`): what the scan has is
+damage, what it does not have either is missing, as after a rebuild.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ from journal.format.segments import Block, MissingRange
 from journal.storage.archive import Archive
 from journal.storage.connection import connect_readable
 from journal.storage.errors import READ_ERRORS, JournalDamaged, JournalFailed, translate_errors
+from journal.storage.table_scan import TableScan
 
 BATCH_ROWS = 256  # rows read at a time: about 100 KiB, under a millisecond
 
@@ -40,6 +46,7 @@ _SEQ_MAX = 2**63 - 1
 _LATEST_TIME_TEXT = "9999-99"  # later than any time of an entry, as text
 _ENTRY_BYTES_MIN = 64  # a digest, a time and the least for the other columns
 _PROBED_SEQS_MAX = 64 * BATCH_ROWS  # tried after a damaged head: a tenth of a second
+_NOT_FOUND = "a damaged page hides it from a search by number"
 
 
 class EntryDamage(NamedTuple):
@@ -71,10 +78,27 @@ class Reader:
     May be used in any thread, by one at a time. A context manager.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, registry: Registry) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        registry: Registry,
+        *,
+        is_rebuildable: bool = False,
+    ) -> None:
+        """Read through an open connection; `Reader.open` opens one.
+
+        Args:
+            path: the file.
+            connection: to it.
+            registry: the kinds of event.
+            is_rebuildable: an entry that a damaged page hides raises JournalDamaged, even where
+                damage is accepted, because `rebuild` finds it.
+        """
         self._path = path
         self.connection = connection
         self._registry = registry
+        self._is_rebuildable = is_rebuildable
 
     @classmethod
     def open(cls, path: Path, registry: Registry) -> Self:
@@ -142,6 +166,8 @@ class Reader:
         if last is None:
             return Head(*self.archived_position(), at=None, uptime_ms=0)
         seq, digest, at_bytes, uptime_ms = last
+        if self._is_rebuildable and not self._is_found_by_number(seq):
+            raise JournalDamaged(f"{self._path}: entry {seq}: {_NOT_FOUND}.")
         try:
             at = parse_time(at_bytes.decode())
         except ValueError:
@@ -158,8 +184,8 @@ class Reader:
     ) -> Iterator[EntryRow]:
         """Rows `first` to `last` in order, as they were written; `last` None: to the end.
 
-        Rows on damaged pages are passed to `on_damage` and skipped; of a range missing from the
-        archive, the first. Other missing numbers are not reported: compare `seq`.
+        Rows on damaged pages, or hidden by one, are passed to `on_damage` and skipped; of a range
+        missing from the archive, the first. Other missing numbers are not reported: compare `seq`.
 
         Raises:
             JournalFailed: on a damaged page, without `on_damage`.
@@ -312,11 +338,18 @@ class Reader:
             if columns is not None:
                 return EntryRow._make(columns)
             if not 0 < seq <= self._last_archived_seq():
+                if 0 < seq <= (self._head_seq() or 0) and self._is_in_table(seq):
+                    raise JournalDamaged(f"{self._path}: entry {seq}: {_NOT_FOUND}.")
                 return None
             block = self._segments.find_block(seq)
         if isinstance(block, MissingRange):
             raise JournalFailed(f"{self._path}: entry {seq}: {block.reason}. Run `station verify`.")
         return block and next((row for row in block.iter_rows() if row.seq == seq), None)
+
+    def _is_found_by_number(self, seq: int) -> bool:
+        query = "SELECT 1 FROM entry WHERE seq = ?"
+        with translate_errors(self._path):
+            return self.connection.execute(query, (seq,)).fetchone() is not None
 
     def _find_archived_seqs(
         self, before_seq: int, fits: Callable[[str, str, str], bool]
@@ -347,8 +380,34 @@ class Reader:
     def _read_batches(
         self, query: str, first: int, last: int | None, on_damage: OnDamage | None
     ) -> Iterator[list[Any]]:
-        """The rows of `query` in batches; each row begins with its number."""
+        """The rows of `query` in batches; each row begins with its number.
+
+        Every entry that is in the file is in a batch, or reported.
+        """
         last = _SEQ_MAX if last is None else last
+        expected, head = first, 0
+        gaps = _GapCheck(self, on_damage)
+        while expected <= last:
+            for batch in self._read_found_batches(query, expected, last, gaps.on_damage):
+                if batch[-1][0] - expected >= len(batch):
+                    for row in batch:
+                        gaps.check(expected, row[0] - 1)
+                        expected = row[0] + 1
+                expected = batch[-1][0] + 1
+                yield batch
+            gaps.check(expected, gaps.last_reported_seq)
+            expected = max(expected, gaps.last_reported_seq + 1)
+            if expected <= head:  # committed before the last search began, and not found by it
+                gaps.check(expected, min(last, head))
+                return
+            head = self._head_seq() or 0
+            if expected > head:
+                return
+
+    def _read_found_batches(
+        self, query: str, first: int, last: int, on_damage: OnDamage | None
+    ) -> Iterator[list[Any]]:
+        """As `_read_batches`, without the entries that a damaged page hides."""
         last_read = first - 1
         while first <= last:
             batch, error = self._try_read_batch(query, first, last)
@@ -358,6 +417,8 @@ class Reader:
                 yield from self._read_archived_batches(query, first, min(last, archived), on_damage)
                 last_read = min(last, archived)
             elif error is not None:
+                if self._is_rebuildable and isinstance(error, _RowsOutOfOrder):
+                    raise JournalDamaged(f"{self._path}: entry {first} or later: {error}.")
                 if on_damage is None:
                     raise JournalFailed(
                         f"{self._path}: {error} after entry {first - 1}. Run `station verify`."
@@ -402,8 +463,12 @@ class Reader:
     def _read_batch(self, query: str, first: int, last: int) -> list[Any]:
         rows = min(BATCH_ROWS, last - first + 1)  # no row further: it may be on a damaged page
         batch = self.connection.execute(query, (first, last, rows)).fetchall()
-        if batch and not first <= batch[0][0] <= batch[-1][0] <= last:
-            raise sqlite3.DatabaseError("rows are out of order")  # reading on would never end
+        seqs = [row[0] for row in batch]
+        if seqs and not (
+            first <= seqs[0] <= seqs[-1] <= last
+            and (seqs == list(range(seqs[0], seqs[-1] + 1)) or seqs == sorted(set(seqs)))
+        ):
+            raise _RowsOutOfOrder("rows are out of order")  # reading on might never end
         return batch
 
     def _read_around_damage(
@@ -431,11 +496,76 @@ class Reader:
         The number of the head, unless that is damaged or too high for the size of the file.
         """
         limit = self._path.stat().st_size // _ENTRY_BYTES_MIN + _PROBED_SEQS_MAX
+        head = self._head_seq()
+        if head is None:
+            return last_read_seq + _PROBED_SEQS_MAX
+        return min(head, last_read_seq + limit)
+
+    def _head_seq(self) -> int | None:
+        """The highest number in the file, 0 if it has no entry; None if that cannot be read."""
         try:
             (head,) = self.connection.execute("SELECT max(seq) FROM entry").fetchone()
         except READ_ERRORS:
-            return last_read_seq + _PROBED_SEQS_MAX
-        return min(int(head or 0), last_read_seq + limit)
+            return None
+        return int(head or 0)
+
+    def _is_in_table(self, seq: int) -> bool:
+        return any(True for _ in self._scan_table().iter_seqs(seq, seq))
+
+    def _scan_table(self) -> TableScan:
+        log = Path(f"{self._path}-wal")
+        size = self._path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+        return TableScan(self.connection, size // _ENTRY_BYTES_MIN)
+
+
+class _RowsOutOfOrder(sqlite3.DatabaseError):
+    """A damaged page leads to rows that do not follow each other."""
+
+
+class _GapCheck:
+    """Whether numbers that were not found during one reading are missing, or hidden by damage.
+
+    Attributes:
+        on_damage: reports damage found by the reading; None: damage ends the reading.
+        last_reported_seq: the highest number that was reported.
+    """
+
+    def __init__(self, reader: Reader, on_damage: OnDamage | None) -> None:
+        self.on_damage = on_damage and self._report
+        self.last_reported_seq = 0
+        self._reader = reader
+        self._pass_on = on_damage or _ignore_damage
+        self._reported: set[int] = set()
+        self._scan: TableScan | None = None
+
+    def check(self, first: int, last: int) -> None:
+        """Report the entries from `first` to `last`, of which none was found, that a scan finds.
+
+        Raises:
+            JournalFailed: there is one, and damage ends the reading.
+            JournalDamaged: there is one, and a rebuild finds it.
+        """
+        if first > last:
+            return
+        first = max(first, self._reader._last_archived_seq() + 1)  # the archive reports its own
+        if first > last:
+            return
+        self._scan = self._scan or self._reader._scan_table()
+        for seq in self._scan.iter_seqs(first, last):
+            if seq in self._reported:
+                continue
+            if self._reader._is_rebuildable:
+                raise JournalDamaged(f"{self._reader._path}: entry {seq}: {_NOT_FOUND}.")
+            self._reader._report_damage(seq, _NOT_FOUND, self.on_damage)
+        unread = self._scan.first_unread(first, last)
+        if unread is not None and unread not in self._reported:
+            self._reader._report_damage(unread, _NOT_FOUND, self.on_damage)
+
+    def _report(self, damage: EntryDamage) -> None:
+        if damage.seq not in self._reported:
+            self._reported.add(damage.seq)
+            self.last_reported_seq = max(self.last_reported_seq, damage.seq)
+            self._pass_on(damage)
 
 
 def _select_columns(query: str, block: Block, first: int, last: int) -> list[Any]:
