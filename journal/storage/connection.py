@@ -10,6 +10,7 @@ import msgspec
 
 CHECKPOINT_PAGES = 1000  # default; 4 MB of log, which fill GROW_BYTES once
 GROW_BYTES = 4 << 20  # default; 4 MiB
+BUSY_TIMEOUT_MS = 5_000  # of one attempt to get a lock that another program holds
 PAGE_BYTES = 4096  # the unit of eMMC file systems; smaller pages are written as whole ones
 
 
@@ -33,7 +34,7 @@ def connect_writable(path: Path, settings: StoreSettings) -> sqlite3.Connection:
         f"journal_size_limit = {settings.grow_bytes}",
         "secure_delete = ON",
         "foreign_keys = OFF",
-        "busy_timeout = 5000",
+        f"busy_timeout = {BUSY_TIMEOUT_MS}",
     ):
         try:
             connection.execute(f"PRAGMA {pragma}").fetchall()

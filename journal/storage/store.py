@@ -9,6 +9,7 @@ Every method raises `JournalFailed` if the disk or the file fails.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sqlite3
 import threading
@@ -37,6 +38,9 @@ from journal.storage.quarantine import (
 from journal.storage.reader import Head, Reader
 from journal.storage.schema import INSERT_ENTRY, INSERT_TOKEN, prepare_schema
 
+log = logging.getLogger("station")
+
+LOCK_ATTEMPTS_MAX = 60  # of BUSY_TIMEOUT_MS each: five minutes, then the program ends
 _LAST_ROW_UP_TO = "SELECT seq, digest FROM entry WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
 _DELETE_TOKEN = "DELETE FROM id_token WHERE ref = ?"
 _ZEROS = bytes(PAGE_BYTES)
@@ -82,7 +86,9 @@ class Store:
             self._checkpoint_connection = connections.enter_context(
                 closing(connect_writable(path, settings))
             )
-            self.reader = Reader(path, open_connection(path, mode="ro"), registry)
+            self.reader = Reader(
+                path, open_connection(path, mode="ro"), registry, is_rebuildable=True
+            )
             connections.callback(self.reader.close)
             self.journal_id = _checked_uuid(path, self.reader.journal_id)
             self._head = self.reader.read_head()
@@ -363,7 +369,7 @@ class Store:
     def _commit_transaction(self) -> Iterator[sqlite3.Connection]:
         connection = self._write_connection
         with translate_errors(self._path):
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin_transaction(connection)
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -371,6 +377,29 @@ class Store:
                 with suppress(sqlite3.Error):  # rolled back already: the first error counts
                     connection.execute("ROLLBACK")
                 raise
+
+    def _begin_transaction(self, connection: sqlite3.Connection) -> None:
+        """Begin once no other program holds the write lock: until then the commit takes long.
+
+        Raises:
+            sqlite3.OperationalError: another program held it all the time.
+        """
+        for attempt in range(1, LOCK_ATTEMPTS_MAX + 1):
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not is_busy or attempt == LOCK_ATTEMPTS_MAX:
+                    raise
+                if attempt == 1:
+                    log.warning(
+                        "journal: another program holds the write lock; commits wait for it. "
+                        "Close that program."
+                    )
+            else:
+                if attempt > 1:
+                    log.warning("journal: the write lock is free again; commits continue")
+                return
 
     def _new_reference(self, type: str, value: str) -> IdToken:
         row = make_token_row(type, value, self._entropy(SALT_BYTES))

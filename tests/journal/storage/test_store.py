@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,8 @@ import pytest
 from journal.codec import Registry, UnknownKind
 from journal.format.hash_chain import entry_digest, origin_digest
 from journal.maintenance.verify import verify
+from journal.storage import connection
+from journal.storage import store as store_module
 from journal.storage.connection import StoreSettings
 from journal.storage.errors import JournalFailed
 from journal.storage.quarantine import quarantine_journal
@@ -572,3 +574,45 @@ def test_dropped_entries_leave_an_anchor_for_the_chain(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.IntegrityError, match="never removed"):
         connection.execute("DELETE FROM entry")
     connection.close()
+
+
+def test_a_commit_waits_for_the_write_lock_of_another_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT_MS", 20)
+    path = tmp_path / "journal.db"
+    with (
+        open_writable(path) as store,
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        commit = threading.Thread(target=store.append, args=([make_entry(1)],))
+        commit.start()
+        commit.join(timeout=0.2)
+        assert commit.is_alive()
+        assert list(store.iter_entries()) == []  # reading does not wait
+        other.execute("ROLLBACK")
+        commit.join(timeout=10)
+        assert store.head.seq == 1
+    assert [record.getMessage().split("; ")[0] for record in caplog.records] == [
+        "journal: another program holds the write lock",
+        "journal: the write lock is free again",
+    ]
+
+
+def test_a_write_lock_that_is_never_released_fails_the_commit_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr(store_module, "LOCK_ATTEMPTS_MAX", 3)
+    path = tmp_path / "journal.db"
+    with (
+        open_writable(path) as store,
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(JournalFailed, match="Close the other program"):
+            store.append([make_entry(1)])
+        other.execute("ROLLBACK")
+        store.append([make_entry(1)])
+        assert store.head.seq == 1
