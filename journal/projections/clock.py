@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from journal.events import Decision, Entry
 from journal.observations import ClockStepped, StationStarted
 from journal.projections.base import Projection
+
+OFFSET_MAX_MS: Final = (
+    200 * 366 * 24 * 3600 * 1000
+)  # no host is further off; its clock starts at 1970
 
 
 class ClockCorrected(Decision, frozen=True):
@@ -23,6 +29,11 @@ class Clock(Projection, frozen=True):
     offset_ms: int = 0
     synchronized: bool = False
     correction_count: int = 0
+
+    @property
+    def applied_offset_ms(self) -> int:
+        """The offset that `at` has; 0 for one that only an impossible time can have given."""
+        return self.offset_ms if abs(self.offset_ms) <= OFFSET_MAX_MS else 0
 
     def apply(self, entry: Entry) -> Clock:
         match entry.event:

@@ -12,7 +12,7 @@ The functions below the classes build the decisions that most handlers need: the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -40,11 +40,14 @@ class Context(msgspec.Struct, frozen=True):
     product: Product
     state: State
     entry: Entry
+    clock_step_ms: int = 0  # of the corrections decided because of this entry
 
     @property
     def now(self) -> datetime:
-        """The station's wall clock at this entry, UTC."""
-        return self.entry.at
+        """The station's wall clock at this entry, UTC; after a correction the corrected one."""
+        if not self.clock_step_ms:
+            return self.entry.at
+        return self.entry.at + timedelta(milliseconds=self.clock_step_ms)
 
     @property
     def uptime_ms(self) -> int:

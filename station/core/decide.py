@@ -8,7 +8,8 @@ What a rule may see
     `ctx.entry` is the observation, also for the rules after the first. `ctx.state` holds the
     observation and everything decided by the rules before it in this commit. What a rule yields is
     applied after it has finished, so it does not see its own decisions. A rule reads nothing else:
-    no clock, no disk, no random numbers; time is `ctx.now` and `ctx.uptime_ms`.
+    no clock, no disk, no random numbers; time is `ctx.now` and `ctx.uptime_ms`. After the rule that
+    corrects the clock `ctx.now` is the corrected time, so what that commit queues carries it.
 
 What a rule does
     It yields decisions or nothing. Rules run after every entry and compare what is true with what
@@ -39,6 +40,7 @@ import msgspec
 
 from journal.events import PROGRAMMING_ERRORS, Decision, Entry, Event
 from journal.observations import FrameMalformed, FrameReceived
+from journal.projections.clock import ClockCorrected
 from journal.projections.outbox import CallInFlight
 from journal.projections.station_health import RuleFailed
 from journal.state import State, apply_entry
@@ -75,6 +77,7 @@ def decide(product: Product, state: State, entry: Entry) -> tuple[list[Entry], S
     entries = [entry]
     state = apply_entry(state, entry)
     ctx = Context(product, state, entry)
+    clock_step_ms = 0
     for rule in RULES:
         try:
             decisions = tuple(rule(ctx))
@@ -88,7 +91,9 @@ def decide(product: Product, state: State, entry: Entry) -> tuple[list[Entry], S
             )
             entries.append(decided)
             state = apply_entry(state, decided)
-        ctx = Context(product, state, entry)
+            if isinstance(decision, ClockCorrected):
+                clock_step_ms += decision.step_ms
+        ctx = Context(product, state, entry, clock_step_ms)
     return entries, state
 
 

@@ -210,7 +210,7 @@ def metered_evse_ids(entries: Iterable[Entry]) -> set[int]:
 def station_time(host_utc: datetime, state: State) -> datetime:
     """The station's wall clock: the host's UTC plus the offset from the CSMS, in whole ms."""
     try:
-        moment = host_utc + timedelta(milliseconds=state.clock.offset_ms)
+        moment = host_utc + timedelta(milliseconds=state.clock.applied_offset_ms)
     except OverflowError:
         moment = host_utc
     moment = min(max(moment, STATION_TIME_MIN), STATION_TIME_MAX)

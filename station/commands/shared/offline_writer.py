@@ -61,7 +61,7 @@ class OfflineWriter:
         """The station's wall clock, by its last known offset; whole milliseconds."""
         host = self._clock.utc()
         try:
-            at = host + timedelta(milliseconds=state.clock.offset_ms)
+            at = host + timedelta(milliseconds=state.clock.applied_offset_ms)
         except OverflowError:
             at = host  # as the station does when the offset leads out of the calendar
         return at.replace(microsecond=at.microsecond // 1000 * 1000)

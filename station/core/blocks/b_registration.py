@@ -3,17 +3,25 @@
 The registration is Unknown, Pending, Accepted or Rejected. A BootNotification is queued when the
 link is open, the station is not Accepted and none waits; the CSMS names the interval until the
 next one. Once Accepted, the station sends a Heartbeat after HeartbeatInterval without a CALL, and
-at least one a day, because its answer is also the time source (`ClockCtrlr.TimeSource`).
+at least one a day, because its answer is also the time source (`ClockCtrlr.TimeSource`). A clock
+that is not synchronized is a reason to ask at once (`is_time_lost`), and again after
+CLOCK_RETRY_MS.
+
+A currentTime without offset is UTC. One that no true clock can show is not taken: it is before the
+release was made (CLOCK_MIN), or CLOCK_YEARS_MAX after that. Everything decided in the commit that corrects the clock
+carries the corrected time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from msgspec.structs import replace
+
 from journal.events import Decision
-from journal.observations import LinkOpened
+from journal.observations import ClockStepped, LinkOpened
 from journal.projections.clock import ClockCorrected
 from journal.projections.outbox import CallQueued
 from journal.projections.registration import RegistrationAnswered, RegistrationFailed
@@ -36,6 +44,10 @@ TIME_SOURCE: Final = "ClockCtrlr.TimeSource"
 DAY_MS: Final = 24 * 3600 * 1000
 SERIAL_NUMBER: Final = "ChargingStation.SerialNumber"  # empty: unknown
 CLOCK_STEP_MIN_MS: Final = 1_000  # a CSMS may send whole seconds; less is no correction
+CLOCK_RETRY_MS: Final = 5 * 60 * 1000  # a CSMS whose answers have no usable time is not flooded
+CLOCK_YEARS_MAX: Final = 50  # longer than any station is in service
+CLOCK_MIN: Final = datetime(2026, 1, 1, tzinfo=UTC)  # every release was made later
+CLOCK_MAX: Final = CLOCK_MIN.replace(year=CLOCK_MIN.year + CLOCK_YEARS_MAX)
 HEARTBEAT_INTERVAL_MAX_S: Final = 2**31 - 1
 
 
@@ -97,19 +109,27 @@ def on_boot_notification_response(
 def correct_clock(ctx: Context, current_time: str, source: str) -> Iterator[Decision]:
     """Correct the clock by currentTime. B01.FR.06, G02.FR.06.
 
-    A difference under a second is delay of the network and is not corrected.
+    A difference under a second is delay of the network and is not corrected. A time that no true
+    clock can show is not taken.
     """
     if "Heartbeat" not in ctx.variable_list(TIME_SOURCE):
         return
     try:
-        step_ms = round((parse_timestamp(current_time) - ctx.now) / timedelta(milliseconds=1))
+        csms_time = parse_timestamp(current_time)
     except ValueError:
-        return  # not a time; the journal holds the frame
+        return  # unusable; logged with the answer
+    if not CLOCK_MIN <= csms_time < CLOCK_MAX:
+        yield from a_security.log_security_event(
+            ctx, "InvalidMessages", f"currentTime {current_time[:40]} of {source} is not taken"
+        )
+        return
+    step_ms = round((csms_time - ctx.now) / timedelta(milliseconds=1))
     clock = ctx.state.clock
     if abs(step_ms) >= CLOCK_STEP_MIN_MS or not clock.synchronized:
         correction_ms = step_ms if abs(step_ms) >= CLOCK_STEP_MIN_MS else 0
-        yield ClockCorrected(clock.offset_ms + correction_ms, correction_ms, source)
-        yield from a_security.log_clock_step(ctx, correction_ms, f"told by {source}")
+        yield ClockCorrected(clock.applied_offset_ms + correction_ms, correction_ms, source)
+        corrected = replace(ctx, clock_step_ms=correction_ms)
+        yield from a_security.log_clock_step(corrected, correction_ms, f"told by {source}")
 
 
 def on_heartbeat_response(
@@ -121,22 +141,52 @@ def on_heartbeat_response(
 
 
 def queue_heartbeat(ctx: Context) -> Iterator[Decision]:
-    """Queue a Heartbeat after HeartbeatInterval without a CALL. G02.FR.02, G02.FR.05, G02.FR.07."""
-    due_ms = heartbeat_due_ms(ctx)
-    if due_ms is None or ctx.uptime_ms < due_ms:
+    """Queue a Heartbeat after HeartbeatInterval without a CALL. G02.FR.02, G02.FR.05, G02.FR.07.
+
+    At once when the time was lost.
+    """
+    if not may_send_heartbeat(ctx):
         return
-    yield from queue_call(ctx, HeartbeatRequest())
+    due_ms = heartbeat_due_ms(ctx)
+    if is_time_lost(ctx) or (due_ms is not None and ctx.uptime_ms >= due_ms):
+        yield from queue_call(ctx, HeartbeatRequest())
 
 
 def heartbeat_due_ms(ctx: Context) -> int | None:
     """Uptime of the next Heartbeat; None while none may be sent, or one waits."""
+    if not may_send_heartbeat(ctx):
+        return None
+    registration, due_times = ctx.state.registration, []
     interval_ms = ctx.variable_integer(HEARTBEAT_INTERVAL) * 1000
-    if not interval_ms or not ctx.may_send_calls:
-        return None
-    if ctx.state.outbox.general_count("Heartbeat"):
-        return None
-    registration = ctx.state.registration
-    return min(registration.last_call_ms + interval_ms, registration.last_heartbeat_ms + DAY_MS)
+    if interval_ms:
+        due_times = [
+            registration.last_call_ms + interval_ms,
+            registration.last_heartbeat_ms + DAY_MS,
+        ]
+    if needs_time(ctx):
+        due_times.append(registration.last_heartbeat_ms + CLOCK_RETRY_MS)
+    return min(due_times, default=None)
+
+
+def may_send_heartbeat(ctx: Context) -> bool:
+    """Whether a Heartbeat can be sent now and none waits."""
+    return ctx.may_send_calls and not ctx.state.outbox.general_count("Heartbeat")
+
+
+def needs_time(ctx: Context) -> bool:
+    """Whether the clock is not synchronized and the CSMS can correct it."""
+    return not ctx.state.clock.synchronized and "Heartbeat" in ctx.variable_list(TIME_SOURCE)
+
+
+def is_time_lost(ctx: Context) -> bool:
+    """Whether this entry is the moment to ask for the time: nothing else gives it.
+
+    The host's clock was set, the link opened without a new registration, or the CSMS accepted the
+    station with an unusable time.
+    """
+    has_registered = ctx.state.registration.answered_seq > ctx.entry.seq
+    is_occasion = has_registered or isinstance(ctx.entry.event, ClockStepped | LinkOpened)
+    return is_occasion and needs_time(ctx)
 
 
 def require_status_resend(ctx: Context) -> Iterator[Decision]:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from journal.observations import LinkOpened
+from journal.events import Entry
+from journal.observations import ClockStepped, LinkOpened
 from journal.projections.clock import ClockCorrected
 from journal.projections.outbox import CallAttempted, CallsDropped
+from journal.projections.security import SecurityEventLogged
+from journal.state import apply_entry
+from station.core.blocks.b_registration import correct_clock
+from station.core.context import Context
+from station.core.decide_batch import station_time
 from tests.support.story import (
     BOOTED,
     IDLE,
@@ -34,6 +40,13 @@ from tests.support.story import (
 )
 
 NOW = "2026-03-01T12:00:00.000Z"
+IMPOSSIBLE_TIMES = [
+    "0001-01-01T00:00:00Z",
+    "1970-01-01T00:00:00Z",
+    "2025-12-31T23:59:59.999Z",  # before the release was made
+    "2076-01-01T00:00:00Z",
+    "9999-12-31T23:59:59.999Z",
+]
 
 
 def answer_nothing(action: str, payload: Json) -> None:
@@ -120,7 +133,24 @@ def test_the_clock_follows_the_csms_b01_fr_06() -> None:
     assert station.at.isoformat(timespec="milliseconds") == "2026-03-01T12:01:30.500+00:00"
 
 
-@pytest.mark.parametrize("now", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z"])
+@pytest.mark.parametrize("now", IMPOSSIBLE_TIMES)
+def test_a_time_that_no_true_clock_shows_is_not_taken_b01_fr_06(now: str) -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    before = station.at
+    decisions = station.when(
+        result_received_for("BootNotification", **boot_response("Accepted", now=now))
+    )
+    assert not of_kind(decisions, ClockCorrected)
+    assert not station.state.clock.synchronized
+    assert station.at == before
+    [logged] = of_kind(decisions, SecurityEventLogged)
+    assert logged.tech_info == f"currentTime {now} of BootNotification is not taken"
+    assert queued_payloads(decisions, "Heartbeat")  # asked again at once
+    station.when(csms_answers())
+    assert station.state.clock.synchronized
+
+
+@pytest.mark.parametrize("now", IMPOSSIBLE_TIMES)
 def test_any_current_time_is_survived_b01_fr_06(now: str) -> None:
     station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
     station.when(
@@ -189,7 +219,7 @@ def test_a_link_lost_before_the_answer_is_no_failed_introduction() -> None:
     "answer",
     [
         error_received("InternalError"),
-        result_received_for("BootNotification", status="Accepted"),
+        result_received_for("BootNotification", currentTime=NOW, interval=300),
         result_received_for("BootNotification", **boot_response("Perhaps")),
         time_passed(seconds=30),
     ],
@@ -323,6 +353,82 @@ def test_the_clock_follows_a_heartbeat_g02_fr_06() -> None:
     decisions = station.when(result_received_for("Heartbeat", currentTime="2026-03-01T13:05:00Z"))
     assert of_kind(decisions, ClockCorrected)
     assert station.at.hour == 13
+
+
+@pytest.mark.parametrize("now", IMPOSSIBLE_TIMES)
+def test_a_time_that_no_true_clock_shows_leaves_the_clock_as_it_is_g02_fr_06(now: str) -> None:
+    station = given(ONLINE, csms=answer_boot_only)
+    station.when(csms_answers(), time_passed(seconds=300))
+    before = station.at
+    station.when(result_received_for("Heartbeat", currentTime=now))
+    assert station.at == before
+    assert station.state.clock.synchronized
+
+
+def test_an_offset_of_an_impossible_time_is_left_with_one_true_answer() -> None:
+    """A journal of an earlier release may have it."""
+    station = given(ONLINE)
+    far = ClockCorrected(-2025 * 365 * 86_400_000, 0, "Heartbeat")
+    station.state = apply_entry(station.state, Entry(0, station.at, station.uptime_ms, far))
+    assert station_time(station.host_at, station.state) == station.host_at
+    corrected, *_ = correct_clock(
+        Context(station.product, station.state, Entry(0, station.host_at, 0, LINK_LOST)),
+        "2026-03-01T12:00:30Z",
+        "Heartbeat",
+    )
+    assert isinstance(corrected, ClockCorrected)
+    assert corrected.offset_ms == 30_000
+
+
+def test_an_answer_without_an_offset_is_utc_b01_fr_06() -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    answer = boot_response("Accepted", now="2026-03-01T13:00:00")
+    station.when(result_received_for("BootNotification", **answer))
+    assert station.at.isoformat() == "2026-03-01T13:00:00+00:00"
+
+
+@pytest.mark.parametrize("now", ["2026-03-01T13:00:00+0000", "2026-03-01T15:00:00+02"])
+def test_an_answer_with_an_odd_offset_and_interval_registers(now: str) -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    answer = {"status": "Accepted", "interval": "77", "currentTime": now}
+    station.when(result_received_for("BootNotification", **answer))
+    assert station.state.registration.is_accepted
+    assert station.at.hour == 13
+    assert station.state.variables.values["OCPPCommCtrlr.HeartbeatInterval"] == "77"
+
+
+def test_what_the_commit_of_a_correction_queues_carries_the_corrected_time() -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    answer = boot_response("Accepted", now="2036-03-01T12:00:00Z")
+    decisions = station.when(result_received_for("BootNotification", **answer))
+    timestamps = [
+        payload["timestamp"]
+        for action in ("StatusNotification", "SecurityEventNotification")
+        for payload in queued_payloads(decisions, action)
+    ]
+    assert len(timestamps) == 3
+    assert set(timestamps) == {"2036-03-01T12:00:00.000Z"}
+
+
+def test_a_station_whose_host_clock_was_set_asks_for_the_time_at_once() -> None:
+    station = given(ONLINE)
+    assert queued_payloads(station.when(ClockStepped(3_600_000)), "Heartbeat")
+
+
+def test_a_station_that_lost_the_time_while_offline_asks_when_the_link_opens() -> None:
+    station = given(ONLINE, LINK_LOST)
+    assert not queued_payloads(station.when(ClockStepped(3_600_000)), "Heartbeat")
+    assert queued_payloads(station.when(LINK_OPENED), "Heartbeat")
+
+
+def test_a_csms_without_a_usable_time_is_asked_every_five_minutes() -> None:
+    station = given(
+        variable_preset("OCPPCommCtrlr.HeartbeatInterval", "86400"), ONLINE, csms=answer_boot_only
+    )
+    station.when(csms_answers(), ClockStepped(5_000))
+    unusable = result_received_for("Heartbeat", currentTime="now")
+    assert not queued_payloads(station.when(unusable, time_passed(seconds=299)), "Heartbeat")
+    assert queued_payloads(station.when(time_passed(seconds=1)), "Heartbeat")
 
 
 def test_a_busy_station_still_asks_for_the_time_once_a_day_g02_fr_07() -> None:
