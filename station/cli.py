@@ -67,6 +67,7 @@ EXPECTED_ERRORS: Final = (
 
 NO_SPACE_ERRNOS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+STDERR: Final = 2  # its number
 EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells report it
 
 PROGRAM: Final = "station"
@@ -126,9 +127,24 @@ def station(ctx: click.Context) -> None:
 
 def main() -> NoReturn:
     """The command `station`."""
+    open_standard_streams()
     if instruction := os.environ.get(COMPLETION_VARIABLE):
         sys.exit(shell_complete(station, {}, PROGRAM, COMPLETION_VARIABLE, instruction))
     sys.exit(run_cli(sys.argv[1:]))
+
+
+def open_standard_streams() -> None:
+    """Open stdin, stdout and stderr on /dev/null if the caller closed them.
+
+    Otherwise the next file that is opened gets the number 1 or 2, be it the journal, and what a
+    child process prints is written into it.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(STDERR, "w", closefd=False)
 
 
 def run_cli(arguments: Sequence[str]) -> int:

@@ -15,6 +15,7 @@ import serial
 import trio
 
 from drivers.ports import PortLost
+from drivers.wire.port_failure import explain_open_failure
 
 
 class Port(Protocol):
@@ -61,6 +62,16 @@ def _open_tty(path: str, baud: int, parity: str, stop_bits: int) -> serial.Seria
     )
 
 
+def _find_errno(error: BaseException) -> int | None:
+    """The errno of a failure; pyserial keeps it in the exception, or in the one it came from."""
+    if isinstance(error, termios.error):
+        return int(error.args[0])
+    number: int | None = getattr(error, "errno", None)
+    if number is None and error.__context__ is not None:
+        return _find_errno(error.__context__)
+    return number
+
+
 class SerialPort:
     """An open tty: 8 data bits, no flow control, for this process only."""
 
@@ -81,8 +92,8 @@ class SerialPort:
             stop_bits: 1 or 2.
 
         Raises:
-            PortLost: no such tty, no permission, or another process has it.
-            ValueError: an unsupported setting.
+            PortLost: no such tty, no permission, another process has it, or the tty does not
+                support a setting.
         """
         try:
             try:
@@ -91,7 +102,9 @@ class SerialPort:
                 # A pty has no parity, and refuses it (EINVAL) when nothing else changes either.
                 tty = _open_tty(path, baud, "N", stop_bits)
         except (serial.SerialException, termios.error) as error:
-            raise PortLost(f"{path}: cannot open: {error}") from error
+            raise PortLost(explain_open_failure(path, _find_errno(error), str(error))) from error
+        except (ValueError, OverflowError) as error:
+            raise PortLost(f"{path}: does not support {baud} baud: {error}") from error
         os.set_blocking(tty.fileno(), False)
         return cls(tty)
 

@@ -14,7 +14,6 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,13 @@ from station.core.device_model.model import (
 )
 from station.ocpp.csms_url import CsmsUrlError, parse_csms_url
 from station.profiles import Profile, ProfileError, load_profile
-from station.profiles.toml_tables import TableError, convert_table, unknown_key_message
+from station.profiles.toml_tables import (
+    TableError,
+    convert_table,
+    decode_text,
+    decode_toml,
+    unknown_key_message,
+)
 
 IDENTITY_MAX = 48  # Part 4 §3.1.1
 URL_MAX = 512  # NetworkConnectionProfileType.ocppCsmsUrl
@@ -214,14 +219,13 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, or is no TOML.
     """
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file, parse_float=Decimal)
+        return decode_toml(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path.name}: {_syntax_error_text(str(error))}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path.name}: byte {error.start} is not UTF-8") from None
+    except ValueError as error:
+        raise ConfigError(f"{path.name}: {error}") from None
 
 
 def _syntax_error_text(message: str) -> str:
@@ -359,11 +363,11 @@ def _read_secret(key: str, text: str | None, file: str | None, base: Path) -> Se
     if file is None:
         return None if text is None else Secret(text)
     try:
-        return Secret((base / file).read_text("utf-8").rstrip("\r\n"))
+        return Secret(decode_text((base / file).read_bytes()).rstrip("\r\n"))
     except OSError as error:
         raise TableError(f"{key}_file {file} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise TableError(f"{key}_file {file} is not UTF-8") from None
+    except ValueError as error:
+        raise TableError(f"{key}_file {file}: {error}") from None
 
 
 def _existing_path(key: str, file: str | None, base: Path) -> Path | None:

@@ -7,8 +7,6 @@ directory explains the keys.
 
 from __future__ import annotations
 
-import tomllib
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import msgspec
 
 from station.profiles.checks import find_contradictions
 from station.profiles.profile import DeviceModelFile, Profile, ProfileError
-from station.profiles.toml_tables import TableError, convert_table
+from station.profiles.toml_tables import TableError, convert_table, decode_toml
 
 __all__ = ["Profile", "ProfileError", "load_profile", "profile_names"]
 
@@ -66,11 +64,10 @@ def _resolve_path(name_or_path: str | Path) -> Path:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file, parse_float=Decimal)
+        return decode_toml(path.read_bytes())
     except OSError as error:
         raise ProfileError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ProfileError(f"{path.name}: is not TOML: {error}") from None
 
 

@@ -6,9 +6,13 @@ keys and the nearest known ones.
 
 from __future__ import annotations
 
+import codecs
 import re
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar, get_args
+from decimal import Decimal
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -17,6 +21,30 @@ Kind = TypeVar("Kind")
 
 class TableError(ValueError):
     """A table is invalid. The message has the place and what to do."""
+
+
+def decode_text(content: bytes) -> str:
+    """The text of a file in UTF-8, without the byte order mark that some editors begin it with.
+
+    Raises:
+        ValueError: it is not UTF-8; the message says what it is.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("is UTF-16; save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not UTF-8") from None
+
+
+def decode_toml(content: bytes) -> dict[str, Any]:
+    """The tables of a TOML file; numbers with a fraction are Decimal.
+
+    Raises:
+        ValueError: as `decode_text`.
+        tomllib.TOMLDecodeError: it is no TOML.
+    """
+    return tomllib.loads(decode_text(content), parse_float=Decimal)
 
 
 def convert_table(raw: Mapping[str, Any], struct_type: type[Kind]) -> Kind:
@@ -29,7 +57,8 @@ def convert_table(raw: Mapping[str, Any], struct_type: type[Kind]) -> Kind:
         return msgspec.convert(raw, struct_type)
     except msgspec.ValidationError as error:
         unknown_key = next(find_unknown_keys(raw, struct_type), None)
-        raise TableError(unknown_key or explain_error(str(error))) from None
+        message = unknown_key or explain_error(str(error), struct_type)
+        raise TableError(message) from None
 
 
 def unknown_key_message(key: str, known: Iterable[str], thing: str = "a key") -> str:
@@ -90,7 +119,7 @@ TYPE_NAMES = {
 }
 
 
-def explain_error(message: str) -> str:
+def explain_error(message: str, struct_type: Any = None) -> str:
     """An error of msgspec in the words and places of the file."""
     what, _, place = message.partition(" - at `")
     place = place.rstrip("`") or "$"
@@ -101,5 +130,32 @@ def explain_error(message: str) -> str:
         expected = " or ".join(TYPE_NAMES.get(name, name) for name in wrong[1].split(" | "))
         return f"{toml_location(place)}needs {expected}, got {TYPE_NAMES.get(wrong[2], wrong[2])}"
     if value := re.fullmatch(r"Invalid enum value (.+)", what):
-        return f"{toml_location(place)}{value[1]} is not one of the known values"
+        known = ", ".join(map(_format_value, _known_values(struct_type, place)))
+        return f"{toml_location(place)}{value[1].replace(chr(39), chr(34))} is not one of {known}"
     return f"{toml_location(place)}{what[0].lower()}{what[1:]}"
+
+
+def _format_value(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _known_values(expected_type: Any, place: str) -> Iterator[object]:
+    """The values that the type at a place of a struct allows."""
+    for name, index in re.findall(r"\.([\w-]+)|\[(\d+|\.\.\.)\]", place):
+        for member in _union_members(expected_type):
+            if name and isinstance(member, type) and issubclass(member, msgspec.Struct):
+                fields = {field.encode_name: field for field in msgspec.structs.fields(member)}
+                expected_type = fields[name].type
+                break
+            if index and get_args(member):
+                expected_type = get_args(member)[1 if get_origin(member) is dict else 0]
+                break
+    for member in _union_members(expected_type):
+        if get_origin(member) is Literal:
+            yield from get_args(member)
+
+
+def _union_members(expected_type: Any) -> tuple[Any, ...]:
+    if get_origin(expected_type) in (Union, UnionType):
+        return get_args(expected_type)
+    return (expected_type,)

@@ -135,6 +135,29 @@ def test_a_closed_stdout_is_no_error(journal: Path) -> None:
     assert replay.wait() == 0
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_no_error(journal: Path, closed: str) -> None:
+    command = f"{sys.executable} -m station verify {journal} {closed}"
+    result = subprocess.run(["sh", "-c", command], capture_output=True, check=False, timeout=30)
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
+def test_a_closed_stdout_is_not_the_number_of_the_next_file() -> None:
+    """What a child process prints would go into that file."""
+    program = (
+        "import os, sys; from station.cli import open_standard_streams; open_standard_streams();"
+        "sys.stderr.write(f'{os.open(os.devnull, os.O_RDONLY)} {os.get_inheritable(1)}')"
+    )
+    result = subprocess.run(
+        ["sh", "-c", f'{sys.executable} -c "{program}" >&- <&-'],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert result.stderr == "3 True"
+
+
 @pytest.mark.parametrize(
     "typed",
     ["why 20", "diff 3 20", "replay --state", "outbox list", "export events", "verify --redecide"],

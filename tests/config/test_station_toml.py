@@ -394,6 +394,36 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     )
 
 
+BOM = b"\xef\xbb\xbf"  # as Windows editors begin a file in UTF-8
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "password").write_bytes(BOM + b"correct-horse-battery\r\n")
+    (tmp_path / "own.toml").write_bytes(BOM + b'inherits = "development"\nname = "own"\n')
+    text = """\
+[station]
+identity = "CS001"
+profile = "own.toml"
+[csms]
+url = "wss://csms/ocpp"
+password_file = "password"
+"""
+    (tmp_path / "station.toml").write_bytes(BOM + text.replace("\n", "\r\n").encode())
+    config = load_config(tmp_path / "station.toml")
+    assert config.csms.password == Secret("correct-horse-battery")
+    assert config.profile.name == "own"
+
+
+def test_utf_16_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "station.toml").write_bytes(b"\xff\xfe" + GOOD.encode("utf-16-le"))
+    with pytest.raises(ConfigError, match=r"^station.toml: is UTF-16; save it as UTF-8$"):
+        load_config(tmp_path / "station.toml")
+    (tmp_path / "password").write_bytes("correct-horse-battery".encode("utf-16"))
+    text = GOOD.replace('password = "', 'password_file = "password"\n# "')
+    with pytest.raises(ConfigError, match=r"password_file password: is UTF-16; save it as UTF-8$"):
+        load_text(tmp_path, text)
+
+
 def test_a_file_that_is_not_utf_8_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "station.toml").write_bytes(b"# \xff")
     with pytest.raises(ConfigError, match=r"^station.toml: byte 2 is not UTF-8$"):

@@ -178,7 +178,7 @@ BAD = {
     "a connector of no kind": (
         "[hardware]\nHFS-8 = 1\n[[evse]]\nid = 1\npower_max_w = 1\n"
         'connectors = [{ id = 1, type = "cCCS1", cable = "loose" }]',
-        "[[evse]] 1: connectors 1: cable 'loose' is not one of the known values",
+        '[[evse]] 1: connectors 1: cable "loose" is not one of "fixed", "detachable"',
     ),
     "no way to start": (
         '[features]\n"C-09.4" = false',

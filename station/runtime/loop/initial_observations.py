@@ -2,7 +2,8 @@
 
     first start               every [[variable]] and [[certificate]].
     start after damage        those of which the journal holds nothing any more.
-    any other start           none of them. A certificate file that changed is reported in the log.
+    any other start           none of them. A value or certificate that is not in effect, and a
+                              changed identity, are reported in the log.
     every start               [csms], if it differs from the last start's.
 
 A certificate that cannot be used is left out with an error in the log: the station starts without
@@ -60,6 +61,8 @@ def initial_observations(
         for row in _missing_certificates(config, state):
             yield from _certificate_presets(row, store_secret)
     else:
+        _log_changed_identity(config, state)
+        _log_ignored_variables(config, state)
         _log_ignored_certificates(config, state)
     yield from _csms_observations(config, state)
 
@@ -154,6 +157,34 @@ def _read_private_key(row: CertificateConfig, leaf_pem: str) -> str:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     ).decode()
+
+
+def _log_changed_identity(config: Config, state: State) -> None:
+    previous = state.lifecycle.identity
+    if previous and previous != config.identity:
+        log.warning(
+            "[station] identity changed from %s to %s: to the CSMS this is another station; open"
+            " transactions and queued messages of %s are sent as %s",
+            previous,
+            config.identity,
+            previous,
+            config.identity,
+        )
+
+
+def _log_ignored_variables(config: Config, state: State) -> None:
+    """Warn of each `[[variable]]` that differs from the value in effect."""
+    for path, value in sorted(config.variables.items()):
+        in_profile = config.device_model.by_path[path].attributes[0].value or ""
+        in_effect = state.variables.values.get(path, in_profile)
+        if value != in_effect:
+            log.warning(
+                '[[variable]] %s = "%s" is ignored: it is used at the first start only. The value'
+                ' is "%s"; the CSMS can change it',
+                path,
+                value,
+                in_effect,
+            )
 
 
 def _log_ignored_certificates(config: Config, state: State) -> None:

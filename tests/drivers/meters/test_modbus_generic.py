@@ -290,7 +290,7 @@ async def test_its_requests_use_the_configured_function(
         ),
         (
             {"current": {"register": 0, "type": "int16", "unit": "kA"}},
-            "current unit 'kA' is not one of the known values",
+            'current unit "kA" is not one of "mA", "A"',
         ),
         (
             {"voltage": {"register": 65_535, "type": "float32"}},

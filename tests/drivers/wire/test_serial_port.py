@@ -1,5 +1,8 @@
 """Serial ports: open, send, receive, close; a pty behaves as a tty."""
 
+import errno
+import grp
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ import trio.testing
 
 from drivers.emulators.pty import Pty
 from drivers.ports import PortLost
+from drivers.wire.port_failure import explain_open_failure
 from drivers.wire.serial_port import SerialPort
 
 
@@ -76,7 +80,9 @@ async def test_only_one_process_has_the_port(tmp_path: Path) -> None:
     with (
         Pty(tmp_path / "meter") as device,
         SerialPort.open(device.path, baud=9_600),
-        pytest.raises(PortLost),
+        pytest.raises(
+            PortLost, match=rf"in use by process {os.getpid()} \(.+\)\. A port serves one"
+        ),
     ):
         SerialPort.open(device.path, baud=9_600)
 
@@ -99,8 +105,52 @@ async def test_closing_wakes_a_waiting_task(tmp_path: Path) -> None:
 
 
 def test_a_missing_tty_names_its_path() -> None:
-    with pytest.raises(PortLost, match="/dev/no-such-tty"):
+    with pytest.raises(PortLost, match="/dev/no-such-tty: does not exist. Is the adapter plugged"):
         SerialPort.open("/dev/no-such-tty", baud=9_600)
+
+
+@pytest.mark.parametrize("name", ["file", "directory"])
+def test_a_path_that_is_no_tty_is_called_so(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(PortLost, match=rf"{name}: is not a serial port$"):
+        SerialPort.open(str(tmp_path / name), baud=9_600)
+
+
+@pytest.mark.parametrize("baud", [-1, 1 << 40])
+async def test_a_baud_rate_that_the_port_does_not_support_is_a_lost_port(
+    tmp_path: Path, baud: int
+) -> None:
+    with (
+        Pty(tmp_path / "meter") as device,
+        pytest.raises(PortLost, match=f"does not support {baud} baud"),
+    ):
+        SerialPort.open(device.path, baud=baud)
+
+
+def test_a_refused_permission_names_the_group(tmp_path: Path) -> None:
+    port = tmp_path / "ttyUSB0"
+    port.touch()
+    port.chmod(0o660)
+    group = grp.getgrgid(os.stat(port).st_gid).gr_name
+    message = explain_open_failure(str(port), errno.EACCES, "")
+    assert message == (
+        f"{port}: no permission. Add the user of the station to the group {group} and start it "
+        "again."
+    )
+    port.chmod(0o600)
+    assert "udev rule" in explain_open_failure(str(port), errno.EACCES, "")
+    gone = explain_open_failure(str(tmp_path / "gone"), errno.EACCES, "")
+    assert "may not open the directory" in gone
+
+
+def test_a_port_that_is_open_without_a_lock_names_the_process(tmp_path: Path) -> None:
+    """As by a program that made it exclusive with TIOCEXCL: EBUSY."""
+    port = tmp_path / "ttyUSB0"
+    assert "in use by another process." in explain_open_failure(str(port), errno.EBUSY, "")
+    with port.open("w"):
+        message = explain_open_failure(str(port), errno.EBUSY, "")
+    assert f"in use by process {os.getpid()} (" in message
 
 
 async def test_a_stale_link_is_replaced_and_a_file_is_not(tmp_path: Path) -> None:

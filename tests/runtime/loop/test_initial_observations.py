@@ -8,13 +8,19 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from journal.events import Entry, Observation
-from journal.observations import CertificatePreset, CsmsConfigured, VariablePreset
+from journal.observations import (
+    CertificatePreset,
+    CsmsConfigured,
+    StationStarted,
+    VariablePreset,
+)
 from journal.state import State, apply_entry
 from station.config.station_toml import Config, load_config
 from station.runtime.loop.initial_observations import initial_observations
 from tests.support.authorities import CertifiedKey, make_authority
 from tests.support.story import JOURNAL_ID, NOON
 
+HEARTBEAT = "OCPPCommCtrlr.HeartbeatInterval"
 ROOT, OTHER = make_authority("Root 1"), make_authority("Root 2")
 OWN = make_authority("CS001", issuer=ROOT, is_ca=False)
 
@@ -114,6 +120,52 @@ def test_a_certificate_added_later_is_ignored_with_a_warning(
         list_initial_observations(config, state_after(CsmsConfigured("wss://csms/ocpp", 2))) == []
     )
     assert "it is used at the first start only" in caplog.text
+
+
+def test_a_variable_that_is_not_in_effect_is_ignored_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Changed or added after the first start, or set by the CSMS since."""
+    config = write_config(
+        tmp_path,
+        '[[variable]]\ncomponent = "OCPPCommCtrlr"\nvariable = "HeartbeatInterval"\nvalue = "60"\n'
+        '[[variable]]\ncomponent = "OCPPCommCtrlr"\nvariable = "MessageTimeout"\n'
+        'variable_instance = "Default"\nvalue = "29"\n',
+    )
+    configured = CsmsConfigured("wss://csms/ocpp", 2)
+    in_effect = VariablePreset("OCPPCommCtrlr.MessageTimeout[Default]", "29")
+    state = state_after(configured, in_effect, VariablePreset(HEARTBEAT, "60"))
+    assert list_initial_observations(config, state) == []
+    assert not caplog.text
+    state = state_after(configured, in_effect, VariablePreset(HEARTBEAT, "90"))
+    assert list_initial_observations(config, state) == []
+    [warning] = caplog.messages
+    assert f'[[variable]] {HEARTBEAT} = "60" is ignored' in warning
+    assert 'The value is "90"' in warning
+
+
+def test_a_variable_added_later_is_compared_with_the_profile(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = write_config(
+        tmp_path,
+        '[[variable]]\ncomponent = "OCPPCommCtrlr"\nvariable = "HeartbeatInterval"\nvalue = "61"\n',
+    )
+    list_initial_observations(config, state_after(CsmsConfigured("wss://csms/ocpp", 2)))
+    [warning] = caplog.messages
+    in_profile = config.device_model.by_path[HEARTBEAT].attributes[0].value
+    assert f'The value is "{in_profile}"' in warning
+
+
+def test_a_changed_identity_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = write_config(tmp_path)
+    for identity, warnings in (("CS001", 0), ("CS002", 1)):
+        started = StationStarted("boot", "1.0", "development", identity, (), None, None)
+        list_initial_observations(
+            config, state_after(CsmsConfigured("wss://csms/ocpp", 2), started)
+        )
+        assert len(caplog.messages) == warnings
+    assert "identity changed from CS002 to CS001" in caplog.text
 
 
 @pytest.mark.parametrize(
