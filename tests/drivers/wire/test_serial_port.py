@@ -105,7 +105,9 @@ async def test_closing_wakes_a_waiting_task(tmp_path: Path) -> None:
 
 
 def test_a_missing_tty_names_its_path() -> None:
-    with pytest.raises(PortLost, match=r"/dev/no-such-tty: does not exist\. Is the adapter plugged"):
+    with pytest.raises(
+        PortLost, match=r"/dev/no-such-tty: does not exist\. Is the adapter plugged"
+    ):
         SerialPort.open("/dev/no-such-tty", baud=9_600)
 
 
