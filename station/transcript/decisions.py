@@ -43,7 +43,8 @@ def _describe_queued_call(event: CallQueued) -> str:
 
 def _describe_attempt(event: CallAttempted) -> str:
     return join_parts(
-        f"sends call {event.call_seq}, {event.action}, as {shorten_id(event.message_id)}",
+        f"hands {event.action} of entry {event.call_seq} to the link",
+        f"messageId {shorten_id(event.message_id)}",
         f"attempt {event.attempt}" if event.attempt > 1 else None,
         "marked offline" if event.offline else None,
     )

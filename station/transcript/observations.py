@@ -59,30 +59,35 @@ def _describe_frame(event: FrameReceived) -> str:
 
 
 def _describe_ev(event: EvIdentified) -> str:
-    limits = (
-        (event.battery_capacity_wh, "Wh"),
-        (event.voltage_max_v, "V"),
-        (event.current_max_a, "A"),
-        (event.power_max_w, "W"),
+    limits = ", ".join(
+        f"{value} {unit}"
+        for value, unit in (
+            (event.voltage_max_v, "V"),
+            (event.current_max_a, "A"),
+            (event.power_max_w, "W"),
+        )
+        if value is not None
     )
+    capacity_wh = event.battery_capacity_wh
     return join_parts(
         f"{name_location(event.evse_id)}: identified",
         f"EVCCID {event.evcc_id}" if event.evcc_id else None,
         f"SoC {event.soc_percent} %" if event.soc_percent is not None else None,
-        *(f"{value} {unit}" for value, unit in limits if value is not None),
+        f"battery {capacity_wh} Wh" if capacity_wh is not None else None,
+        f"at most {limits}" if limits else None,
     )
 
 
 def _describe_fault(event: DeviceFaulted) -> str:
-    fault = f"{name_location(event.evse_id)}: fault, {event.device} {event.fault}"
+    fault = f"{name_location(event.evse_id)}: fault: {event.device} {event.fault}"
     details = join_parts(event.tech_code, event.tech_info)
     effect = "; charging not allowed" if event.blocks_charging else ""
     return fault + (f" ({details})" if details else "") + effect
 
 
 _FLOW_PHRASES: Final = {
-    "none": "no energy requested",
-    "charging": "energy flows",
+    "none": "energy transfer stopped",
+    "charging": "energy transfer started",
     "suspended_ev": "charging suspended by the EV",
     "suspended_evse": "charging suspended by the station",
 }
@@ -124,7 +129,7 @@ OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
     "DeviceFaulted": ("device", _describe_fault),
     "DeviceRecovered": (
         "device",
-        lambda e: f"{name_location(e.evse_id)}: fault cleared, {e.device} {e.fault}",
+        lambda e: f"{name_location(e.evse_id)}: fault has ended: {e.device} {e.fault}",
     ),
     "EvIdentified": ("EV", _describe_ev),
     "EvStoppedCharging": ("EV", lambda e: f"{name_location(e.evse_id)}: ends charging"),
@@ -134,7 +139,7 @@ OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
     ),
     "LinkClosed": ("link", lambda e: f"down: {e.reason}"),
     "LinkFailed": ("link", lambda e: f"cannot connect through slot {e.slot}: {e.reason}"),
-    "FrameSent": ("link", lambda e: f"sent {shorten_id(e.message_id)}"),
+    "FrameSent": ("link", lambda e: f"wrote {shorten_id(e.message_id)} to the WebSocket"),
     "FrameReceived": ("CSMS", _describe_frame),
     "FrameMalformed": (
         "CSMS",
@@ -158,7 +163,7 @@ OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
     "ClockStepped": ("clock", lambda e: f"the host's clock steps by {format_seconds(e.step_ms)}"),
     "DeadlineReached": (
         "clock",
-        lambda e: f"deadline at uptime {format_seconds(e.due_ms)} reached",
+        lambda e: f"a deadline is reached, host uptime {format_seconds(e.due_ms)}",
     ),
     "HeadRecorded": (
         "station",

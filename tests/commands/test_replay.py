@@ -409,7 +409,7 @@ def test_a_block_includes_what_followed_from_its_messages(
     path, _ = busy_journal
     result = run_station("replay", path, "--block", "f")
     what = [" ".join(line.split()[2:5]) for line in transcript_body(result.lines)]
-    assert what == ["> CSMS requests", "station answers UnlockConnector", "> link sent"]
+    assert what == ["> CSMS requests", "station answers UnlockConnector", "> link wrote"]
 
 
 def test_filters_combine_with_each_other_and_with_from(

@@ -175,7 +175,7 @@ def test_values_replace_the_references_that_still_have_one() -> None:
 def test_a_whole_session_has_a_transcript(story: Station) -> None:
     lines = [format_entry(entry) for entry in story.entries]
     assert any("starts transaction" in line for line in lines)
-    assert any("energy flows" in line for line in lines)
+    assert any("energy transfer started" in line for line in lines)
 
 
 def test_a_start_shows_the_time_of_the_last_entry_in_the_common_format() -> None:

@@ -136,7 +136,7 @@ def _answer_for_entry(history: History, seq: int, entry: Entry | None) -> Iterat
     if isinstance(entry.event, FrameReceived) and (links := history.graph.direct_causes(seq)):
         yield f"It answers entry {links[0]}."
     elif isinstance(entry.event, Observation):
-        yield "This was observed, not decided."
+        yield "Reported to the station; the station did not decide it."
     elif reason := history.find_reason(seq):
         yield f"Because {reason}."
     elif entry.cause is not None:

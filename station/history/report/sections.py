@@ -267,7 +267,7 @@ def render_sessions(report_data: ReportData) -> Iterator[str]:
     )
     yield (
         '<p class="lead">Sessions that ended in the range, and those open at its end. Energy is '
-        "the exact difference of two registers of the meter. Ended by: "
+        "the difference between the meter's import register at the end and at the start. Ended by: "
         f"{reasons or 'none'}. Messages: a number alone means that the CSMS has confirmed all."
         + (f" The newest {len(listed):,} are listed, {left_out:,} are not." if left_out > 0 else "")
         + "</p>"
@@ -472,8 +472,9 @@ def _fault_cells(fault_kind: FaultKind, range_ms: int) -> Iterator[str]:
 def render_response_times(report_data: ReportData) -> Iterator[str]:
     yield '<h2 id="response-times">Response times</h2>'
     yield (
-        '<p class="lead">By uptime, from sending a request to receiving its answer, or the '
-        "reverse. The 95th percentile is exact to 10 %.</p>"
+        '<p class="lead">Measured with a clock that is never set: for the CSMS from sending a '
+        "request to receiving its answer, for the station from receiving one to sending the "
+        "answer. The 95th percentile is accurate to 10 % of its value.</p>"
     )
     for title, times_by_action, with_failures in (
         ("Answers of the CSMS", report_data.message_statistics.csms_times, True),
@@ -583,14 +584,14 @@ def _newest_caption(noun: str, count: int, listed_count: int) -> str:
 COUNTING_RULES: Final = (
     "An EVSE is <b>up</b> while a transaction is open and no fault blocks charging; or while the "
     "program runs, the CSMS has accepted the station, the link is open, the status of the EVSE is "
-    "Available or Occupied, and no reset waits. Everything else is <b>outage</b>.",
-    "While no program runs, the EVSE is down from the last entry on, because no later entry shows "
-    "it up. The same holds for the time between the last entry of the journal and the end of the "
+    "Available or Occupied, and no reset is pending. Everything else is <b>outage</b>.",
+    "While the program is not running, the EVSE counts as down from the last entry on: no later "
+    "entry proves that it was up. The same holds for the time between the last entry of the journal and the end of the "
     "range. Time before the first start is not counted.",
-    "An outage is <b>excluded</b> while the journal proves that each of its causes is one that the "
-    "rule excludes, or that it began during such a cause: mains lost or a phase missing (electric "
+    "An outage is <b>excluded</b> while the journal proves that the rule excludes each of its "
+    "causes, or that a cause began while an excluded one lasted: mains lost or a phase missing (electric "
     "utility service interruption), emergency stop by the EV (fault of the vehicle), installation "
-    "of firmware ordered for a time (scheduled maintenance).",
+    "of firmware for which the CSMS gave an installDateTime (scheduled maintenance).",
     "An outage that the journal cannot prove to be excluded is counted. It is <b>claimable</b> if "
     "the operator may have other evidence: set to Inoperative by the CSMS, host without supply, "
     "program ended on site, doors, tilted dispenser, sessions aborted by the EV, mains out of "
@@ -598,8 +599,8 @@ COUNTING_RULES: Final = (
     "A lost link is never excluded: the rule does not mention networks. Power below the rule's "
     "minimum is not assessed; faults that reduce it are in the table of faults.",
     "Milliseconds are counted. Minutes are rounded for display, percentages are truncated.",
-    "Times are UTC as given by the CSMS, also where the station's clock was wrong at the time: "
-    "uptime gives the distance. ≈ marks times of a run before the CSMS had set the clock.",
+    "All times are UTC by the clock of the CSMS. Times recorded before a clock correction are "
+    "corrected by it. ≈ marks times of a run in which the CSMS never sent the time.",
 )
 
 

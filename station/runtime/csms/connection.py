@@ -72,6 +72,7 @@ SUBPROTOCOL: Final = "ocpp2.0.1"  # Part 4 §3.1.2
 CONNECT_TIMEOUT_S: Final = 20.0  # for TCP, TLS and the handshake together
 CLOSE_TIMEOUT_S: Final = 2.0  # for the close handshake; the CSMS may be gone already
 FRAME_BYTES_MAX: Final = 256 * 1024  # bytes; the largest message of the CSMS is a tenth of it
+ABNORMAL_CLOSURE: Final = 1006  # RFC 6455 §7.4.1: never sent; there was no close frame
 PASSWORD_CHANGED: Final = "the password was renewed"  # reason; reconnect without back-off
 QUEUED_FRAMES_MAX: Final = 16  # received frames that are not yet with the recorder
 
@@ -428,6 +429,8 @@ def _close_reason(error: ConnectionClosed) -> str:
     reason = error.reason
     if reason is None or not hasattr(reason, "code"):
         return "connection lost"
+    if reason.code == ABNORMAL_CLOSURE:
+        return "connection lost without a close frame"
     return f"closed by the CSMS: {reason.code} {reason.reason or reason.name}"
 
 
