@@ -29,6 +29,8 @@ GROUPS: Final = {
     "vague": re.compile(rf"\b(?:{VAGUE})\b", re.IGNORECASE),
     "storytelling": re.compile(rf"\b(?:{STORYTELLING})\b", re.IGNORECASE),
 }
+# Limits are not set below these shares per 1,000 words: one such word in a small package is fine.
+FLOORS: Final = {"vague": 0.2, "storytelling": 0.5}
 WORD: Final = re.compile(r"[A-Za-z]{2,}")
 
 PACKAGES: Final = (

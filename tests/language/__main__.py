@@ -9,7 +9,7 @@ import math
 import sys
 from pathlib import Path
 
-from tests.language import GROUPS, HERE, PACKAGES, ROOT, count_words, package_of, text_files
+from tests.language import FLOORS, GROUPS, HERE, PACKAGES, ROOT, count_words, package_of, text_files
 
 
 def write_limits() -> None:
@@ -17,7 +17,8 @@ def write_limits() -> None:
     for package in PACKAGES:
         count = count_words(*(path for path in text_files() if package_of(path) == package))
         shares = (
-            f"{group} = {math.ceil(count.per_thousand(group) * 100) / 100:.2f}" for group in GROUPS
+            f"{group} = {max(math.ceil(count.per_thousand(group) * 100) / 100, floor):.2f}"
+            for group, floor in FLOORS.items()
         )
         lines += [f'["{package}"]', *shares, ""]
     (HERE / "limits.toml").write_text("\n".join(lines), encoding="utf-8")
