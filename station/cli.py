@@ -65,6 +65,8 @@ EXPECTED_ERRORS: Final = (
     ("drivers.emulators.process", "AlreadyRunningError", 1),
 )
 
+UNUSABLE_PATH_ERRNOS: Final = (errno.ENAMETOOLONG, errno.ELOOP)  # of a path that was given
+PATH_CHARS_MAX: Final = 80  # of such a path in its error
 NO_SPACE_ERRNOS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 STDERR: Final = 2  # its number
@@ -182,6 +184,8 @@ def _report_failure(error: BaseException) -> int:
     if isinstance(cause, OSError) and cause.errno in NO_SPACE_ERRNOS and cause.filename is None:
         _abandon_output()  # the buffered rest would fail too
         return _print_error(f"stdout: {cause.strerror}. The output is incomplete.", 1)
+    if isinstance(cause, OSError) and cause.errno in UNUSABLE_PATH_ERRNOS and cause.filename:
+        return _print_error(f"{cause.filename!s:.{PATH_CHARS_MAX}}…: {cause.strerror}.", 2)
     for module, name, code in EXPECTED_ERRORS:
         if isinstance(cause, getattr(import_module(module), name)):
             return _print_error(" ".join(str(cause).split()), code)

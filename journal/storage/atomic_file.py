@@ -12,6 +12,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
+
+# A link in place of the draft, left by another user, is not followed: the write fails, removes it.
+DRAFT_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
 
 
 def write_atomically(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o666) -> None:
@@ -28,7 +32,7 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0
     draft = path.with_name(f"{path.name}.new")
     pieces = [data] if isinstance(data, bytes) else data
     try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        with open(os.open(draft, DRAFT_FLAGS, mode), "wb") as file:
             file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())

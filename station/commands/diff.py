@@ -20,6 +20,7 @@ from station.commands.shared.journal_argument import (
 )
 from station.commands.shared.positions import Position, last_entry_at, parse_position
 from station.history.json_diff import diff_json
+from station.transcript.phrases import escape_json_text
 
 JOURNAL_START = Position(0, None)  # before the first entry: the empty state
 
@@ -45,7 +46,7 @@ def diff_command(path: Path, a: Position, b: Position) -> None:
     old, new = (encode_state(states[seq]) for seq in points)
     is_same = True
     for change in diff_json(old, new):
-        click.echo(str(change))
+        click.echo(escape_json_text(str(change)).replace("\n", "\\n"))  # of a key
         is_same = False
     if is_same:
         raise CommandFailed(

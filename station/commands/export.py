@@ -13,7 +13,7 @@ import click
 
 from journal.observations import StationStarted
 from journal.storage.reader import Reader
-from station.commands.shared.atomic_output import staging_directory
+from station.commands.shared.atomic_output import staging_directory, stdout_if_dash
 from station.commands.shared.exits import CommandFailed
 from station.commands.shared.journal_argument import (
     journal_argument,
@@ -90,7 +90,8 @@ class ExportRequest(NamedTuple):
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="A new directory or a new file. Without it: stdout, with no manifest.",
+    callback=stdout_if_dash,
+    help="A new directory or a new file. Without it, or -: stdout, with no manifest.",
 )
 @click.option("--values", is_flag=True, help="Export idTokens instead of their references.")
 @click.option(

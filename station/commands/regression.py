@@ -12,6 +12,7 @@ import click
 
 from journal.events import Decision, Entry, Observation
 from journal.storage.reader import Reader
+from station.commands.shared.atomic_output import stdout_if_dash
 from station.commands.shared.exits import CommandFailed
 from station.commands.shared.journal_argument import (
     journal_argument,
@@ -48,7 +49,10 @@ ENTRIES_MAX: Final = 2_000  # a longer test is not readable
     help="End with this entry, or at this time. Default: the end of JOURNAL.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="A new file, test_….py. Without it: stdout."
+    "--out",
+    type=click.Path(path_type=Path),
+    callback=stdout_if_dash,
+    help="A new file, test_….py. Without it, or -: stdout.",
 )
 @click.option(
     "--profile",
@@ -87,7 +91,8 @@ def to_test_command(
 
 def _write_test(out: Path, text: str) -> None:
     try:
-        out.write_text(text, encoding="utf-8")
+        with out.open("x", encoding="utf-8") as file:  # a link without a target is not followed
+            file.write(text)
     except OSError as error:
         raise CommandFailed(f"{out}: {error.strerror}. No test was written.") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -36,6 +37,7 @@ from station.history.filter import EntryFilter, FilterCriteria
 from station.history.subjects import BLOCKS
 from station.runtime.loop.startup import event_registry
 from station.transcript.lines import describe_event, format_entry, reveal_id_tokens
+from station.transcript.phrases import escape_json_text
 
 POLL_INTERVAL_S: Final = 0.2  # of --follow
 
@@ -76,8 +78,21 @@ def _parse_kinds(_: click.Context, __: click.Parameter, names: tuple[str, ...]) 
         if name.casefold() not in kinds:
             near = get_close_matches(name.casefold(), kinds, n=1)
             hint = f" Did you mean {kinds[near[0]]}?" if near else ""
-            raise click.UsageError(f"--kind: no event kind {name!r}.{hint}")
+            raise click.UsageError(
+                f"--kind: no event kind {name!r}.{hint} `station replay --kinds` lists them."
+            )
     return frozenset(kinds[name.casefold()] for name in names)
+
+
+def _print_kinds(ctx: click.Context, __: click.Parameter, requested: bool) -> None:
+    """Print every event kind with the first sentence of its docstring."""
+    if not requested:
+        return
+    types = event_registry().kinds
+    for name in sorted(types):
+        summary, _, _ = (inspect.getdoc(types[name]) or "").partition("\n\n")
+        click.echo(f"{name:<32} {' '.join(summary.split())}")
+    ctx.exit()
 
 
 @click.command("replay")
@@ -126,6 +141,15 @@ def _parse_kinds(_: click.Context, __: click.Parameter, names: tuple[str, ...]) 
     multiple=True,
     callback=_parse_kinds,
     help="Only entries of this kind, for example CallQueued.",
+)
+@click.option(
+    "--kinds",
+    "list_kinds",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_kinds,
+    help="List the event kinds and exit; no JOURNAL is needed.",
 )
 @click.option("--state", "as_state", is_flag=True, help="Print the state at --to, as JSON.")
 @click.option("--follow", is_flag=True, help="Wait for new entries, until Ctrl-C.")
@@ -192,8 +216,9 @@ def _print_state(path: Path, reader: Reader, last: int) -> None:
     }
     text = msgspec.json.encode(document)
     if sys.stdout.isatty():
-        text = msgspec.json.format(text, indent=2)
-    click.echo(text.decode())
+        click.echo(escape_json_text(msgspec.json.format(text, indent=2).decode()))
+    else:  # the bytes of `state_digest`
+        click.echo(text.decode())
 
 
 # --- The transcript ------------------------------------------------------------------------------

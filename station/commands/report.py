@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from journal.storage.atomic_file import write_atomically
+from station.commands.shared.atomic_output import stdout_if_dash
 from station.commands.shared.exits import CommandFailed
 from station.commands.shared.journal_argument import journal_argument, no_entries, open_journal
 from station.commands.shared.time_range import (
@@ -31,7 +32,8 @@ from station.runtime.loop.startup import event_registry
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The page to write; an existing one is replaced. Without it: stdout.",
+    callback=stdout_if_dash,
+    help="The page to write; an existing one is replaced. Without it, or -: stdout.",
 )
 def report_command(
     path: Path, since: datetime | None, until: datetime | None, out: Path | None
@@ -69,14 +71,14 @@ def _collect_facts(path: Path, period: TimeRange) -> ReportData:
 def _write_page(out: Path, text: str) -> None:
     """Write the whole page or nothing: an incomplete page would look like a short one.
 
-    The target of a symbolic link is replaced, not the link; a device or a pipe is written to.
+    A symbolic link to a file is replaced, and the file is not written to: another user may have
+    made the link. A device or a pipe is written to, also through a link (`/dev/stdout`).
     """
-    target = out.resolve()
     content = text.encode("utf-8")
     try:
-        if target.exists() and not target.is_file():
-            target.write_bytes(content)
+        if out.exists() and not out.is_file():
+            out.write_bytes(content)
         else:
-            write_atomically(target, content)
+            write_atomically(out, content)
     except OSError as error:
         raise CommandFailed(f"{out}: {error.strerror}. No page was written.") from None

@@ -199,7 +199,11 @@ def _print_state(state: Mapping[str, Any]) -> None:
 
 
 def _format_rest(fields: Mapping[str, Any]) -> str:
-    return "".join(f", {key} {value}" for key, value in fields.items() if value not in (None, ""))
+    return "".join(
+        f", {key} {'; '.join(map(str, value)) if isinstance(value, list) else value}"
+        for key, value in fields.items()
+        if value not in (None, "", [])
+    )
 
 
 # --- The verbs as commands -----------------------------------------------------------------------

@@ -25,6 +25,10 @@ EXPORT_SUFFIXES: Final = (
     MANIFEST_SUFFIX,
     f"{MANIFEST_SUFFIX}.sig",
 )
+KEY_NOT_VOUCHED_FOR: Final = (
+    "Anyone can change an export and sign it again with a key of their own. Compare the key with "
+    "the fingerprint noted at commissioning, and give that one with --key."
+)
 PARTITION_GLOB: Final = "station=*"  # directories of an export to Parquet
 
 
@@ -37,10 +41,13 @@ def _parse_head(_: click.Context, __: click.Parameter, text: str | None) -> Witn
         raise click.UsageError(f"--head: {error}.") from None
 
 
-def _check_fingerprint(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
-    if text is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", text, re.ASCII):
-        raise click.UsageError(f"--key: a fingerprint has 64 hex digits, not {text!r}.")
-    return text
+def _check_fingerprints(
+    _: click.Context, __: click.Parameter, texts: tuple[str, ...]
+) -> frozenset[str]:
+    for text in texts:
+        if not re.fullmatch(r"[0-9a-fA-F]{64}", text, re.ASCII):
+            raise click.UsageError(f"--key: a fingerprint has 64 hex digits, not {text!r}.")
+    return frozenset(text.lower() for text in texts)
 
 
 @click.command("verify")
@@ -54,9 +61,11 @@ def _check_fingerprint(_: click.Context, __: click.Parameter, text: str | None) 
 )
 @click.option(
     "--key",
+    "keys",
     metavar="FINGERPRINT",
-    callback=_check_fingerprint,
-    help="The key an EXPORT must be signed with, from a trusted source.",
+    multiple=True,
+    callback=_check_fingerprints,
+    help="The key an EXPORT must be signed with, from a trusted source; may be repeated.",
 )
 @click.option(
     "--redecide",
@@ -73,7 +82,7 @@ def _check_fingerprint(_: click.Context, __: click.Parameter, text: str | None) 
 def verify_command(
     path: Path,
     witness: WitnessedHead | None,
-    key: str | None,
+    keys: frozenset[str],
     redecide: bool,
     profiles: tuple[str, ...],
 ) -> None:
@@ -81,15 +90,16 @@ def verify_command(
 
     JOURNAL is a journal.db or its data directory, in use or a copy together with its -wal.
     EXPORT is the directory, the data file or the manifest that `station export` wrote.
-    Each complaint is one line on stderr; exit code 1 if there is one.
+    Each complaint is one line on stderr; exit code 1 if there is one, and for an EXPORT without
+    --key: a signature alone does not show who signed.
     """
     if profiles and not redecide:
         raise click.UsageError("--profile needs --redecide.")
     if _is_export(path):
         if redecide:
             raise click.UsageError("--redecide: an export has no decisions. Give the journal.")
-        _verify_export(path, witness, key)
-    elif key is not None:
+        _verify_export(path, witness, keys)
+    elif keys:
         raise click.UsageError("--key: a journal is not signed; only an export is.")
     elif path.is_dir() and not (path / JOURNAL_FILE).exists():
         raise click.UsageError(
@@ -114,7 +124,7 @@ def _verify_journal(path: Path, witness: WitnessedHead | None) -> bool:
     complaints = 0
     with spinner(f"verifying {path}"):
         for complaint in verify(path, witness):
-            click.echo(str(complaint), err=True)
+            click.echo(_printable(complaint), err=True)
             complaints += 1
     if complaints or before is None:
         return False
@@ -140,7 +150,7 @@ def _is_export(path: Path) -> bool:
     return any(True for pattern in patterns for _ in path.glob(pattern))
 
 
-def _verify_export(path: Path, witness: WitnessedHead | None, key: str | None) -> None:
+def _verify_export(path: Path, witness: WitnessedHead | None, keys: frozenset[str]) -> None:
     from station.history.export.manifest import find_manifests, find_unexported_files, verify_export
 
     manifests = find_manifests(path)
@@ -154,20 +164,34 @@ def _verify_export(path: Path, witness: WitnessedHead | None, key: str | None) -
     with spinner(f"verifying {path}"):
         for complaint in chain(
             find_unexported_files(path, manifests) if path.is_dir() else (),
-            *(verify_export(manifest, expected_fingerprint=key) for manifest in manifests),
+            *(verify_export(manifest, fingerprints=keys) for manifest in manifests),
         ):
             click.echo(complaint, err=True)
             is_intact = False
     if not is_intact:
         raise click.exceptions.Exit(1)
     for manifest in manifests:
-        _print_export_summary(path if len(manifests) == 1 else manifest.parent, manifest, witness)
+        _print_export_summary(
+            path if len(manifests) == 1 else manifest.parent,
+            manifest,
+            witness,
+            is_vouched_for=bool(keys),
+        )
+    if not keys:
+        raise CommandFailed(KEY_NOT_VOUCHED_FOR)
 
 
-def _print_export_summary(path: Path, manifest: Path, witness: WitnessedHead | None) -> None:
+def _print_export_summary(
+    path: Path, manifest: Path, witness: WitnessedHead | None, *, is_vouched_for: bool
+) -> None:
+    """Print what an export without complaints is, and whether its key was given.
+
+    The station's name is quoted unless it is an identity: a name can contain a sentence.
+    """
+    from station.config.station_toml import IDENTITY_PATTERN
     from station.history.export.manifest import read_manifest, summarize_manifest
 
-    export = read_manifest(manifest)
+    export, _ = read_manifest(manifest)
     facts = summarize_manifest(export)
     if witness and witness != (export.last_seq, bytes.fromhex(export.last_digest)):
         raise CommandFailed(f"{path}: exported at {facts['head']}, not at the given --head.")
@@ -175,11 +199,21 @@ def _print_export_summary(path: Path, manifest: Path, witness: WitnessedHead | N
         raise CommandFailed(
             f"{path}: as it was signed, but the journal was damaged when it was exported."
         )
+    is_identity = IDENTITY_PATTERN.fullmatch(export.station)
+    name = export.station if is_identity else f"station {export.station!a}"
     since = f" of entries from {export.first_seq} on" if export.first_seq > 1 else ""
+    verdict = "intact" if is_vouched_for else "consistent, but its signer is not vouched for"
     click.echo(
-        f"{path}: intact. {facts['rows']} rows of {export.table} of {export.station}{since}, "
+        f"{_printable(path)}: {verdict}. {facts['rows']} rows of {export.table} of {name}{since}, "
         f"signed by key {facts['key']} at {facts['head']}"
     )
+
+
+def _printable(text: object) -> str:
+    """A text from a file, or a path, on one line and without terminal control."""
+    from station.transcript.phrases import escape_control_characters
+
+    return escape_control_characters(str(text))
 
 
 def _journal_extent(path: Path) -> tuple[int, Head] | None:

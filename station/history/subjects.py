@@ -15,8 +15,20 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from journal.events import Decision, Entry, Event, Observation
-from journal.observations import FrameReceived, FrameSent, LinkClosed, LinkOpened, StationStarted
+from journal.observations import (
+    ClockStepped,
+    FrameReceived,
+    FrameSent,
+    JournalDamageFound,
+    LinkClosed,
+    LinkOpened,
+    SafeModeEntered,
+    StationStarted,
+    StationStopping,
+    StorageReported,
+)
 from journal.projections.authorizations import AuthorizationEnded, AuthorizationGranted
+from journal.projections.clock import ClockCorrected
 from journal.projections.outbox import CallAttempted, CallDelivered, CallQueued, CallsDropped
 from journal.projections.pending_replies import CallErrorQueued, CallResultQueued
 from station.ocpp import rpc
@@ -25,6 +37,17 @@ from station.ocpp.messages import ACTIONS
 WHOLE_STATION_ID: Final = 0  # among evse_ids: every EVSE
 BLOCKS: Final = "ABCDEFGHIJKLMNOP"
 EMPTY: Final[frozenset[Any]] = frozenset()
+
+# Events without an EVSE that every EVSE is affected by: their times, their program, their disk.
+STATION_WIDE_EVENTS: Final = (
+    StationStarted,
+    StationStopping,
+    SafeModeEntered,
+    JournalDamageFound,
+    StorageReported,
+    ClockStepped,
+    ClockCorrected,
+)
 
 
 class Subject(NamedTuple):
@@ -104,6 +127,8 @@ class SubjectTracker:
                 return _message_subject(event.action, event.payload).union(_field_subject(event))
             case CallResultQueued(action=action, payload=payload):
                 return _message_subject(action, payload)
+        if isinstance(event, STATION_WIDE_EVENTS):
+            return Subject(evse_ids=frozenset({WHOLE_STATION_ID}))
         return _field_subject(event).union(self._linked_subject(event))
 
     def _frame_subject(self, frame: msgspec.Raw) -> Subject:

@@ -141,6 +141,11 @@ class ControlHandler:
             "energy_wh": _json_number(reading.energy_wh) if reading else 0,
             "soc": reading.soc_percent if reading else None,
             "words": self._display_text(evse.evse_id),
+            "faults": [
+                f"{fault.device} {fault.fault}"
+                for fault in state.faults.active
+                if fault.evse_id in (0, evse.evse_id)
+            ],
         }
 
     def _display_text(self, evse_id: int) -> str:

@@ -30,6 +30,25 @@ def escape_control_characters(text: str) -> str:
     )
 
 
+def escape_json_text(text: str) -> str:
+    """Escape what JSON leaves as it is and a terminal acts on; the JSON stays the same value.
+
+    Line feeds are layout: JSON has none inside a text.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or character == "\n" else _escape_utf16(character)
+        for character in text
+    )
+
+
+def _escape_utf16(character: str) -> str:
+    """A character as JSON escapes it: one or two UTF-16 units."""
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
 def name_location(evse_id: int | None, connector_id: int = 0) -> str:
     """The part of the station with these ids; 0 is the whole station."""
     if not evse_id:

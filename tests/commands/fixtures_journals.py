@@ -17,6 +17,7 @@ from journal.events import Entry
 from journal.storage.connection import StoreSettings
 from journal.storage.store import Store
 from station import cli
+from station.history.export.manifest import find_manifests, key_fingerprint, read_manifest
 from station.runtime.loop.startup import event_registry
 from tests.support.story import JOURNAL_ID
 
@@ -89,3 +90,9 @@ class StationCommand:
             os.umask(umask)
         captured = self._capture.readouterr()
         return CommandResult(code, captured.out, captured.err)
+
+
+def own_keys(export: Path) -> list[str]:
+    """The options --key that accept the keys which signed an export."""
+    keys = [read_manifest(path)[0].public_key for path in find_manifests(export)]
+    return [option for key in keys for option in ("--key", key_fingerprint(key))]

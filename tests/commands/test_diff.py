@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from journal.observations import ClockStepped
+from journal.observations import ClockStepped, LinkClosed, StorageReported
 from journal.state import State, apply_entry, encode_state
 from station.history.json_diff import diff_json
+from station.transcript.phrases import escape_json_text
 from tests.commands.fixtures_journals import StationCommand, delete_entry, write_journal
 from tests.support.story import (
     JOURNAL_ID,
@@ -17,6 +18,7 @@ from tests.support.story import (
     ONLINE,
     Station,
     cable_plugged,
+    called,
     charging_started,
     given,
     time_passed,
@@ -43,6 +45,18 @@ def test_changes_are_listed_in_the_order_of_their_paths(
     paths = [line.partition(": ")[0] for line in result.lines]
     assert len(set(paths)) == len(paths)
     assert run_station("diff", journal, "20", str(last)) == result
+
+
+def test_a_change_is_one_line_without_control_characters(
+    run_station: StationCommand, tmp_path: Path
+) -> None:
+    text = "a\x7f\x9b2K\u202eb"
+    story = given(ONLINE, LinkClosed(text), StorageReported("full", 0))
+    story.when(called("DataTransfer", vendorId="x", messageId=text))
+    path = write_journal(tmp_path / "journal.db", story.entries)
+    result = run_station("diff", path, "0", str(len(story.entries)))
+    assert all(line.isprintable() for line in result.stdout.split("\n"))
+    assert escape_json_text(f'{{\n"{text}"}}') == '{\n"a\\u007f\\u009b2K\\u202eb"}'
 
 
 def test_swapped_points_swap_old_and_new(run_station: StationCommand, journal: Path) -> None:

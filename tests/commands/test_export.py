@@ -30,13 +30,18 @@ from journal.observations import ClockStepped
 from journal.projections.outbox import CallAttempted
 from journal.projections.transactions import TransactionStarted
 from station.commands import export as command
-from station.history.export.manifest import find_manifests, verify_export
-from station.history.export.table import TableRow
+from station.history.export.manifest import _count_rows, find_manifests, verify_export
+from station.history.export.table import Columns, TableRow
 from station.history.export.tables import TABLE_COLUMNS, MessagesTable
 from station.history.export.transaction_rows import TransactionRecords
-from station.history.export.writers import TextWriter
+from station.history.export.writers import TextWriter, encode_csv_row, encode_json_line
 from station.ocpp.messages import format_timestamp
-from tests.commands.fixtures_journals import StationCommand, open_writable, write_journal
+from tests.commands.fixtures_journals import (
+    StationCommand,
+    open_writable,
+    own_keys,
+    write_journal,
+)
 from tests.support.story import (
     ALICE,
     BOB,
@@ -230,7 +235,7 @@ def test_a_range_before_the_first_entry_is_an_empty_table(
         export_rows(run_station, journal_path, tmp_path / "out", "events", "--to", "1999-01-01")
         == []
     )
-    assert run_station("verify", tmp_path / "out").exit_code == 0
+    assert run_station("verify", tmp_path / "out", *own_keys(tmp_path / "out")).exit_code == 0
 
 
 def test_an_open_transaction_is_exported_only_without_to(
@@ -560,8 +565,8 @@ def test_a_file_has_its_manifest_beside_it(
         "tx.csv.manifest.json",
         "tx.csv.manifest.json.sig",
     }
-    assert run_station("verify", out).exit_code == 0
-    assert run_station("verify", f"{out}.manifest.json").exit_code == 0
+    assert run_station("verify", out, *own_keys(out)).exit_code == 0
+    assert run_station("verify", f"{out}.manifest.json", *own_keys(out)).exit_code == 0
     assert run_station("export", journal_path, "transactions", "--out", out).exit_code == 2
 
 
@@ -669,18 +674,19 @@ def test_a_changed_export_is_found(
 ) -> None:
     out = tmp_path / "out"
     export_rows(run_station, journal_path, out)
-    whole = run_station("verify", out)
+    keys = own_keys(out)
+    whole = run_station("verify", out, *keys)
     assert (whole.exit_code, whole.stderr) == (0, "")
     assert "3 rows of transactions of CS001" in whole.stdout
     damage(out)
-    verified = run_station("verify", out)
+    verified = run_station("verify", out, *keys)
     assert (verified.exit_code, verified.stdout) == (1, "")
     assert message in verified.stderr
 
 
 def export_complaints(manifest: Path, key: str | None = None) -> str:
     """The complaints about an export."""
-    return "\n".join(verify_export(manifest, expected_fingerprint=key))
+    return "\n".join(verify_export(manifest, fingerprints=[key] if key else ()))
 
 
 def sampled_offsets(length: int, most: int) -> range:
@@ -738,12 +744,135 @@ def test_another_signature_is_found_by_the_key(
     text = json.dumps(manifest).encode()
     (out / "manifest.json").write_bytes(text)
     (out / "manifest.json.sig").write_bytes(forger.sign(text))
-    assert (
-        run_station("verify", out).exit_code == 0
-    )  # intact, but the fingerprint shows another signer
+    unvouched = run_station("verify", out)
+    assert unvouched.exit_code == 1
+    assert "its signer is not vouched for" in unvouched.stdout
+    assert "intact" not in unvouched.stdout
+    assert "sign it again with a key of their own" in unvouched.stderr
     verified = run_station("verify", out, "--key", key)
     assert (verified.exit_code, verified.stdout) == (1, "")
     assert "not with the given key" in verified.stderr
+
+
+def sign_manifest(out: Path, changes: dict[str, Any]) -> None:
+    """Change fields of a manifest and sign it with a new key."""
+    key = Ed25519PrivateKey.generate()
+    manifest = manifest_of(out) | {"public_key": key.public_key().public_bytes_raw().hex()}
+    text = json.dumps(manifest | changes).encode()
+    (out / "manifest.json").write_bytes(text)
+    (out / "manifest.json.sig").write_bytes(key.sign(text))
+
+
+ROW_OF_FILE = {"bytes": 1, "rows": 3, "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"table": "transactions\x1b[2K\rout: intact."}, "not a readable manifest"),
+        ({"table": "zz\n"}, "not a readable manifest"),
+        ({"from": "zz"}, "not a readable manifest"),
+        ({"last_digest": "zz"}, "not a readable manifest"),
+        ({"last_digest": ""}, "not a readable manifest"),
+        ({"public_key": "zz" * 32}, "not a readable manifest"),
+        ({"journal_id": "\x9b2K"}, "not a readable manifest"),
+        ({"totals": {"rows": "many"}}, "not a readable manifest"),
+        ({"totals": {"rows": "4"}}, "another number of rows"),
+        ({"files": [ROW_OF_FILE | {"path": "a", "rows": 10**40}]}, "not a readable manifest"),
+        ({"files": [ROW_OF_FILE | {"path": "a", "rows": -3}]}, "not a readable manifest"),
+        ({"files": [ROW_OF_FILE | {"path": "a\0b"}]}, "a\\x00b: "),
+        ({"files": [ROW_OF_FILE | {"path": "a" * 5_000}]}, "…: cannot be read: File name too long"),
+        ({"files": [ROW_OF_FILE | {"path": "\x1b[2K\rintact"}]}, "\\x1b[2K\\rintact: missing"),
+        ({"format": "\x1b[2K"}, "\\x1b[2K"),
+    ],
+)
+def test_a_forged_manifest_is_refused_and_controls_no_terminal(
+    run_station: StationCommand,
+    journal_path: Path,
+    tmp_path: Path,
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    out = tmp_path / "out"
+    export_rows(run_station, journal_path, out)
+    sign_manifest(out, changes)
+    verified = run_station("verify", out)
+    assert (verified.exit_code, verified.stdout) == (1, "")
+    assert message in verified.stderr
+    assert all(line.isprintable() for line in verified.stderr.split("\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1+cmd|' /C calc'!A0", "'+1+cmd|' /C calc'!A0"),
+        ("-2+3", "'-2+3"),
+        ("@SUM(1)", "'@SUM(1)"),
+        ("\t=1", "'\\t=1"),
+        ("\r=1", "'\\r=1"),
+        ("＝1", "'＝1"),
+        ("-12.50", "-12.50"),
+        ("+7", "+7"),
+        ("a=b", "a=b"),
+        ("\x1b[2J\x7f\x9b\u202e", "\\x1b[2J\\x7f\\x9b\\u202e"),
+    ],
+)
+def test_a_text_in_csv_is_no_formula_and_controls_no_terminal(text: str, cell: str) -> None:
+    columns: Columns = (("description", "text"), ("body", "text"), ("energy_wh", "decimal"))
+    row = TableRow(datetime(2026, 3, 1, tzinfo=UTC), (text, '{"a":"\x7f"}', Decimal("-1.50")))
+    [values] = csv.reader(io.StringIO(encode_csv_row(columns, row).decode()))
+    assert values == [cell, '{"a":"\x7f"}', "-1.50"]
+
+
+def test_a_text_in_json_lines_controls_no_terminal_and_is_exact() -> None:
+    text = "=1\x1b[2J\x7f\x9b\u202e\U000e0001é"
+    row = TableRow(datetime(2026, 3, 1, tzinfo=UTC), (text,))
+    line = encode_json_line((("description", "text"),), row).decode()
+    assert line.removesuffix("\n").isprintable()
+    assert json.loads(line) == {"description": text}
+
+
+def test_rows_are_counted_not_believed(
+    run_station: StationCommand, journal_path: Path, tmp_path: Path
+) -> None:
+    for format in ("csv", "jsonl"):
+        out = tmp_path / format
+        assert run_station(
+            "export", journal_path, "events", "--format", format, "--out", out
+        ).exit_code == 0  # fmt: skip
+        assert run_station("verify", out, *own_keys(out)).exit_code == 0
+        [file] = manifest_of(out)["files"]
+        rows = file["rows"] + 1
+        sign_manifest(out, {"files": [file | {"rows": rows}], "totals": {"rows": str(rows)}})
+        verified = run_station("verify", out)
+        assert verified.exit_code == 1
+        assert f"{rows - 1} rows, not {rows}" in verified.stderr
+
+
+def test_a_line_feed_in_a_cell_is_no_row(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_bytes(b'a,b\n"1\n2","say ""x\n"""\n3,4\n')
+    with file.open("rb") as data:
+        assert _count_rows(data, ".csv") == 2
+
+
+def test_the_name_of_a_station_is_no_part_of_the_verdict(
+    run_station: StationCommand, journal_path: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    export_rows(run_station, journal_path, out)
+    sign_manifest(out, {"station": "CS001, signed by key 1\x1b[2K\u202e"})
+    verified = run_station("verify", out, *own_keys(out))
+    assert "of station 'CS001, signed by key 1\\x1b[2K\\u202e', signed by" in verified.stdout
+    assert len(verified.lines) == 1
+
+
+def test_a_path_that_is_too_long_is_one_line(run_station: StationCommand) -> None:
+    for verb in ("verify", "replay", "report"):
+        result = run_station(verb, "a" * 5_000)
+        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+        assert "File name too long" in result.stderr
 
 
 def test_a_signature_of_another_export_does_not_fit(
@@ -934,7 +1063,7 @@ def test_any_file_of_an_export_names_it(
     tree = export_parquet(run_station, journal_path, tmp_path / "tree", "transactions")
     files = [*text.iterdir(), *tmp_path.glob("alone.csv*"), *tree.rglob("*.*")]
     for file in files:
-        verified = run_station("verify", file)
+        verified = run_station("verify", file, *own_keys(file))
         assert (verified.exit_code, verified.stderr) == (0, ""), file
         assert "rows of transactions" in verified.stdout
     (text / "transactions.csv").write_text("")
@@ -1019,8 +1148,8 @@ def test_parquet_is_by_station_and_day_and_keeps_every_digit(
         Decimal("0.003"),
         Decimal("9064.497"),
     ]
-    assert run_station("verify", out).exit_code == 0
-    assert run_station("verify", out / "station=CS001").exit_code == 0
+    assert run_station("verify", out, *own_keys(out)).exit_code == 0
+    assert run_station("verify", out / "station=CS001", *own_keys(out)).exit_code == 0
 
 
 @pytest.mark.parametrize("what", TABLES)
@@ -1074,8 +1203,9 @@ def test_stations_share_a_tree_and_each_has_a_manifest(
         "station=A%2A1%3D2%7C3",
         "station=CS001",
     ]
-    verified = run_station("verify", tree)
+    verified = run_station("verify", tree, *own_keys(tree))
     assert (verified.exit_code, verified.stderr, len(verified.lines)) == (0, "", 2)
+    assert run_station("verify", tree, *own_keys(tree)[:2]).exit_code == 1
     assert run_station("verify", tree, "--head", f"1:{'0' * 64}").exit_code == 2
     result = run_station(
         "export", journal_path, "transactions", "--format", "parquet", "--out", tree

@@ -365,6 +365,13 @@ def test_a_time_without_entries_is_exit_code_1(
     )
 
 
+def test_the_kinds_are_listed_without_a_journal(run_station: StationCommand) -> None:
+    result = run_station("replay", "--kinds")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert [line.split()[0] for line in result.lines] == sorted(event_registry().kinds)
+    assert all(len(line.split()) > 2 for line in result.lines), "each has a meaning"
+
+
 def test_only_the_given_kinds_are_printed(
     run_station: StationCommand, busy_journal: tuple[Path, list[Entry]]
 ) -> None:

@@ -8,8 +8,12 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from journal.observations import DeviceFaulted
+from journal.projections.authorizations import AuthorizationRefused
 
 from station.history.report import page as pages
 from tests.commands.fixtures_journals import StationCommand, open_writable, write_journal
@@ -147,14 +151,25 @@ def test_a_page_that_cannot_be_written_leaves_nothing(
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_link_stays_a_link_and_a_pipe_a_pipe(
+def test_a_link_is_replaced_and_a_pipe_stays_a_pipe(
     run_station: StationCommand, journal: Path, tmp_path: Path
 ) -> None:
     page, link, pipe = (tmp_path / name for name in ("page.html", "link.html", "pipe"))
     link.symlink_to(page)
     assert run_station("report", journal, "--out", link).exit_code == 0
-    assert link.is_symlink()
-    assert page.read_text(encoding="utf-8") == run_station("report", journal).stdout
+    assert not link.is_symlink()
+    assert not page.exists(), "the target of the link is another user's choice"
+    assert link.read_text(encoding="utf-8") == run_station("report", journal).stdout
+    page.write_text("precious")
+    link.unlink()
+    link.symlink_to(page)
+    draft = tmp_path / "link.html.new"
+    draft.symlink_to(page)
+    assert run_station("report", journal, "--out", link).exit_code == 1
+    assert page.read_text() == "precious"
+    assert run_station("report", journal, "--out", link).exit_code == 0, "the draft was removed"
+    assert page.read_text() == "precious"
+    page = link
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
@@ -175,6 +190,68 @@ def _read_exactly(reader: int, size: int) -> bytes:
     while len(text) < size:
         text += os.read(reader, size)
     return text
+
+
+def test_a_dash_is_stdout(
+    run_station: StationCommand, journal: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = run_station("report", journal)
+    assert run_station("report", journal, "--out", "-") == plain
+    rows = run_station("export", journal, "events")
+    assert run_station("export", journal, "events", "--out", "-") == rows
+    assert not (tmp_path / "-").exists()
+
+
+def refuse_id_tokens(action: str, payload: dict[str, Any]) -> dict[str, Any] | None:
+    """A CSMS that blocks every idToken."""
+    if action == "Authorize":
+        return {"idTokenInfo": {"status": "Blocked"}}
+    return accept_everything(action, payload)
+
+
+def test_a_refused_id_token_is_on_the_page_and_in_the_export(
+    run_station: StationCommand, tmp_path: Path
+) -> None:
+    station = given(ONLINE, csms=refuse_id_tokens)
+    station.with_csms(refuse_id_tokens, cable_plugged(1), presented(ALICE, evse_id=1))
+    [refused] = [entry for entry in station.entries
+                 if isinstance(entry.event, AuthorizationRefused)]  # fmt: skip
+    path = write_journal(tmp_path / "journal.db", station.entries)
+    page = PageChecker(run_station("report", path).stdout)
+    assert page.complaints == []
+    assert f"refused 1 times: {refused.event.status}" in page.text
+    [header, row] = run_station("export", path, "refusals").lines
+    cells = dict(zip(header.split(","), row.split(","), strict=True))
+    assert (cells["seq"], cells["status"], cells["cause_seq"]) == (
+        str(refused.seq), refused.event.status, str(refused.cause),
+    )  # fmt: skip
+
+
+def test_a_session_names_the_fault_that_ended_it(
+    run_station: StationCommand, story: Station, tmp_path: Path
+) -> None:
+    story.with_csms(
+        accept_everything, DeviceFaulted(1, "meter", "silent", blocks_charging=False),
+        time_passed(seconds=60), DeviceFaulted(1, "meter", "silent", blocks_charging=True),
+        charging_stopped(1), cable_unplugged(1), time_passed(seconds=60),
+    )  # fmt: skip
+    path = write_journal(tmp_path / "journal.db", story.entries)
+    page = PageChecker(run_station("report", path).stdout)
+    assert "meter silent: Other (AbnormalCondition)" in page.text
+    [header, row] = run_station("export", path, "faults").lines
+    cells = dict(zip(header.split(","), row.split(","), strict=True))
+    assert cells["blocks_charging"] == "true", "it blocked later"
+
+
+def test_a_narrow_screen_shows_causes_and_says_that_the_timeline_is_wider(
+    run_station: StationCommand, tmp_path: Path
+) -> None:
+    story = given(ONLINE, time_passed(seconds=100), LINK_LOST, time_passed(seconds=33))
+    page = run_station("report", write_journal(tmp_path / "journal.db", story.entries)).stdout
+    assert '<div class="scroll stacked">' in page
+    assert 'data-title="Causes, with their entries"' in page
+    assert page.count('<p class="swipe">') == page.count('<div class="timeline"') > 0
 
 
 def test_a_page_is_not_printed_on_a_terminal(

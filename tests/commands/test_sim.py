@@ -34,7 +34,8 @@ STATE = {
             "transaction_id": None,
             "power_w": 0,
             "energy_wh": 0,
-            "words": "",
+            "words": "Out of order",
+            "faults": ["emergency_stop pressed", "door open"],
         },
     ],
     "outbox": 3,
@@ -143,7 +144,8 @@ def test_the_state_is_printed_for_a_person(
     assert run_station("sim", "state", "--data", tmp_path).lines == [
         "EVSE 1: plugged in, contactors closed, 96400.5 W, 2935 Wh, transaction 5f0c,"
         " words Charging",
-        "EVSE 2: free, contactors open, 0 W, 0 Wh",
+        "EVSE 2: free, contactors open, 0 W, 0 Wh, words Out of order,"
+        " faults emergency_stop pressed; door open",
         "link up, outbox 3",
         f"journal 12:{'ab' * 32}",
     ]

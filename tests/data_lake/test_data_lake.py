@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.fixtures_journals import StationCommand
+from tests.commands.fixtures_journals import StationCommand, own_keys
 from tests.data_lake.lake import TABLES, fill_lake
 from tests.data_lake.months import GroundTruth
 from tests.data_lake.questions import (
@@ -54,7 +54,7 @@ def test_the_whole_lake_verifies(
     lake, _ = filled_lake
     station = StationCommand(capsys)
     for table in TABLES:
-        verified = station("verify", lake / table)
+        verified = station("verify", lake / table, *own_keys(lake / table))
         assert (verified.exit_code, verified.stderr) == (0, "")
         assert len(verified.lines) == STATIONS
 

@@ -8,13 +8,18 @@ import pytest
 
 from journal.events import Entry
 from journal.observations import (
+    CableReported,
+    ClockStepped,
     DeadlineReached,
     DeviceFaulted,
     FrameReceived,
     FrameSent,
     IdTokenPresented,
+    StationStarted,
+    StorageReported,
 )
 from journal.projections.authorizations import AuthorizationBoundToEvse
+from journal.projections.clock import ClockCorrected
 from journal.projections.outbox import CallAttempted, CallDelivered, CallQueued
 from journal.projections.pending_replies import CallErrorQueued, CallResultQueued
 from journal.projections.transactions import TransactionStarted
@@ -123,6 +128,19 @@ def test_every_action_has_a_block(action: str) -> None:
 )
 def test_the_block_of_an_action_is_that_of_ocpp(action: str, block: str | None) -> None:
     assert find_block(action) == block
+
+
+def test_a_step_of_the_clock_concerns_every_evse() -> None:
+    """A transcript of one EVSE that hides it shows times that contradict each other."""
+    station = given(ONLINE, cable_plugged(1), ClockStepped(-50_000), StorageReported("full", 0))
+    for evse_id in (1, 2):
+        criteria = FilterCriteria(evse_ids=frozenset({evse_id}))
+        events = [entry.event for entry in filtered_entries(station.entries, criteria)]
+        assert {ClockStepped, ClockCorrected, StationStarted, StorageReported} <= set(
+            map(type, events)
+        )
+        cables = [event for event in events if isinstance(event, CableReported)]
+        assert {cable.evse_id for cable in cables} == {evse_id}
 
 
 def test_a_message_is_followed_from_the_queue_to_its_delivery(two_sessions: Station) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import textwrap
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 
 PLAIN_INTERVAL_S: Final = 4.0  # between two lines where no live line is possible
 BAR_WIDTH: Final = 12  # characters, so that the line fits into 80
+
+_EVENT_PREFIX = re.compile(r" *[0-9.]+ s  .{9,}?  (?=\S)")  # time and actor of an event
 
 ACTOR_STYLES: Final = {
     "EV driver": "bold cyan",
@@ -48,7 +52,8 @@ class DemoConsole:
         if self._console is None:
             self._write_stdout(f"{text}\n")
         else:
-            self._console.print(text, style=style, markup=False, soft_wrap=True)
+            for line in _wrap_line(text, self._console.width):
+                self._console.print(line, style=style, markup=False, soft_wrap=True)
 
     def update_line(self, actor: str, text: str) -> None:
         """Overwrite the live line; without one, print a line every `PLAIN_INTERVAL_S`."""
@@ -87,6 +92,22 @@ def _terminal_console() -> Console | None:
     from rich.console import Console
 
     return Console(highlight=False)
+
+
+def _wrap_line(text: str, width: int) -> list[str]:
+    """The lines of a text on a terminal: broken between words, indented below its last column.
+
+    A word that is longer than a line, such as a path, stays whole so that it can be copied.
+    """
+    is_event = _EVENT_PREFIX.match(text)
+    indent = is_event.end() if is_event else len(text) - len(text.lstrip()) + 2
+    return textwrap.wrap(
+        text,
+        width,
+        subsequent_indent=" " * min(indent, width // 2),
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [""]
 
 
 def format_bar(percent: float) -> str:

@@ -1,4 +1,4 @@
-"""Output of several files that appear together or not at all."""
+"""Output files of a command: `-` for stdout, and several files that appear together."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+
+
+def stdout_if_dash(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+    """The path of `--out`; None, which means stdout, for `-`."""
+    return None if path == Path("-") else path
 
 
 @contextmanager

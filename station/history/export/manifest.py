@@ -3,15 +3,20 @@
 The manifest is beside the data. It lists every file with its SHA-256, the range, and the journal's
 head digest; its bytes are signed with Ed25519. With the station's public key, or its fingerprint,
 an export can be verified without the journal and without the station.
+
+The signature alone proves nothing about the signer: the manifest contains the key it is verified
+with, so an export that was changed and signed again is consistent. Only the fingerprint, from a
+trusted source, shows that the station signed it. A manifest that is read is untrusted: its types
+accept only what `station export` writes, and its texts are escaped before they are printed.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, BinaryIO, Final, Literal, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -19,11 +24,26 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from station.transcript.phrases import escape_control_characters
+
 FORMAT: Final = "ocpp-station export 1"
 MANIFEST_NAME: Final = "manifest.json"
 HIDDEN_NAME: Final = f"_{MANIFEST_NAME}"  # in a Parquet tree: query engines skip names with `_`
 PARTITION_PREFIX: Final = "station="  # of the directory of one station in a tree
 SIGNATURE_SUFFIX: Final = ".sig"  # appended to the manifest's name: 64 bytes over its bytes
+MANIFEST_BYTES_MAX: Final = 64 << 20  # a Parquet export of a century has 36,525 files, 10 MB
+SIGNATURE_BYTES: Final = 64
+PATH_CHARS_MAX: Final = 200  # of a path in a complaint
+READ_BYTES: Final = 1 << 20  # of a data file, at a time
+
+Hex32 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]  # 32 bytes
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+TimeText = Annotated[
+    str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{3}Z\Z")
+]
+DecimalText = Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]{1,60}(\.[0-9]{1,30})?\Z")]
+UuidText = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")]
+TableName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z-]{0,39}\Z")]
 
 
 class SigningKeyFailed(Exception):
@@ -32,28 +52,30 @@ class SigningKeyFailed(Exception):
 
 class ManifestFile(msgspec.Struct, frozen=True):
     path: str  # relative to the manifest's directory, with slashes
-    bytes: int
-    rows: int
-    sha256: str
+    bytes: Count
+    rows: Count
+    sha256: Hex32
 
 
 class Manifest(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     """The contents of manifest.json; a field is a key of the file (`from_` is `from`)."""
 
     format: str
-    table: str
+    table: TableName
     station: str
-    journal_id: str
-    from_: str | None
-    to: str | None
-    first_seq: int
-    last_seq: int
-    last_digest: str  # of entry last_seq; `last_seq:last_digest` is a head for `verify --head`
+    journal_id: UuidText
+    from_: TimeText | None
+    to: TimeText | None
+    first_seq: Count
+    last_seq: Count
+    last_digest: (
+        Hex32 | Literal[""]
+    )  # of entry last_seq; `last_seq:last_digest` is a head for `verify --head`
     complete: bool  # every entry from first_seq to last_seq was there, readable and unchanged
     id_tokens_revealed: bool  # idToken values instead of references
-    totals: dict[str, str]
+    totals: dict[str, DecimalText]
     files: tuple[ManifestFile, ...]
-    public_key: str  # Ed25519, 32 bytes in hex
+    public_key: Hex32  # Ed25519, 32 bytes
 
 
 class ExportLocation(NamedTuple):
@@ -194,33 +216,50 @@ def find_unexported_files(tree: Path, manifest_paths: list[Path]) -> Iterator[st
     directories = {manifest.parent for manifest in manifest_paths}
     for path in sorted(tree.rglob("*")):
         if path.is_file() and directories.isdisjoint(path.parents):
-            yield f"{path}: in no export with a manifest"
+            yield escape_control_characters(f"{path}: in no export with a manifest")
 
 
-def read_manifest(manifest_path: Path) -> Manifest:
-    """Read a manifest. Raises OSError or ValueError: unreadable, or not a manifest."""
-    return msgspec.json.decode(manifest_path.read_bytes(), type=Manifest)
+def read_manifest(manifest_path: Path) -> tuple[Manifest, bytes]:
+    """Read a manifest, and its bytes, which are signed.
+
+    Raises:
+        OSError, ValueError: unreadable, or not a manifest.
+    """
+    with manifest_path.open("rb") as file:
+        text = file.read(MANIFEST_BYTES_MAX + 1)
+    if len(text) > MANIFEST_BYTES_MAX:
+        raise ValueError(f"more than {MANIFEST_BYTES_MAX} bytes")
+    manifest = msgspec.json.decode(text, type=Manifest)
+    if manifest.complete and not manifest.last_digest:
+        raise ValueError("complete, but without last_digest")
+    return manifest, text
 
 
-def verify_export(path: Path, *, expected_fingerprint: str | None = None) -> Iterator[str]:
-    """Every complaint about an export, one line each.
+def verify_export(path: Path, *, fingerprints: Collection[str] = ()) -> Iterator[str]:
+    """Every complaint about an export, one line each, without control characters.
 
     Args:
         path: its manifest.
-        expected_fingerprint: of the key; None: any key.
+        fingerprints: of the keys one of which must have signed it, in lower case; empty: any key.
     """
+    yield from map(escape_control_characters, _find_complaints(path, fingerprints))
+
+
+def _find_complaints(path: Path, fingerprints: Collection[str]) -> Iterator[str]:
     try:
-        text = path.read_bytes()
-        manifest = msgspec.json.decode(text, type=Manifest)
-    except (OSError, ValueError) as error:
+        manifest, text = read_manifest(path)
+    except (OSError, ValueError, RecursionError) as error:
         yield f"{path}: not a readable manifest: {error}"
         return
-    yield from _verify_signature(path, text, manifest.public_key, expected_fingerprint)
+    yield from _verify_signature(path, text, manifest.public_key, fingerprints)
     if manifest.format != FORMAT:
         yield f"{path}: format {manifest.format!r}; this release reads {FORMAT!r}"
     if path.name == HIDDEN_NAME and path.absolute().parent.name != partition_name(manifest.station):
         expected = partition_name(manifest.station)
         yield f"{path.parent}: must be named {expected}: query engines take the station from it"
+    row_count = sum(file.rows for file in manifest.files)
+    if manifest.totals.get("rows") != str(row_count):
+        yield f"{path}: totals give another number of rows than the files, which have {row_count}"
     for file in manifest.files:
         yield from _verify_file(path.parent, file)
     if path.name in (MANIFEST_NAME, HIDDEN_NAME):
@@ -228,36 +267,72 @@ def verify_export(path: Path, *, expected_fingerprint: str | None = None) -> Ite
 
 
 def _verify_signature(
-    path: Path, text: bytes, public_key_hex: str, expected_fingerprint: str | None
+    path: Path, text: bytes, public_key_hex: str, fingerprints: Collection[str]
 ) -> Iterator[str]:
     try:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key_hex))
-        key.verify(signature_path(path).read_bytes(), text)
+        with signature_path(path).open("rb") as file:
+            signature = file.read(SIGNATURE_BYTES + 1)
+        key.verify(signature, text)
     except FileNotFoundError:
         yield f"{signature_path(path)}: missing; the manifest is not signed"
     except (InvalidSignature, ValueError, OSError, UnsupportedAlgorithm):
         yield f"{path}: invalid signature; the manifest was changed after signing"
     else:
-        if (
-            expected_fingerprint is not None
-            and key_fingerprint(public_key_hex) != expected_fingerprint.lower()
-        ):
-            fingerprint = key_fingerprint(public_key_hex)
+        fingerprint = key_fingerprint(public_key_hex)
+        if fingerprints and fingerprint not in fingerprints:
             yield f"{path}: signed with key {fingerprint}, not with the given key"
 
 
 def _verify_file(root: Path, file: ManifestFile) -> Iterator[str]:
     path = root / file.path
-    if not path.resolve().is_relative_to(root.resolve()):
-        yield f"{file.path}: outside of the export"
-    elif not path.is_file():
-        yield f"{path}: missing"
-    elif path.stat().st_size != file.bytes:
-        yield f"{path}: {path.stat().st_size} bytes, not {file.bytes}"
-    else:
-        with path.open("rb") as data:
-            if file_digest(data, "sha256").hexdigest() != file.sha256:
-                yield f"{path}: changed; its SHA-256 differs from the manifest"
+    try:
+        if not path.resolve().is_relative_to(root.resolve()):
+            yield f"{file.path}: outside of the export"
+        elif not path.is_file():
+            yield f"{path}: missing"
+        elif path.stat().st_size != file.bytes:
+            yield f"{path}: {path.stat().st_size} bytes, not {file.bytes}"
+        else:
+            yield from _verify_content(path, file)
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL in the path, a loop of links
+        yield f"{shorten_path(file.path)}: cannot be read: {describe_error(error)}"
+
+
+def _verify_content(path: Path, file: ManifestFile) -> Iterator[str]:
+    with path.open("rb") as data:
+        if file_digest(data, "sha256").hexdigest() != file.sha256:
+            yield f"{path}: changed; its SHA-256 differs from the manifest"
+            return
+        data.seek(0)
+        row_count = _count_rows(data, path.suffix)
+    if row_count is not None and row_count != file.rows:
+        yield f"{path}: {row_count} rows, not {file.rows}"
+
+
+def _count_rows(data: BinaryIO, suffix: str) -> int | None:
+    """The rows of a data file, without the header of CSV; None: not a text format."""
+    if suffix not in (".csv", ".jsonl"):
+        return None
+    lines, in_quotes = 0, False
+    while piece := data.read(READ_BYTES):
+        if suffix == ".jsonl":
+            lines += piece.count(b"\n")
+            continue
+        parts = piece.split(b'"')  # a line feed between quotes belongs to a cell
+        lines += sum(part.count(b"\n") for part in parts[in_quotes::2])
+        in_quotes ^= len(parts) % 2 == 0
+    return lines - (suffix == ".csv")
+
+
+def shorten_path(path: str) -> str:
+    """A path of a manifest, cut to a length that a line can have."""
+    return path if len(path) <= PATH_CHARS_MAX else f"{path[:PATH_CHARS_MAX]}…"
+
+
+def describe_error(error: Exception) -> str:
+    """What the system reports, without the path that it repeats."""
+    return str(getattr(error, "strerror", None) or error)
 
 
 def _find_unlisted_files(manifest_path: Path, listed_paths: set[Path]) -> Iterator[str]:

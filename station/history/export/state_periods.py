@@ -172,6 +172,7 @@ class OpenFault:
     event: DeviceFaulted
     entry: Entry
     time_quality: str
+    blocks_charging: bool = False  # at any time
 
 
 class FaultsTable:
@@ -186,9 +187,10 @@ class FaultsTable:
         quality = self._clock_quality.assess_time(entry)
         match entry.event:
             case DeviceFaulted(evse_id=evse_id, device=device, fault=fault) as event:
-                self._open_faults.setdefault(
+                opened = self._open_faults.setdefault(
                     (evse_id, device, fault), OpenFault(event, entry, quality)
                 )
+                opened.blocks_charging |= event.blocks_charging  # reported again when it blocks
             case DeviceRecovered(evse_id=evse_id, device=device, fault=fault):
                 open_fault = self._open_faults.pop((evse_id, device, fault), None)
                 if open_fault is not None:
@@ -209,7 +211,7 @@ def _fault_row(open_fault: OpenFault, end_entry: Entry | None, end_reason: str) 
     event, start_entry = open_fault.event, open_fault.entry
     return TableRow(
         end_entry.at if end_entry else start_entry.at,
-        (event.evse_id, event.device, event.fault, str(event.blocks_charging).lower(),
+        (event.evse_id, event.device, event.fault, str(open_fault.blocks_charging).lower(),
          event.tech_code, event.tech_info, start_entry.at, open_fault.time_quality,
          end_entry.at if end_entry else None, end_reason,
          end_entry.uptime_ms - start_entry.uptime_ms if end_entry else None, start_entry.seq,

@@ -25,6 +25,7 @@ import msgspec
 from journal.events import Entry
 from journal.format.hash_chain import EntryRow
 from journal.observations import FrameMalformed, FrameReceived, MeterRead
+from journal.projections.authorizations import AuthorizationRefused
 from journal.projections.outbox import CallAttempted, CallDelivered, CallQueued, CallsDropped
 from journal.projections.pending_replies import CallErrorQueued, CallResultQueued
 from station.history.explain.current_entries import CurrentEntries
@@ -115,6 +116,41 @@ class MeterValuesTable:
                  self._current_entries.transaction_id_on_evse(read.evse_id), read.energy_wh,
                  read.energy_export_wh, read.power_w, read.voltage_v, read.current_a,
                  read.soc_percent),
+            )  # fmt: skip
+
+    def finish(self, *, open_ended: bool) -> Iterator[TableRow]:
+        yield from ()
+
+
+# --- Refused idTokens ----------------------------------------------------------------------------
+
+REFUSAL_COLUMNS: Final[Columns] = (
+    ("seq", "int"),
+    ("at", "time"),
+    ("time_quality", "text"),
+    ("evse_id", "int"),
+    ("id_token_type", "text"),
+    ("id_token", "text"),
+    ("status", "text"),  # AuthorizationStatusEnumType, or another reason
+    ("cause_seq", "int"),
+)
+
+
+class RefusalsTable:
+    """One row for each idToken that was presented and refused."""
+
+    def __init__(self, reveal: Reveal) -> None:
+        self._reveal = reveal
+        self._clock_quality = ClockQuality()
+
+    def apply(self, entry: Entry, row: EntryRow) -> Iterator[TableRow]:
+        quality = self._clock_quality.assess_time(entry)
+        if isinstance(entry.event, AuthorizationRefused):
+            refused = entry.event
+            yield TableRow(
+                entry.at,
+                (entry.seq, entry.at, quality, refused.evse_id, refused.id_token.type,
+                 self._reveal(refused.id_token.ref), refused.status, entry.cause),
             )  # fmt: skip
 
     def finish(self, *, open_ended: bool) -> Iterator[TableRow]:
@@ -287,6 +323,7 @@ class TransactionsTable:
 TABLE_COLUMNS: Final[dict[str, Columns]] = {
     "transactions": TRANSACTION_COLUMNS,
     "meter-values": METER_VALUE_COLUMNS,
+    "refusals": REFUSAL_COLUMNS,
     "states": STATE_COLUMNS,
     "faults": FAULT_COLUMNS,
     "messages": MESSAGE_COLUMNS,
@@ -299,6 +336,7 @@ def create_table(table_name: str, reveal: Reveal, find_entry: FindEntry) -> Tabl
     factories: dict[str, Callable[[], Table]] = {
         "transactions": lambda: TransactionsTable(reveal),
         "meter-values": MeterValuesTable,
+        "refusals": lambda: RefusalsTable(reveal),
         "states": StatesTable,
         "faults": FaultsTable,
         "messages": lambda: MessagesTable(reveal, find_entry),

@@ -2,11 +2,22 @@
 
 Decimals keep all their digits, also in Parquet; times are UTC. The same rows give the same bytes
 (Parquet: with the same release of pyarrow).
+
+A text of a row can come from a CSMS, a card or an EV, and is opened in a spreadsheet or printed on
+a terminal. So in CSV and JSON Lines it has no control characters, and in CSV it is no formula
+(OWASP, "CSV Injection"):
+
+* CSV: a character that is not printable is written as Python escapes it (`\\x1b`, `\\u202e`), and a
+  text that begins with `=`, `+`, `-` or `@` has an apostrophe before it, unless it is a number. The
+  columns `EXACT_COLUMNS` keep every character, because digests are computed from them.
+* JSON Lines: such a character is written as JSON escapes it, so the value is the same.
+* Parquet: the values as they are; nothing interprets them.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
@@ -17,10 +28,14 @@ import msgspec
 
 from journal.codec import format_time
 from station.history.export.table import Columns, ColumnType, TableRow
+from station.transcript.phrases import escape_control_characters, escape_json_text
 
 DECIMAL_DIGITS: Final = (38, 9)  # of a Parquet decimal: in total, and after the point
 BATCH_ROWS_MAX: Final = 10_000  # Parquet rows kept in memory: a few megabytes
+EXACT_COLUMNS: Final = frozenset({"body"})  # JSON of an entry: an object, so never a formula
+FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _json_encoder = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -59,8 +74,20 @@ _csv_writer: Any = csv.writer(
 
 def encode_csv_row(columns: Columns, table_row: TableRow) -> bytes:
     """RFC 4180 with a bare line feed; an unknown value is empty."""
-    text: str = _csv_writer.writerow([_format_value(value) for value in table_row.values])
+    cells = [
+        _neutralize_text(value)
+        if isinstance(value, str) and name not in EXACT_COLUMNS
+        else _format_value(value)
+        for (name, _), value in zip(columns, table_row.values, strict=True)
+    ]
+    text: str = _csv_writer.writerow(cells)
     return text.encode()
+
+
+def _neutralize_text(text: str) -> str:
+    """A text that is no formula in a spreadsheet and controls no terminal."""
+    is_formula = text.startswith(FORMULA_STARTS) and not _NUMBER.fullmatch(text)
+    return ("'" if is_formula else "") + escape_control_characters(text)
 
 
 def encode_csv_header(columns: Columns) -> bytes:
@@ -73,7 +100,7 @@ def encode_json_line(columns: Columns, table_row: TableRow) -> bytes:
         name: format_time(value) if isinstance(value, datetime) else value
         for (name, _), value in zip(columns, table_row.values, strict=True)
     }
-    return _json_encoder.encode(row) + b"\n"
+    return escape_json_text(_json_encoder.encode(row).decode()).encode() + b"\n"
 
 
 def _format_value(value: Any) -> Any:

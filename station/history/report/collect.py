@@ -24,6 +24,7 @@ from journal.observations import (
     MeterRead,
     StationStarted,
 )
+from journal.projections.authorizations import AuthorizationRefused
 from journal.projections.clock import ClockCorrected
 from journal.projections.outbox import CallQueued
 from journal.storage.errors import JournalFailed
@@ -39,6 +40,7 @@ from station.history.report.clock_corrections import (
 from station.history.report.evse_condition import EvseConditions, EvseState, OutageCause
 from station.history.report.fault_statistics import FaultStatistics
 from station.history.report.messages import MessageStatistics, UnconfirmedCall
+from station.history.report.refusals import Refusals
 from station.history.report.sessions import ReportedSessions
 from station.history.report.timeline import EvseTimeline, MarkKind, create_grid
 from station.history.report.uptime import EvseUptime
@@ -84,6 +86,7 @@ class ReportData:
     sessions: ReportedSessions
     fault_statistics: FaultStatistics
     message_statistics: MessageStatistics
+    refusals: Refusals = field(default_factory=Refusals)
     first_entry: int = 0
     last_entry: int = 0
     identity: str = "unknown"
@@ -231,6 +234,8 @@ class _ReportWalk:
             self._apply_statistics(entry, moment, in_range)
         if kind in _DRAW_HANDLERS:
             _DRAW_HANDLERS[kind](self, entry, moment)
+        if in_range and isinstance(entry.event, AuthorizationRefused):
+            data.refusals.add_refusal(entry.seq, moment, entry.event)
         self._apply_conditions(entry, moment)
         self._last_moment_ms = moment
         data.first_entry = data.first_entry or (entry.seq if in_range else 0)

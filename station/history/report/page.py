@@ -53,6 +53,7 @@ def _render_body(report_data: ReportData) -> Iterator[str]:
     yield from _render_timelines(report_data)
     yield from sections.render_uptime(report_data)
     yield from sections.render_sessions(report_data)
+    yield from sections.render_refusals(report_data)
     yield from sections.render_messages(report_data)
     yield from sections.render_faults(report_data)
     yield from sections.render_response_times(report_data)
@@ -63,6 +64,7 @@ def _render_body(report_data: ReportData) -> Iterator[str]:
 
 SECTION_TITLES: Final = (
     ("timeline", "Timeline"), ("uptime", "Uptime"), ("sessions", "Sessions"),
+    ("refusals", "Refused idTokens"),
     ("messages", "Messages"), ("faults", "Faults"), ("response-times", "Response times"),
     ("starts", "Starts and clock"), ("counting-rules", "How uptime is counted"),
 )  # fmt: skip

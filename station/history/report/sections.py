@@ -46,17 +46,27 @@ def render_table(
     *,
     caption: str = "",
     foot: Cells | None = None,
+    is_stacked: bool = False,
 ) -> str:
-    """A table. A column is a title and a CSS class; cells are HTML."""
+    """A table. A column is a title and a CSS class; cells are HTML.
+
+    Args:
+        is_stacked: on a narrow screen, the cells of a row stand below each other with their titles,
+            so that none is outside of the screen.
+    """
     columns = tuple(columns)
     titles = [title for title, _ in columns]
     kinds = [f' class="{kind}"' if kind else "" for _, kind in columns]
     head = "".join(f"<th{kind}>{title}</th>" for kind, title in zip(kinds, titles, strict=True))
-    body = "".join(f"<tr>{_render_cells(row, kinds)}</tr>" for row in rows)
+    labels = [
+        f'{kind} data-title="{title}"' if is_stacked and title else kind
+        for kind, title in zip(kinds, titles, strict=True)
+    ]
+    body = "".join(f"<tr>{_render_cells(row, labels)}</tr>" for row in rows)
     footer = f"<tfoot><tr>{_render_cells(foot, kinds)}</tr></tfoot>" if foot else ""
     header = f"<caption>{caption}</caption>" if caption else ""
     return (
-        f'<div class="scroll"><table>{header}<thead><tr>{head}</tr></thead>'
+        f'<div class="scroll{" stacked" if is_stacked else ""}"><table>{header}<thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody>{footer}</table></div>"
     )
 
@@ -189,7 +199,8 @@ def _outages_table(listed: list[tuple[int, LongestOutages]], empty_message: str)
         for evse_id, outages in listed
         if outages.others_count
     )
-    return render_table(columns, rows) + (_render_paragraph(left_out.strip()) if left_out else "")
+    note = _render_paragraph(left_out.strip()) if left_out else ""
+    return render_table(columns, rows, is_stacked=True) + note
 
 
 def _outage_cells(outage: Outage) -> Iterator[str]:
@@ -340,8 +351,9 @@ def _end_reason_cell(session: ReportedSession) -> str:
     reason = escape_text(record.stopped_reason) or ("Local" if session.has_ended else "")
     trigger_reason = escape_text(record.stopped_trigger_reason)
     trigger = f" ({trigger_reason})" if trigger_reason else ""
+    fault = f"{escape_text(session.stop_fault)}: " if session.stop_fault else ""
     restarts = f"; {record.restart_count} × interrupted" if record.restart_count else ""
-    return (reason + trigger + restarts) or NO_VALUE
+    return (fault + reason + trigger + restarts) or NO_VALUE
 
 
 def _delivery_cell(session: ReportedSession) -> str:
@@ -356,6 +368,41 @@ def _delivery_cell(session: ReportedSession) -> str:
     ]
     undelivered = ", ".join(part for part in parts if part)
     return f"{message_count}: {undelivered}" if undelivered else str(message_count)
+
+
+# --- Refused idTokens ----------------------------------------------------------------------------
+
+
+def render_refusals(report_data: ReportData) -> Iterator[str]:
+    refusals = report_data.refusals
+    yield '<h2 id="refusals">Refused idTokens</h2>'
+    if not refusals.count:
+        yield _render_paragraph("No idToken was refused.")
+        return
+    statuses = ", ".join(
+        f"{escape_text(status)} {count:,}" for status, count in refusals.by_status.most_common()
+    )
+    yield _render_paragraph(
+        f"An EV driver presented an idToken and was refused {refusals.count:,} times: {statuses}. "
+        "<code>station why</code> explains an entry."
+    )
+    columns = (
+        ("At, UTC", _NOWRAP_CLASS),
+        ("EVSE", _NUMBER_CLASS),
+        ("idToken", _NOWRAP_CLASS),
+        ("Status", ""),
+        ("Entry", _NUMBER_CLASS),
+    )
+    yield render_table(
+        columns,
+        (
+            (format_moment(refusal.moment_ms), str(refusal.evse_id or NO_VALUE),
+             _id_token_cell(refusal.id_token), escape_text(refusal.status),
+             format_seq(refusal.seq))
+            for refusal in refusals.newest
+        ),
+        caption=_newest_caption("refusal", refusals.count, len(refusals.newest)),
+    )  # fmt: skip
 
 
 # --- Messages ------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from journal.observations import CableReported, ClockStepped, EvIdentified, Mete
 from journal.observations import StationStarted as Started
 from journal.projections.authorizations import AuthorizationBoundToEvse
 from journal.projections.clock import ClockCorrected
+from journal.projections.faults import Faults
 from journal.projections.lifecycle import Lifecycle
 from journal.projections.outbox import CallDelivered, CallParked, CallQueued, CallsDropped
 from journal.projections.transactions import (
@@ -55,6 +56,7 @@ HANDLES: Final = frozenset(
         TransactionStarted,
         TransactionStopOrdered,
         *Lifecycle.HANDLES,
+        *Faults.HANDLES,
     )
 )
 
@@ -68,6 +70,7 @@ class ReportedSession:
     soc_first: int | None = None
     soc_last: int | None = None
     power_max_w: Decimal | None = None
+    stop_fault: str = ""  # device and kind of the fault that stopped it
 
     @property
     def has_ended(self) -> bool:
@@ -86,6 +89,7 @@ class ReportedSessions:
         )
         self._records = TransactionRecords()
         self._clock_quality = ClockQuality()
+        self._faults = Faults()
         self._open_sessions: dict[str, ReportedSession] = {}
         self._transaction_by_evse: dict[int, str] = {}  # evse_id -> transactionId
         self._register_by_evse: dict[int, Decimal] = {}
@@ -103,6 +107,8 @@ class ReportedSessions:
             entry = Entry(entry.seq, at, entry.uptime_ms, entry.event, entry.cause)
         for session in self._records.apply(entry, quality):
             self._end_session(session)
+        if isinstance(entry.event, Faults.HANDLES):
+            self._faults = self._faults.apply(entry)
         match entry.event:
             case MeterRead() as read:
                 self._on_meter_read(read)
@@ -115,12 +121,24 @@ class ReportedSessions:
                 self._find_session(transaction_id).soc_first = self._soc_by_evse.get(evse_id)
             case AuthorizationBoundToEvse(evse_id=evse_id) if 0 in self._transaction_by_evse:
                 self._transaction_by_evse[evse_id] = self._transaction_by_evse.pop(0)
+            case TransactionStopOrdered() as order:
+                self._record_stop_fault(order)
             case CallQueued(transaction_event=summary) if summary and summary.event_type == "Ended":
                 self._transaction_by_evse = {
                     evse_id: transaction_id
                     for evse_id, transaction_id in self._transaction_by_evse.items()
                     if transaction_id != summary.transaction_id
                 }
+
+    def _record_stop_fault(self, order: TransactionStopOrdered) -> None:
+        """OCPP reports most faults as Other: name the one that the core stops for."""
+        if order.trigger_reason != "AbnormalCondition":
+            return
+        session = self._find_session(order.transaction_id)
+        evse_id = next((evse_id for evse_id, transaction_id in self._transaction_by_evse.items()
+                        if transaction_id == order.transaction_id), 0)  # fmt: skip
+        fault = self._faults.blocking_fault(evse_id)
+        session.stop_fault = f"{fault.device} {fault.fault}" if fault else ""
 
     def _find_session(self, transaction_id: str) -> ReportedSession:
         empty_record = TransactionRecord(transaction_id, 0, self._since, "", "", 0, 0)

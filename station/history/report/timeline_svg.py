@@ -119,7 +119,10 @@ def render_timeline(timeline: EvseTimeline, evse_id: int, power_max_w: int) -> s
     rows = "".join(_render_row(timeline, row, power_max_w) for row in range(timeline.grid.rows))
     name = f"Timeline of EVSE {evse_id}"
     axis = _render_axis(timeline.grid)
-    return f'<div class="timeline" role="group" aria-label="{name}">{rows}{axis}</div>'
+    return (
+        '<p class="swipe">The timeline is wider than this screen: scroll it sideways.</p>'
+        f'<div class="timeline" role="group" aria-label="{name}">{rows}{axis}</div>'
+    )
 
 
 def choose_power_scale_w(power_w: int) -> int:

@@ -114,9 +114,9 @@ class LongestOutages:
         self.others_ms += shortest[0]
 
     def __iter__(self) -> Iterator[Outage]:
-        """The listed outages in order of time."""
+        """The listed outages, the longest first: every start has one of a few milliseconds."""
         outages = (outage for _, _, outage in self._longest)
-        return iter(sorted(outages, key=lambda outage: outage.began_ms))
+        return iter(sorted(outages, key=lambda outage: (-outage.duration_ms, outage.began_ms)))
 
     def __len__(self) -> int:
         return len(self._longest) + self.others_count

@@ -36,10 +36,12 @@ from typing import Final
 import msgspec
 import trio
 
-from journal.events import Entry, Observation
-from journal.observations import ClockStepped, MeterRead
+from journal.events import Entry, Event, Observation
+from journal.observations import ClockStepped, DeviceFaulted, DeviceRecovered, MeterRead
+from journal.projections.authorizations import AuthorizationRefused
 from journal.projections.outbox import CallQueued
 from journal.projections.station_health import RuleFailed
+from journal.projections.transactions import TransactionStarted, TransactionStopOrdered
 from journal.state import State
 from journal.storage.errors import DiskFull
 from journal.storage.store import Store
@@ -49,6 +51,7 @@ from station.core.desired import DesiredState, compute_desired_state
 from station.runtime.clock import Clock
 from station.runtime.loop.commit_thread import CommitThread
 from station.runtime.watched_value import WatchedValue
+from station.transcript.lines import describe_event
 
 log = logging.getLogger("station")
 
@@ -56,6 +59,13 @@ BATCH_MAX: Final = 256  # observations in one commit: bounds its length and what
 DECIDE_TIME_MAX_MS: Final = 10  # of one batch; the loop does nothing else meanwhile
 LAZY_DELAY_S: Final = 1.0  # how long a lazy observation may wait for another one's commit
 CLOCK_STEP_MIN_MS: Final = 1_000  # smaller steps are how the host keeps its clock in time
+LOGGED_EVENTS: Final[dict[type[Event], int]] = {
+    DeviceFaulted: logging.WARNING,
+    DeviceRecovered: logging.INFO,
+    AuthorizationRefused: logging.WARNING,
+    TransactionStarted: logging.INFO,
+    TransactionStopOrdered: logging.INFO,
+}
 CACHED_PAYLOADS_MAX: Final = 64  # queued calls with the payload in RAM
 
 
@@ -185,6 +195,7 @@ class Recorder:
             await self._store_entries(entries)
         self.state, self.head = state, self._store.head
         self._cache_payloads(entries)
+        self._log_entries(entries)
         self._log_failures(entries, desired)
         self.desired_state.set(desired)
         self._committing = False
@@ -210,6 +221,13 @@ class Recorder:
             self._store.append(entries)
         else:
             await self._commit_thread.wait_written()
+
+    def _log_entries(self, entries: Sequence[Entry]) -> None:
+        """Log what a technician looks for first, in the words of the transcript."""
+        for entry in entries:
+            level = LOGGED_EVENTS.get(type(entry.event))
+            if level is not None:
+                log.log(level, "entry %d: %s %s", entry.seq, *describe_event(entry.event))
 
     def _log_failures(self, entries: Sequence[Entry], desired: DesiredState) -> None:
         """Log errors in rules, projections and the desired state: bugs for a developer to fix."""

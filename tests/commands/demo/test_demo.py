@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from station.commands.demo import session
-from station.commands.demo.console import DemoConsole, format_bar
+from station.commands.demo.console import DemoConsole, _wrap_line, format_bar
 from station.commands.shared.control_client import StationUnreachable, send_request
 from tests.commands.fixtures_journals import StationCommand, start_command
 
@@ -219,6 +219,17 @@ def test_a_directory_that_cannot_be_is_one_line(
 )
 def test_a_bar_shows_how_full_it_is(percent: float, shown: str) -> None:
     assert format_bar(percent) == f"[{shown}]"
+
+
+def test_a_line_of_a_terminal_breaks_between_words() -> None:
+    event = "  5.1 s  station    starts transaction 5f0c at EVSE 1, accepted by the CSMS"
+    assert _wrap_line(event, 50) == [
+        "  5.1 s  station    starts transaction 5f0c at",
+        "                    EVSE 1, accepted by the CSMS",
+    ]
+    command = "  station replay /a/very/long/directory/name/that/stays/whole  print it"
+    assert _wrap_line(command, 30)[1].strip() == "/a/very/long/directory/name/that/stays/whole"
+    assert _wrap_line("", 30) == [""]
 
 
 class Terminal(io.StringIO):

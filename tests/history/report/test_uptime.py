@@ -418,7 +418,7 @@ def test_the_longest_outages_are_listed_and_the_others_counted() -> None:
     )
     assert uptime.counted_outages.others_ms == sum(range(1, more + 1))
     listed = list(uptime.counted_outages)
-    assert listed == sorted(listed, key=lambda outage: outage.began_ms)
+    assert listed == sorted(listed, key=lambda outage: -outage.duration_ms)
     assert (
         uptime.total.outage_ms
         == sum(outage.duration_ms for outage in listed) + uptime.counted_outages.others_ms

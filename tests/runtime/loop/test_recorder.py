@@ -17,19 +17,23 @@ from journal.observations import (
     CableReported,
     ClockStepped,
     ContactorReported,
+    DeviceFaulted,
+    DeviceRecovered,
     FrameSent,
     IdTokenPresented,
     LinkOpened,
     MeterRead,
     VariablePreset,
 )
+from journal.projections.authorizations import AuthorizationRefused
 from journal.projections.clock import ClockCorrected
 from journal.projections.outbox import CallQueued
+from journal.projections.transactions import TransactionStarted, TransactionStopOrdered
 from journal.state import State, apply_entry, digest_state
 from journal.storage.errors import DiskFull, JournalFailed
 from journal.storage.store import Store
 from station.runtime.loop.commit_thread import WriteRows
-from station.runtime.loop.recorder import BATCH_MAX, LAZY_DELAY_S
+from station.runtime.loop.recorder import BATCH_MAX, LAZY_DELAY_S, LOGGED_EVENTS
 from tests.runtime.fixtures_recorder import IDLE_REPORTS, STATION_STARTED, open_recorder
 
 ALICE = IdToken("#0123456789abcdef", "ISO14443")
@@ -54,6 +58,23 @@ async def test_the_desired_state_changes_after_the_commit_p3(tmp_path: Path) -> 
         assert type(store.read_entry(opened).event).__name__ == "LinkOpened"
         assert recorder.desired_state.value.call is not None  # BootNotification
         assert committed_seqs == [store.head.seq]
+
+
+async def test_what_a_technician_looks_for_first_is_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="station")
+    with open_recorder(tmp_path) as (recorder, _, _):
+        recorder.observe(STATION_STARTED)
+        recorder.observe(DeviceFaulted(0, "emergency_stop", "pressed", blocks_charging=True))
+        recorder.observe(DeviceRecovered(0, "emergency_stop", "pressed"))
+        await recorder.commit_now()
+    texts = [record.getMessage() for record in caplog.records]
+    [pressed, released] = [text for text in texts if "emergency_stop pressed" in text]
+    assert pressed.startswith("entry "), "the number for `station why`"
+    assert "charging not allowed" in pressed
+    kinds = {AuthorizationRefused, TransactionStarted, TransactionStopOrdered}
+    assert kinds <= LOGGED_EVENTS.keys()
 
 
 async def test_observations_queued_together_share_a_commit(tmp_path: Path) -> None:
