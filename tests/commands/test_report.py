@@ -14,7 +14,6 @@ import pytest
 
 from journal.observations import DeviceFaulted
 from journal.projections.authorizations import AuthorizationRefused
-
 from station.history.report import page as pages
 from tests.commands.fixtures_journals import StationCommand, open_writable, write_journal
 from tests.history.report.fixtures_report import PageChecker

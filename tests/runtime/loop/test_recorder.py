@@ -70,7 +70,7 @@ async def test_what_a_technician_looks_for_first_is_in_the_log(
         recorder.observe(DeviceRecovered(0, "emergency_stop", "pressed"))
         await recorder.commit_now()
     texts = [record.getMessage() for record in caplog.records]
-    [pressed, released] = [text for text in texts if "emergency_stop pressed" in text]
+    [pressed, _] = [text for text in texts if "emergency_stop pressed" in text]
     assert pressed.startswith("entry "), "the number for `station why`"
     assert "charging not allowed" in pressed
     kinds = {AuthorizationRefused, TransactionStarted, TransactionStopOrdered}
