@@ -272,7 +272,7 @@ def test_a_transaction_has_its_gaps_and_clock_changes(
     assert row["clock_change_ms"] == "3600000"
     assert row["duration_ms"] == "120000"  # without the clock step
     assert row["energy_wh"] == "2.50"
-    assert row["ended_time_quality"] == "not synchronized"
+    assert row["ended_time_quality"] == "synchronized"  # after the step the CSMS was asked at once
 
 
 def test_a_parked_message_shows_in_its_transaction(
