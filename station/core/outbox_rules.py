@@ -110,7 +110,7 @@ def fail_attempt(
     match flight.lane:
         case "transaction" if call_seq == outbox.next_transaction_call:
             attempts = outbox.failed_attempts + 1
-            interval_s = ctx.variable_integer(MESSAGE_ATTEMPT_INTERVAL, default=60)
+            interval_s = max(1, ctx.variable_integer(MESSAGE_ATTEMPT_INTERVAL, default=60))
             yield CallAttemptFailed(
                 call_seq, flight.message_id, reason, interval_s * 1000 * attempts
             )

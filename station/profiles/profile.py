@@ -143,6 +143,7 @@ class VariableRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value: str | None = None  # factory value
     unit: str | None = None
     min: int | None = None
+    floor: int | None = None  # least value besides 0, which turns an interval off
     max: int | str | None = None
     values: str | None = None  # comma separated
     writable: bool | str = False

@@ -311,7 +311,7 @@ BAD = {
         good_config_with_variable(
             'component = "OCPPCommCtrlr"\nvariable = "WebSocketPingInterval"\nvalue = "-1"'
         ),
-        '[[variable]] 1: OCPPCommCtrlr.WebSocketPingInterval needs 0 or more, got "-1"',
+        '[[variable]] 1: OCPPCommCtrlr.WebSocketPingInterval needs 0, or 5 to 3600, got "-1"',
     ),
     "a measurand that is not offered": (
         good_config_with_variable(

@@ -98,12 +98,12 @@ VARIABLE_VALUES = [
     ("AuthCtrlr", "LocalPreAuthorize", ["true", "false"]),
     ("AuthCtrlr", "OfflineTxForUnknownIdEnabled", ["true", "false"]),
     ("AuthCacheCtrlr", "LifeTime", ["1", "100"]),
-    ("OCPPCommCtrlr", "HeartbeatInterval", ["1", "10", "300"]),
+    ("OCPPCommCtrlr", "HeartbeatInterval", ["5", "10", "300"]),
     ("OCPPCommCtrlr", "QueueAllMessages", ["true", "false"]),
     ("SampledDataCtrlr", "TxUpdatedInterval", ["0", "5", "60"]),
-    ("SampledDataCtrlr", "TxEndedInterval", ["0", "5"]),
-    ("AlignedDataCtrlr", "Interval", ["0", "7", "60"]),
-    ("AlignedDataCtrlr", "TxEndedInterval", ["0", "7"]),
+    ("SampledDataCtrlr", "TxEndedInterval", ["0", "10"]),
+    ("AlignedDataCtrlr", "Interval", ["0", "11", "60"]),
+    ("AlignedDataCtrlr", "TxEndedInterval", ["0", "11"]),
 ]
 
 

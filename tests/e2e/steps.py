@@ -21,7 +21,7 @@ FAST_RETRIES = (
     Variable("OCPPCommCtrlr", "RetryBackOffRepeatTimes", "1"),
     Variable("OCPPCommCtrlr", "MessageTimeout", "5", variable_instance="Default"),
     Variable("OCPPCommCtrlr", "MessageAttemptInterval", "1", variable_instance="TransactionEvent"),
-    Variable("SampledDataCtrlr", "TxUpdatedInterval", "2"),
+    Variable("SampledDataCtrlr", "TxUpdatedInterval", "5"),
 )
 
 

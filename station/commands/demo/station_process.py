@@ -30,7 +30,7 @@ IDENTITY: Final = "DEMO-1"
 READY_TIMEOUT_S: Final = 40.0  # imports on a loaded machine included
 STOP_TIMEOUT_S: Final = 12.0  # SIGTERM promises 10
 POLL_INTERVAL_S: Final = 0.05
-SAMPLE_INTERVAL_S: Final = 2  # between two MeterValues sent to the CSMS
+SAMPLE_INTERVAL_S: Final = 5  # between two MeterValues sent to the CSMS
 
 # Actual values before the first start: frequent samples, so that the demo has something to show.
 VARIABLES: Final = (

@@ -43,12 +43,12 @@ OFFLINE_THRESHOLD: Final = "OCPPCommCtrlr.OfflineThreshold"
 TIME_SOURCE: Final = "ClockCtrlr.TimeSource"
 DAY_MS: Final = 24 * 3600 * 1000
 SERIAL_NUMBER: Final = "ChargingStation.SerialNumber"  # empty: unknown
+BOOT_RETRY_MAX_S: Final = 86_400  # a longer interval would need a person at the station
 CLOCK_STEP_MIN_MS: Final = 1_000  # a CSMS may send whole seconds; less is no correction
 CLOCK_RETRY_MS: Final = 5 * 60 * 1000  # a CSMS whose answers have no usable time is not flooded
 CLOCK_YEARS_MAX: Final = 50  # longer than any station is in service
 CLOCK_MIN: Final = datetime(2026, 1, 1, tzinfo=UTC)  # every release was made later
 CLOCK_MAX: Final = CLOCK_MIN.replace(year=CLOCK_MIN.year + CLOCK_YEARS_MAX)
-HEARTBEAT_INTERVAL_MAX_S: Final = 2**31 - 1
 
 
 def queue_boot_notification(ctx: Context) -> Iterator[Decision]:
@@ -96,13 +96,18 @@ def on_boot_notification_response(
         yield RegistrationFailed(BOOT_RETRY_S)
         return
     yield from correct_clock(ctx, response.current_time, "BootNotification")
-    interval_s = max(0, min(response.interval, HEARTBEAT_INTERVAL_MAX_S))
     if response.status != "Accepted":
-        yield RegistrationAnswered(response.status, interval_s or BOOT_RETRY_S)
+        retry_s = min(max(response.interval, 0), BOOT_RETRY_MAX_S) or BOOT_RETRY_S
+        yield RegistrationAnswered(response.status, retry_s)
         return
     yield RegistrationAnswered("Accepted", 0)
     yield StatusResendRequired("accepted by the CSMS")  # B01.FR.05
-    if interval_s and interval_s != ctx.variable_integer(HEARTBEAT_INTERVAL):
+    if response.interval <= 0:
+        return
+    interval_s = ctx.product.device_model.by_path[HEARTBEAT_INTERVAL].nearest_in_limits(
+        response.interval
+    )
+    if interval_s != ctx.variable_integer(HEARTBEAT_INTERVAL):
         yield VariableChanged(HEARTBEAT_INTERVAL, str(interval_s))  # B01.FR.04, G02.FR.01
 
 

@@ -91,6 +91,7 @@ class VariableDefinition(msgspec.Struct, frozen=True, kw_only=True):
     attributes: tuple[Attribute, ...]
     unit: str | None = None
     min_limit: int | None = None
+    floor: int | None = None  # least value besides 0, which turns an interval off
     max_limit: int | None = None  # of text and lists: the greatest length
     values: tuple[str, ...] = ()  # that a list may have, in the order they are reported
     source: str | None = None  # one of VALUE_SOURCES
@@ -114,6 +115,12 @@ class VariableDefinition(msgspec.Struct, frozen=True, kw_only=True):
     def attribute_path(self, attribute_type: str = "Actual") -> str:
         """The key of the value in the stored values: `EVSE@1.Power`, with `#Target`."""
         return self.path if attribute_type == "Actual" else f"{self.path}#{attribute_type}"
+
+    def nearest_in_limits(self, value: int) -> int:
+        """The value, or the limit it is beyond."""
+        least = -INTEGER_MAX - 1 if self.min_limit is None else self.min_limit
+        most = INTEGER_MAX if self.max_limit is None else self.max_limit
+        return min(max(value, least), most)
 
     @property
     def is_settable(self) -> bool:
@@ -222,10 +229,15 @@ def _check_range(definition: VariableDefinition, text: str) -> Refusal | None:
     """The limits of the variable, or the 32 bits of Part 2 §2.1.4. B05.FR.08."""
     least = -INTEGER_MAX - 1 if definition.min_limit is None else definition.min_limit
     most = INTEGER_MAX if definition.max_limit is None else definition.max_limit
-    if least <= Decimal(text) <= most:
+    value = Decimal(text)
+    if definition.floor is not None and value != 0:
+        least = definition.floor
+    if least <= value <= most:
         return None
-    if definition.max_limit is None and definition.min_limit is not None:
-        expected = f"{least} or more" if Decimal(text) < least else f"at most {most}"
+    if definition.floor is not None:
+        expected = f"0, or {least} to {most}"
+    elif definition.max_limit is None and definition.min_limit is not None:
+        expected = f"{least} or more" if value < least else f"at most {most}"
     else:
         expected = f"{least} to {most}"
     return _refuse_value(definition, text, expected, "ValueOutOfRange")

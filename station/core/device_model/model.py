@@ -238,6 +238,7 @@ def _build_definition(
         ),
         unit=row.unit,
         min_limit=row.min,
+        floor=row.floor,
         max_limit=int(limit) if limit else None,
         values=tuple(split_list(values)) if values else (),
         source=row.source,

@@ -5,8 +5,9 @@ RetryBackOffRepeatTimes waits; after that it stays as it is. Each of these waits
 part of up to RetryBackOffRandomRange, so that a fleet does not reconnect at the same moment. A
 connection that was opened resets all of this.
 
-No wait is longer than `WAIT_MAX_S` and the random part, whatever the variables say: doubling makes
-months of values that are harmless each, and a station that does not try cannot be told to.
+No wait is longer than `WAIT_MAX_S` and the random part, whatever values the variables have:
+doubling turns values that are harmless each into months, and the CSMS cannot change a variable of a
+station that does not connect.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Final
 
 from station.core.desired import DesiredLink
 
-WAIT_MAX_S: Final = 3600.0  # without the random part; nobody waits for a CSMS any longer
+WAIT_MAX_S: Final = 3600.0  # without the random part; the CSMS is tried once an hour at least
 
 
 class BackOff:

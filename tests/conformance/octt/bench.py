@@ -66,9 +66,10 @@ class Settings:
     message_attempts: int = 3
     message_attempt_interval_s: int = 2
     ev_connection_timeout_s: int = 4
-    clock_aligned_interval_s: int = 5
-    sampled_interval_s: int = 3
-    offline_s: int = 6  # how long the CSMS is unreachable
+    clock_aligned_interval_s: int = 10
+    sampled_interval_s: int = 5
+    kept_interval_s: int = 10  # of samples for the Ended event
+    offline_s: int = 8  # how long the CSMS is unreachable
     offline_threshold_s: int = 6
     retry_wait_s: int = 3
     heartbeat_interval_s: int = 5

@@ -108,6 +108,15 @@ def test_the_interval_of_the_csms_sets_the_heartbeat_b01_fr_04() -> None:
     assert queued_payloads(station.when(time_passed(seconds=1)), "Heartbeat")
 
 
+@pytest.mark.parametrize(("interval_s", "expected_s"), [(1, 5), (2**31 - 1, 86_400)])
+def test_the_interval_of_the_csms_counts_within_the_limits_of_the_variable(
+    interval_s: int, expected_s: int
+) -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    station.when(result_received_for("BootNotification", **boot_response("Accepted", interval_s)))
+    assert station.state.variables.values["OCPPCommCtrlr.HeartbeatInterval"] == str(expected_s)
+
+
 def test_interval_zero_leaves_the_heartbeat_as_it_is_b01_fr_04() -> None:
     station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
     station.when(result_received_for("BootNotification", **boot_response("Accepted", 0)))
@@ -188,6 +197,12 @@ def test_the_next_introduction_waits_for_the_interval_b02_fr_04_b03_fr_06(word: 
     station.when(result_received_for("BootNotification", **boot_response(word, 100)))
     assert not queued_payloads(station.when(time_passed(seconds=99)), "BootNotification")
     assert queued_payloads(station.when(time_passed(seconds=1)), "BootNotification")
+
+
+def test_a_refused_station_asks_again_after_a_day_at_the_latest() -> None:
+    station = given(BOOTED, IDLE, LINK_OPENED, csms=answer_nothing)
+    station.when(result_received_for("BootNotification", **boot_response("Rejected", 2**31 - 1)))
+    assert queued_payloads(station.when(time_passed(seconds=86_400)), "BootNotification")
 
 
 @pytest.mark.parametrize("word", ["Pending", "Rejected"])

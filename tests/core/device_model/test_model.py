@@ -399,9 +399,32 @@ CASES: dict[str, dict[str, list[str]]] = {
         ],
         "ValueOutOfRange": ["-1", "2147483648", "99999999999999999999"],
     },
-    "OCPPCommCtrlr.WebSocketPingInterval": {"": ["0", "10"], "ValueOutOfRange": ["-1"]},
-    "OCPPCommCtrlr.HeartbeatInterval": {"": ["1"], "ValueOutOfRange": ["0"]},
-    "AlignedDataCtrlr.Interval": {"": ["0", "86400"], "ValueOutOfRange": ["86401"]},
+    "OCPPCommCtrlr.WebSocketPingInterval": {
+        "": ["0", "5", "10", "3600"], "ValueOutOfRange": ["-1", "1", "4", "3601"],
+    },
+    "OCPPCommCtrlr.HeartbeatInterval": {
+        "": ["5", "86400"], "ValueOutOfRange": ["0", "4", "86401", "2147483647"],
+    },
+    "AlignedDataCtrlr.Interval": {
+        "": ["0", "10", "86400"], "ValueOutOfRange": ["-1", "1", "9", "86401"],
+    },
+    "AlignedDataCtrlr.TxEndedInterval": {"": ["0", "10"], "ValueOutOfRange": ["1", "9", "86401"]},
+    "SampledDataCtrlr.TxEndedInterval": {"": ["0", "10"], "ValueOutOfRange": ["1", "9", "86401"]},
+    "SampledDataCtrlr.TxUpdatedInterval": {"": ["0", "5"], "ValueOutOfRange": ["1", "4", "86401"]},
+    "OCPPCommCtrlr.MessageAttempts[TransactionEvent]": {
+        "": ["1", "20"], "ValueOutOfRange": ["0", "21", "2147483647"],
+    },
+    "OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]": {
+        "": ["1", "600"], "ValueOutOfRange": ["0", "601"],
+    },
+    "OCPPCommCtrlr.RetryBackOffWaitMinimum": {
+        "": ["1", "600"], "ValueOutOfRange": ["0", "601", "2147483647"],
+    },
+    "OCPPCommCtrlr.RetryBackOffRandomRange": {"": ["0", "600"], "ValueOutOfRange": ["601"]},
+    "OCPPCommCtrlr.NetworkProfileConnectionAttempts": {
+        "": ["1", "10"], "ValueOutOfRange": ["0", "11"],
+    },
+    "TxCtrlr.EVConnectionTimeOut": {"": ["1", "3600"], "ValueOutOfRange": ["0", "3601"]},
     "AuthCtrlr.LocalPreAuthorize": {
         "": ["true", "false"],
         "InvalidValue": ["True", "FALSE", "1", "", "yes", "true "],
@@ -505,3 +528,34 @@ def test_no_text_breaks_a_check() -> None:
         for definition in EVERYTHING.definitions:
             refusal = check_value(definition, text)
             assert refusal is None or refusal.status == "Rejected"
+
+
+# A greatest value of these costs nobody anything, or is the operator's to choose.
+WITHOUT_MAXIMUM = {
+    "AuthCacheCtrlr.LifeTime",
+    "ClockCtrlr.TimeAdjustmentReportingThreshold",
+    "OCPPCommCtrlr.OfflineThreshold",
+    "TxCtrlr.MaxEnergyOnInvalidId",
+}
+
+
+def test_every_number_that_the_csms_can_set_has_limits() -> None:
+    """No value may wear out the disk, or keep the station away until a person drives there."""
+    numbers = [
+        item
+        for item in EVERYTHING.definitions
+        if item.is_settable and item.data_type in ("integer", "decimal")
+    ]
+    assert numbers
+    assert [item.path for item in numbers if item.min_limit is None] == []
+    assert {item.path for item in numbers if item.max_limit is None} == WITHOUT_MAXIMUM
+
+
+def test_an_interval_that_repeats_is_off_or_has_a_floor() -> None:
+    unbounded = [
+        item.path
+        for item in EVERYTHING.definitions
+        if item.is_settable and item.key.name.endswith("Interval")
+        if not item.floor and not item.min_limit
+    ]
+    assert unbounded == []

@@ -57,7 +57,7 @@ def tc_j_02_cs(tester: Tester) -> None:
 
 
 def tc_j_03_cs(tester: Tester) -> None:
-    interval_s = tester.settings.sampled_interval_s
+    interval_s = tester.settings.kept_interval_s
     tester.configure_variable("AlignedDataCtrlr", "TxEndedInterval", interval_s)
     tester.configure_variable("SampledDataCtrlr", "TxEndedMeasurands", "")
     tester.configure_variable("AlignedDataCtrlr", "SendDuringIdle", value=False)
@@ -164,7 +164,7 @@ def tc_j_09_cs(tester: Tester) -> None:
 
 
 def tc_j_10_cs(tester: Tester) -> None:
-    interval_s = tester.settings.sampled_interval_s
+    interval_s = tester.settings.kept_interval_s
     tester.configure_variable("SampledDataCtrlr", "TxEndedInterval", interval_s)
     tester.configure_variable("AlignedDataCtrlr", "TxEndedMeasurands", "")
     states.start_energy_transfer(tester)
