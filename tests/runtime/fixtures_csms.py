@@ -82,6 +82,9 @@ class PlainFrameFilter:
     def to_observation(self, text: str) -> FrameReceived | FrameMalformed:
         return FrameReceived(msgspec.Raw(text.encode()))
 
+    def to_digest(self, text: str, reason: str) -> FrameMalformed:
+        return FrameMalformed(len(text), "", reason, "")
+
 
 class MemoryNetwork(Dialer):
     """Hosts in memory. A host without a server refuses; `attempts` has time and host of each."""

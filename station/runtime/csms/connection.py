@@ -10,13 +10,16 @@ The task owns one connection at a time and goes through these states:
                 pings, watch the network, watch the password. The end is a LinkClosed.
     back-off    `BackOff` has the length; `SlotRotation` has the slot of the next attempt.
 
-* Received bytes pass `GuardedStream`, which bounds what they can cost the loop.
+* Received bytes pass `GuardedStream`, which bounds what they can cost the loop. `ReceiveQuota`
+  bounds what received frames can cost the disk.
 * Incoming: `FrameFilter` turns each frame into an observation without secrets. The receiver then
   waits for capacity in the recorder, so a CSMS that floods the station is slowed down by TCP.
 * Outgoing: the sender reads replies and the current call off the desired state, which holds only
   what is committed (P3). It sends what it has not sent on this connection and reports FrameSent.
 * The desired state may be older than this connection while a commit is slow. Frames are sent only
   once the journal has counted this connection (`open_count`).
+* A connection that is closed for its quota counts as a failed one for the back-off, so that the
+  waits get longer.
 * When the CSMS sets another BasicAuthPassword, the connection is closed after the reply was sent
   and opened again at once, without back-off (A01).
 """
@@ -53,6 +56,7 @@ from station.runtime.csms.dialer import Dialer
 from station.runtime.csms.frame_filter import FrameFilter
 from station.runtime.csms.guarded_stream import GuardedStream, ReceiveFlood, UpgradeRefused
 from station.runtime.csms.outgoing import build_call_frame, build_reply_frame
+from station.runtime.csms.receive_quota import Admission, ReceiveQuota
 from station.runtime.csms.slot_rotation import SlotRotation
 from station.runtime.csms.tls import (
     CsmsCertificateRefused,
@@ -71,9 +75,12 @@ log = logging.getLogger("station.csms")
 SUBPROTOCOL: Final = "ocpp2.0.1"  # Part 4 §3.1.2
 CONNECT_TIMEOUT_S: Final = 20.0  # for TCP, TLS and the handshake together
 CLOSE_TIMEOUT_S: Final = 2.0  # for the close handshake; the CSMS may be gone already
+ID_SEARCH_MAX: Final = 64  # characters: `[3,"<36 characters>",`
 FRAME_BYTES_MAX: Final = 256 * 1024  # bytes; the largest message of the CSMS is a tenth of it
 ABNORMAL_CLOSURE: Final = 1006  # RFC 6455 §7.4.1: never sent; there was no close frame
 PASSWORD_CHANGED: Final = "the password was renewed"  # reason; reconnect without back-off
+QUOTA_EXCEEDED: Final = "the CSMS sent more than the quota of a day"  # reason
+BEYOND_QUOTA: Final = "long frame beyond the quota of an hour"  # reason of FrameMalformed
 QUEUED_FRAMES_MAX: Final = 16  # received frames that are not yet with the recorder
 
 
@@ -140,6 +147,8 @@ class CsmsConnection:
         self._read_key = read_key
         self._cipher_suites = cipher_suites
         self._random_source = random_source or random.Random()
+        self._quota: ReceiveQuota | None = None
+        self._awaited_message_id = ""  # of the call whose answer has not come; empty: none
         self._connection_count = 0  # connections of this run; compared with `open_count`
 
     async def run(self) -> None:
@@ -153,7 +162,8 @@ class CsmsConnection:
                 rotation.on_attempt_failed()
             else:
                 rotation.on_connected(slot.slot)
-                back_off.reset()
+                if close_reason != QUOTA_EXCEEDED:
+                    back_off.reset()
             if close_reason != PASSWORD_CHANGED:
                 link = self._recorder.desired_state.value.link
                 await self._dialer.wait_back_off(back_off.next_wait_s(link))
@@ -315,9 +325,27 @@ class CsmsConnection:
             stream.on_message()
             if isinstance(message, bytes):  # OCPP-J is text: recorded as FrameMalformed
                 message = message.decode("utf-8", "replace")
-            await import_for_frame(message)
-            self._recorder.observe(self._frame_filter.to_observation(message))
+            observation: Observation
+            match self._admit(message):
+                case "close":
+                    return QUOTA_EXCEEDED
+                case "digest":
+                    observation = self._frame_filter.to_digest(message, BEYOND_QUOTA)
+                case "whole":
+                    await import_for_frame(message)
+                    observation = self._frame_filter.to_observation(message)
+            self._recorder.observe(observation)
             await self._recorder.wait_for_capacity()
+
+    def _admit(self, message: str) -> Admission:
+        now_s = trio.current_time()
+        if self._quota is None:
+            self._quota = ReceiveQuota(now_s)
+        message_id = self._awaited_message_id
+        is_awaited = bool(message_id) and f'"{message_id}"' in message[:ID_SEARCH_MAX]
+        if is_awaited:
+            self._awaited_message_id = ""  # a second answer is not awaited
+        return self._quota.admit(len(message), now_s, is_awaited=is_awaited)
 
     async def _send_frames(self, websocket: WebSocketConnection, connection_number: int) -> str:
         """Send each reply and call of the desired state once, while this connection is current.
@@ -342,6 +370,7 @@ class CsmsConnection:
                     last_message_id = call.message_id
                     frame = self._encode_call(call)
                     if frame is not None:
+                        self._awaited_message_id = call.message_id
                         await websocket.send_message(frame)
                         self._recorder.observe(FrameSent(call.message_id), lazy=True)
             current = await self._recorder.desired_state.wait_changed(current)

@@ -107,6 +107,10 @@ class FrameFilter:
         except RecursionError:
             return _malformed_frame(text, "nested too deeply")
 
+    def to_digest(self, text: str, reason: str) -> FrameMalformed:
+        """The observation of a frame that is not to be recorded whole."""
+        return _malformed_frame(text, reason)
+
     def _id_token_reference(self, type: str, value: str) -> IdToken:
         if len(value) > ID_TOKEN_MAX:
             return IdToken(OVERLONG_ID_TOKEN, type)

@@ -1,0 +1,112 @@
+"""Quota of received frames: what a CSMS can make the station write in a day is bounded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from itertools import pairwise
+
+import pytest
+import trio
+from trio_websocket import ConnectionClosed, WebSocketRequest
+
+from journal.observations import FrameMalformed, FrameReceived, LinkClosed, LinkOpened
+from station.runtime.csms import receive_quota
+from station.runtime.csms.connection import BEYOND_QUOTA, FRAME_BYTES_MAX, QUOTA_EXCEEDED
+from station.runtime.csms.receive_quota import (
+    BULK_BYTES_MAX,
+    FRAME_COST_BYTES,
+    WHOLE_BYTES,
+    Admission,
+    ReceiveQuota,
+)
+from tests.runtime.fixtures_csms import (
+    FakeRecorder,
+    MemoryNetwork,
+    accept_request,
+    desired_link,
+    make_link,
+)
+
+DAY_S = 24 * 3600
+WRITTEN_MAX = 1_000_000_000  # bytes a day, whatever a CSMS sends
+DIGEST_BYTES = 2 * FRAME_COST_BYTES  # entries of a frame that is refused
+
+
+def admissions_of_a_day(size_bytes: int, rate_per_s: int, *, day: int) -> Counter[Admission]:
+    """Admissions on a day of a flood; a connection that was closed is opened 10 s later."""
+    quota, counts = ReceiveQuota(0.0), Counter[Admission]()
+    now_s = 0.0
+    while now_s < day * DAY_S:
+        admission = quota.admit(size_bytes, now_s, is_awaited=False)
+        if now_s >= (day - 1) * DAY_S:
+            counts[admission] += 1
+        now_s += 10 if admission == "close" else 1 / rate_per_s
+    return counts
+
+
+@pytest.mark.parametrize("day", [1, 2])
+@pytest.mark.parametrize(
+    ("size_bytes", "rate_per_s"), [(250_000, 40), (WHOLE_BYTES, 40), (5_000, 20), (30, 20)]
+)
+def test_a_flood_writes_less_than_a_gigabyte_a_day(
+    size_bytes: int, rate_per_s: int, day: int
+) -> None:
+    counts = admissions_of_a_day(size_bytes, rate_per_s, day=day)
+    written = counts["whole"] * (size_bytes + FRAME_COST_BYTES) + counts["digest"] * DIGEST_BYTES
+    assert written < WRITTEN_MAX
+    assert counts["close"]
+
+
+def test_bulk_is_whole_until_its_allowance_is_used_up_and_again_with_time() -> None:
+    quota = ReceiveQuota(0.0)
+    within = BULK_BYTES_MAX // (250_000 - WHOLE_BYTES)
+    for _ in range(within):
+        assert quota.admit(250_000, 0.0, is_awaited=False) == "whole"
+    assert quota.admit(250_000, 0.0, is_awaited=False) == "digest"
+    assert quota.admit(500, 0.0, is_awaited=False) == "whole"  # a short request is none
+    assert quota.admit(250_000, 3600.0, is_awaited=False) == "whole"
+
+
+def test_the_answers_of_a_backlog_of_a_month_use_nothing_up() -> None:
+    quota = ReceiveQuota(0.0)
+    assert {quota.admit(120, i / 100, is_awaited=True) for i in range(170_000)} == {"whole"}
+    assert quota.admit(120, 1700.0, is_awaited=False) == "whole"
+
+
+def test_a_request_a_second_is_served_day_and_night() -> None:
+    quota = ReceiveQuota(0.0)
+    assert {quota.admit(500, float(i), is_awaited=False) for i in range(2 * DAY_S)} == {"whole"}
+
+
+async def flood(request: WebSocketRequest, frame: str) -> None:
+    """Send a frame without end."""
+    websocket = await accept_request(request)
+    with suppress(ConnectionClosed):
+        while True:
+            await websocket.send_message(frame)
+            await trio.sleep(0.1)
+
+
+async def test_long_answers_to_nothing_are_recorded_by_digest_and_then_end_the_connection(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receive_quota, "BULK_BYTES_MAX", 2**20)
+    monkeypatch.setattr(receive_quota, "FRAME_BYTES_MAX", 4 * 2**20)
+    frame = f'[3,"nothing","{"x" * 250_000}"]'
+    assert len(frame) < FRAME_BYTES_MAX
+    async with trio.open_nursery() as nursery:
+        recorder, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        network.servers["a"] = lambda request: flood(request, frame)
+        nursery.start_soon(make_link(recorder, network).run)
+        closed = await recorder.wait_for_observation(LinkClosed)
+        assert closed.reason == QUOTA_EXCEEDED
+        whole = [item for item in recorder.observed if isinstance(item, FrameReceived)]
+        digests = [item for item in recorder.observed if isinstance(item, FrameMalformed)]
+        assert sum(len(item.frame) for item in whole) < 2 * 2**20
+        assert {item.reason for item in digests} == {BEYOND_QUOTA}
+        await recorder.wait_for_observation(LinkOpened, 4)
+        starts_s = [start_s for start_s, _ in network.attempts]
+        waits_s = [round(later - earlier) for earlier, later in pairwise(starts_s)]
+        assert waits_s[1:3] == [20, 40]  # the connections were no success for the back-off
+        nursery.cancel_scope.cancel()
