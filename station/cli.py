@@ -209,7 +209,9 @@ def _innermost_error(error: BaseException) -> BaseException:
 
 
 def _print_error(line: str, code: int) -> int:
-    click.echo(line, err=True)
+    from station.transcript.phrases import escape_control_characters
+
+    click.echo(escape_control_characters(line), err=True)  # it can quote a file or a CSMS
     return code
 
 

@@ -57,6 +57,7 @@ from station.history.export.writers import (
     import_pyarrow,
 )
 from station.runtime.loop.startup import event_registry
+from station.transcript.phrases import escape_control_characters
 
 FORMATS: Final = ("csv", "jsonl", "parquet")
 SUFFIXES: Final = frozenset(f".{format}" for format in FORMATS)
@@ -132,7 +133,7 @@ def export_command(
             f"{error.filename or out}: {error.strerror}. Nothing was exported."
         ) from None
     for damaged_range in result.damaged_ranges:
-        click.echo(str(damaged_range), err=True)
+        click.echo(escape_control_characters(str(damaged_range)), err=True)
     if result.damaged_ranges:
         effect = "the manifest records it" if out else "rows may be missing"
         raise CommandFailed(f"{path}: damaged; {effect}. Run `station verify`.")

@@ -30,6 +30,7 @@ from station.commands.shared.journal_argument import (
     with_progress,
 )
 from station.commands.shared.offline_writer import open_offline_writer
+from station.transcript.phrases import escape_control_characters
 
 AGE_UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
@@ -130,7 +131,7 @@ def _call_line(entry: Entry, status: OutboxStatus, reason: str | None) -> str:
     parts.append(f"attempts {status.attempts[entry.seq]}")
     if reason:
         parts.append(reason)
-    return "  ".join(parts)
+    return escape_control_characters("  ".join(parts))  # the CSMS chose the reason
 
 
 def _format_age(age: timedelta) -> str:

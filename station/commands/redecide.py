@@ -16,6 +16,7 @@ from station.core.device_model.model import DeviceModel
 from station.history.regression.redecide import redecide_entries
 from station.profiles import load_profile, profile_names
 from station.runtime.loop.startup import event_registry
+from station.transcript.phrases import escape_control_characters
 
 
 def redecide_journal(path: Path, profiles: Iterable[str]) -> bool:
@@ -45,7 +46,7 @@ def redecide_journal(path: Path, profiles: Iterable[str]) -> bool:
             for difference in redecide_entries(
                 reader.journal_id, entries, event_registry(), products.product_for_run
             ):
-                click.echo(str(difference), err=True)
+                click.echo(escape_control_characters(str(difference)), err=True)
                 differences += 1
     if not differences:
         click.echo(f"{path}: this release would decide everything the same way.")

@@ -37,7 +37,7 @@ from station.history.filter import EntryFilter, FilterCriteria
 from station.history.subjects import BLOCKS
 from station.runtime.loop.startup import event_registry
 from station.transcript.lines import describe_event, format_entry, reveal_id_tokens
-from station.transcript.phrases import escape_json_text
+from station.transcript.phrases import escape_control_characters, escape_json_text
 
 POLL_INTERVAL_S: Final = 0.2  # of --follow
 
@@ -298,7 +298,7 @@ class _TranscriptPrinter:
         """Print a gap whatever the filters, after the entries before it."""
         self._print_entries(self._filter.flush_group())
         if last >= self._first_seq:
-            self._print_line("", f"             {text}")
+            self._print_line("", f"             {escape_control_characters(text)}")
             self._is_complete = False
 
     def _print_entries(self, entries: Iterable[Entry]) -> None:

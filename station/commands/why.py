@@ -30,6 +30,7 @@ from station.history.explain.explanation import (
     is_disruption,
 )
 from station.transcript.lines import format_entry, reveal_id_tokens
+from station.transcript.phrases import escape_control_characters
 
 LISTED_TRANSACTIONS_MAX: Final = 5  # listed if a prefix matches several
 
@@ -137,7 +138,7 @@ def _single_transaction(path: Path, target: str, matches: list[str]) -> str:
 def _print_explanation(explanation: Explanation, format_text: TextFormatter) -> None:
     click.secho(format_text(explanation.heading), bold=True)
     for answer in explanation.answers:
-        click.echo(format_text(answer))
+        click.echo(escape_control_characters(format_text(answer)))
     for section in explanation.sections:
         click.secho(f"\n{section.title}", bold=True)
         day = None
@@ -147,7 +148,7 @@ def _print_explanation(explanation: Explanation, format_text: TextFormatter) -> 
                 click.echo(f"  {day:%Y-%m-%d} UTC")
             click.secho(format_text(_chain_entry_line(chain_entry)), bold=chain_entry.is_subject)
         for text in section.lines:
-            click.echo(f"  {format_text(text)}")
+            click.echo(f"  {escape_control_characters(format_text(text))}")
 
 
 def _chain_entry_line(chain_entry: ChainEntry) -> str:

@@ -273,3 +273,9 @@ def test_the_suite_passes_with_sigint_ignored() -> None:
         check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout
+
+
+def test_an_error_that_quotes_a_text_controls_no_terminal(run_station: StationCommand) -> None:
+    result = run_station("replay", "\x1b[2K\u202ejournal.db")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "\\x1b[2K\\u202ejournal.db: no such file" in result.stderr
