@@ -1,13 +1,15 @@
-"""Reading files of which the disk cannot read some sectors.
+"""Reading files of which the disk cannot read some sectors, or that are not what they should be.
 
 A sector that cannot be read (EIO) is damage in that place only. Any other failure to read (no
-permission, no file) raises OSError.
+permission, no file) raises OSError. So does a FIFO, a device or a directory in the place of a file:
+opening or reading it might never end.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -40,14 +42,47 @@ def read_with_filler(file: int, size: int, offset: int) -> tuple[bytes, int]:
     return b"".join(pieces), unread
 
 
-def read_file_with_filler(path: Path) -> bytes:
-    """The whole file, FILLER where it cannot be read.
+def read_file_with_filler(path: Path, bytes_max: int | None = None) -> bytes:
+    """The file, FILLER where it cannot be read; no more than its first `bytes_max` bytes.
+
+    A hole at the end is not read: a broken file may have one of any size.
 
     Raises:
         OSError: there is no such file, or for another cause than a bad sector.
     """
-    with path.open("rb") as file:
-        return read_with_filler(file.fileno(), os.fstat(file.fileno()).st_size, 0)[0]
+    file = open_regular_file(path)
+    try:
+        size = _size_without_last_hole(file)
+        return read_with_filler(file, size if bytes_max is None else min(size, bytes_max), 0)[0]
+    finally:
+        os.close(file)
+
+
+def open_regular_file(path: Path) -> int:
+    """A descriptor of the file, open for reading.
+
+    Raises:
+        OSError: there is no such file, it cannot be opened, or it is no regular file.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(file).st_mode
+    if stat.S_ISREG(mode):
+        return file
+    os.close(file)
+    code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+    reason = os.strerror(code) if stat.S_ISDIR(mode) else "Not a regular file"
+    raise OSError(code, reason, str(path))
+
+
+def _size_without_last_hole(file: int) -> int:
+    """The number of bytes up to the last that was written; only zeros are after it."""
+    size, end = os.fstat(file).st_size, 0
+    while end < size:
+        try:
+            end = os.lseek(file, os.lseek(file, end, os.SEEK_DATA), os.SEEK_HOLE)
+        except OSError as error:
+            return end if error.errno == errno.ENXIO else size  # no data after `end`
+    return size
 
 
 def _read_or_none(file: int, size: int, offset: int) -> bytes | None:

@@ -23,7 +23,8 @@ from journal.format.sectors import read_file_with_filler
 
 BLOCK_ENTRIES: Final = 512  # more compress hardly better; a damaged byte costs a block
 BLOCK_BYTES: Final = 256 << 10  # of text; a longer entry is a block of its own
-BLOCK_TEXT_BYTES_MAX: Final = 64 << 20  # a longer text was not written by a station
+BLOCK_TEXT_BYTES_MAX: Final = 8 << 20  # a longer text was not written by a station
+SEGMENT_TEXT_BYTES_MAX: Final = 32 << 20  # neither was this much in one segment, packed or not
 NAME_DIGITS: Final = 8  # of the journal's id, in the names of its segments
 MARK_DIGITS: Final = 4  # of an entry's digest, to locate a changed entry
 DIGEST_DIGITS: Final = 64  # all of a digest, where it cannot be recomputed
@@ -106,6 +107,8 @@ class Segment(NamedTuple):
     def iter_blocks(self, journal_id: str) -> Iterator[Block | MissingRange]:
         """Its blocks in order, and the ranges that are missing between them.
 
+        What a station would not have written is missing too: a few bytes may unpack to gigabytes.
+
         Raises:
             OSError: it cannot be read.
         """
@@ -144,11 +147,14 @@ class Segment(NamedTuple):
         return digest
 
     def _readable_blocks(self, journal_id: str) -> Iterator[Block]:
-        content = read_file_with_filler(self.path)
+        content = read_file_with_filler(self.path, SEGMENT_TEXT_BYTES_MAX)
+        bytes_left = SEGMENT_TEXT_BYTES_MAX
         at = content.find(_MEMBER_HEADER)
-        while at >= 0:
+        while at >= 0 and bytes_left > 0:
             end = content.find(_MEMBER_HEADER, at + 1)
-            block = _unpack_member(content[at : end if end >= 0 else None])
+            text = _unpack_member(content[at : end if end >= 0 else None])
+            bytes_left -= len(text)
+            block = _parse_block(text)
             if block is not None and block.link.journal == journal_id:
                 yield block
             at = end
@@ -168,7 +174,10 @@ def find_segments(journal: Path, journal_id: str) -> list[Segment]:
     stem = re.escape(f"{journal.stem}.{journal_id[:NAME_DIGITS]}.")
     name = re.compile(rf"{stem}(\d{{12,18}})-(\d{{12,18}})\.gz", re.ASCII)
     directory = journal.parent
-    matches = [match for each in os.listdir(directory) if (match := name.fullmatch(each))]
+    with os.scandir(directory) as files:
+        matches = [
+            match for file in files if (match := name.fullmatch(file.name)) and file.is_file()
+        ]
     segments = [Segment(directory / match[0], int(match[1]), int(match[2])) for match in matches]
     return sorted(
         (segment for segment in segments if 0 < segment.first_seq <= segment.last_seq),
@@ -238,20 +247,28 @@ def _pack_member(link: BlockLink, lines: list[bytes]) -> bytes:
     return _MEMBER_HEADER + content + check
 
 
-def _unpack_member(member: bytes) -> Block | None:
-    """The block in a gzip member; None if it is damaged or none."""
+def _unpack_member(member: bytes) -> bytes:
+    """The text in a gzip member; empty if it is damaged, or longer than a station writes."""
     inflate = zlib.decompressobj(_GZIP_WBITS)
     try:
         text = inflate.decompress(member, BLOCK_TEXT_BYTES_MAX)
-        if not inflate.eof or inflate.unused_data:
-            return None
+    except zlib.error:
+        return b""
+    return text if inflate.eof and not inflate.unused_data else b""
+
+
+def _parse_block(text: bytes) -> Block | None:
+    """The block with this text; None if it is damaged or none."""
+    if text.count(b"\n") > BLOCK_ENTRIES + 1:
+        return None
+    try:
         first, *lines = text.splitlines()  # a body's line breaks are escaped, as JSON has it
         link = _link_decoder.decode(first)
         records = [_record_decoder.decode(line) for line in lines]
         digests = (record[-1] for record in records if len(record[-1]) == DIGEST_DIGITS)
         for digest in (link.digest, *digests):
             bytes.fromhex(digest)
-    except (zlib.error, ValueError, msgspec.MsgspecError):
+    except (ValueError, msgspec.MsgspecError):
         return None
     numbers = [link.seq, *(record[0] for record in records)]
     ascending = numbers == sorted(set(numbers))

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from journal.format.sectors import read_with_filler
+from journal.format.sectors import open_regular_file, read_with_filler
 
 PAGE_BYTES = 4096  # page size of the store
 TABLE_LEAF = 0x0D  # page type: leaf of a table
-_PAYLOAD_MAX = 64 << 20  # bytes of a row: more is a damaged length
+ROW_BYTES_MAX = 16 << 20  # more is a damaged length
+_PAYLOAD_MAX = ROW_BYTES_MAX - PAGE_BYTES  # so that what is read here can be inserted again
 _FILE_HEADER_BYTES = 100  # on the first page, before its tree
 _INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}  # serial type to length
 
@@ -31,7 +33,8 @@ class PagedFile:
         self.page_count = 0
         self.unreadable_pages: set[int] = set()  # not tried again: the disk is slow on each
         if path.exists():
-            self._file = files.enter_context(path.open("rb")).fileno()
+            self._file = open_regular_file(path)
+            files.callback(os.close, self._file)
             self.page_count = -(-os.fstat(self._file).st_size // PAGE_BYTES)
 
     def __getitem__(self, number: int) -> bytes:
@@ -53,8 +56,10 @@ class PageView:
         self._overlay = overlay
 
     @property
-    def page_numbers(self) -> list[int]:
-        return sorted({*range(1, self._file.page_count + 1), *self._overlay})
+    def page_numbers(self) -> Iterable[int]:
+        count = self._file.page_count
+        added = sorted(number for number in self._overlay if number > count)
+        return chain(range(1, count + 1), added)
 
     def __getitem__(self, number: int) -> bytes:
         return self._overlay[number] if number in self._overlay else self._file[number]
@@ -109,12 +114,13 @@ def _local_bytes(length: int) -> int:
 
 
 def _read_overflow(pages: PageView, number: int, length: int) -> bytes:
-    content = b""
-    while len(content) < length:
+    pieces = list[bytes]()
+    while length > 0:
         page = pages[number]
         (number,) = struct.unpack_from(">I", page)
-        content += page[4 : 4 + length - len(content)]
-    return content
+        pieces.append(page[4 : 4 + length])
+        length -= len(pieces[-1])
+    return b"".join(pieces)
 
 
 def _parse_columns(payload: bytes) -> list[Any]:

@@ -23,6 +23,7 @@ _MAGIC_LITTLE, _MAGIC_BIG = (
 # Magic, version, page size, checkpoint number, two salts, two checksums
 _LOG_HEADER = struct.Struct(">8I")
 _ZEROS = bytes(4096)
+_CHECKED_BYTES_MAX = 64 << 20  # of a log; the station's is 4 MiB, longer beside a slow reader
 # Page, pages of the file if the frame ends a commit, two salts, two checksums
 _FRAME_HEADER = struct.Struct(">6I")
 
@@ -47,7 +48,7 @@ def find_lost_commits(path: Path) -> str | None:
 
 def _find_lost_commits_once(path: Path) -> str | None:
     try:
-        log = read_file_with_filler(Path(f"{path}-wal"))
+        log = read_file_with_filler(Path(f"{path}-wal"), _CHECKED_BYTES_MAX)
     except FileNotFoundError:
         return None
     frames = list(_iter_frames(log))

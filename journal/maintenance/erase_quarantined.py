@@ -20,7 +20,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from journal.format.id_tokens import SALT_BYTES, TokenRow, fold_case
-from journal.format.sectors import SECTOR_BYTES, read_file_with_filler, read_with_filler
+from journal.format.sectors import (
+    SECTOR_BYTES,
+    open_regular_file,
+    read_file_with_filler,
+    read_with_filler,
+)
 from journal.format.wal import recompute_checksums
 from journal.storage.quarantine import find_quarantines
 
@@ -203,7 +208,7 @@ def _iter_windows(file: Path) -> Iterator[tuple[int, bytes, int]]:
 
     Each contains the beginning of the next, for rows that span two.
     """
-    with file.open("rb") as content:
+    with open(open_regular_file(file), "rb") as content:
         for start in range(0, os.fstat(content.fileno()).st_size, _WINDOW_BYTES):
             size = _WINDOW_BYTES + _ROW_BYTES_MAX
             yield start, *read_with_filler(content.fileno(), size, start)

@@ -14,8 +14,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-# A link in place of the draft, left by another user, is not followed: the write fails, removes it.
-DRAFT_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+# A link in place of the draft, left by another user, is not followed, and a FIFO does not block:
+# the write fails and removes it.
+DRAFT_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def write_atomically(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o666) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from journal.format.sqlite_pages import ROW_BYTES_MAX
+from journal.storage.errors import JournalDamaged, JournalFailed
+
 CHECKPOINT_PAGES = 1000  # default; 4 MB of log, which fill GROW_BYTES once
 GROW_BYTES = 4 << 20  # default; 4 MiB
 BUSY_TIMEOUT_MS = 5_000  # of one attempt to get a lock that another program holds
@@ -44,6 +47,13 @@ def connect_writable(path: Path, settings: StoreSettings) -> sqlite3.Connection:
     return connection
 
 
+# A view may take for ever to read, and so may a table that computes its columns.
+_TABLES = "('meta', 'entry', 'anchor', 'id_token', '_sqlite_migrations')"
+_NO_TABLES_QUERY = f"""
+    SELECT name FROM sqlite_schema
+    WHERE lower(name) IN {_TABLES} AND (type IS NOT 'table' OR coalesce(rootpage, 0) < 1)
+"""
+_COMPUTED_QUERY = "SELECT 1 FROM pragma_table_xinfo(?) WHERE hidden > 0"
 CACHE_KIB = 256  # SQLite's page cache per connection; a journal is read once, in order
 
 
@@ -53,7 +63,14 @@ def open_connection(
     """Open the file, `mode` ro or rwc, for any thread, without implicit transactions.
 
     `exclusive`: no other process has it open, so that the log's index needs no shared memory.
+
+    Raises:
+        JournalFailed: a file is no regular file; JournalDamaged: a table is no table.
+        sqlite3.Error: it cannot be opened.
     """
+    for name in (path, *(Path(f"{path}{suffix}") for suffix in ("-wal", "-shm", "-journal"))):
+        if name.exists() and not name.is_file():
+            raise JournalFailed(f"{name}: not a regular file. Move it away.")
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}{options}",
         uri=True,
@@ -65,11 +82,24 @@ def open_connection(
         if exclusive:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, ROW_BYTES_MAX)
+        _require_tables(path, connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _require_tables(path: Path, connection: sqlite3.Connection) -> None:
+    """Refuse a file in which a table of ours is a view, or computes its columns."""
+    names = [name for (name,) in connection.execute(_NO_TABLES_QUERY)]
+    for (table,) in connection.execute(
+        f"SELECT name FROM sqlite_schema WHERE type = 'table' AND lower(name) IN {_TABLES}"
+    ).fetchall():
+        if connection.execute(_COMPUTED_QUERY, (table,)).fetchone():
+            names.append(table)
+    if names:
+        raise JournalDamaged(f"{path}: {names[0]} is no table as a station creates it.")
 
 
 def connect_readable(path: Path) -> sqlite3.Connection:

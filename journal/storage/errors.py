@@ -45,6 +45,7 @@ _DAMAGE_CODES = frozenset(
         sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_NOTADB,
         sqlite3.SQLITE_ERROR,
+        sqlite3.SQLITE_TOOBIG,
         sqlite3.SQLITE_IOERR_SHORT_READ,
         *_BAD_SECTOR_CODES,
     }

@@ -7,8 +7,10 @@ that a log is missing or was cut.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +34,10 @@ class WriterLock:
         self._journal = journal
         name = journal.with_suffix(".lock")
         with translate_errors(name):
-            self._file = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
+            self._file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o600)
+            if not stat.S_ISREG(os.fstat(self._file).st_mode):
+                self.close()
+                raise OSError(errno.EINVAL, "Not a regular file")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -15,12 +15,14 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 
 from journal.codec import DECODE_ERRORS
+from journal.format.sectors import open_regular_file
 from journal.storage.atomic_file import write_atomically
 
 State = TypeVar("State")
 
 _MAGIC = b"ocpp-station snapshot 1\n"
 _DIGEST_BYTES = 32
+_FILE_BYTES_MAX = 64 << 20  # a month of waiting calls is a tenth of it
 
 
 class _SnapshotHeader(msgspec.Struct, frozen=True):
@@ -128,11 +130,14 @@ class SnapshotFile(Generic[State]):
         self, path: Path, digest_at: Callable[[int], bytes | None]
     ) -> Snapshot[State] | SnapshotIgnored:
         try:
-            data = path.read_bytes()
+            with open(open_regular_file(path), "rb") as file:
+                data = file.read(_FILE_BYTES_MAX + 1)
         except FileNotFoundError:
             return SnapshotIgnored("there is none")
         except OSError as error:
             return SnapshotIgnored(f"it cannot be read: {error.strerror}")
+        if len(data) > _FILE_BYTES_MAX:
+            return SnapshotIgnored(f"it has more than {_FILE_BYTES_MAX >> 20} MiB")
         start = len(_MAGIC) + _DIGEST_BYTES
         content = memoryview(data)[start:]  # no copies: a month of waiting calls is megabytes
         if data[:start] != _MAGIC + sha256(content).digest():
