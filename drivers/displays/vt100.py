@@ -7,11 +7,13 @@ Linux console. The driver requests a status report every `health_s` to detect a 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import trio
+from msgspec import Meta
 
 from drivers.ports import DeviceReady, DeviceReport, Display, NoResponse, OpenDevices
-from drivers.settings import DeviceSettings
+from drivers.settings import Baud, DeviceSettings, SecondsOrNever, SettingsError
 from drivers.wire.serial_port import OpenPort, Port, SerialPort
 
 CLEAR_AND_HIDE_CURSOR = b"\x1b[2J\x1b[?25l"
@@ -24,11 +26,19 @@ class Settings(DeviceSettings, frozen=True, forbid_unknown_fields=True, kw_only=
     """`[hardware.display]`."""
 
     driver: str = "vt100"
-    baud: int = 115_200
-    columns: int = 40
-    rows: int = 4
+    baud: Baud = 115_200
+    columns: Annotated[int, Meta(ge=1, le=255)] = 40
+    rows: Annotated[int, Meta(ge=1, le=255)] = 4
     encoding: str = "utf-8"
-    health_s: float = 10.0  # 0: it sends no status reports
+    health_s: SecondsOrNever = 10.0  # 0: it sends no status reports
+
+    def __post_init__(self) -> None:
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise SettingsError(
+                f"encoding {self.encoding} does not exist. Use for example utf-8, latin-1 or cp437."
+            ) from None
 
 
 def open(

@@ -26,7 +26,19 @@ from drivers.ports import (
     OpenDevices,
     PortLost,
 )
-from drivers.settings import InsulationSettings, require_count
+from drivers.settings import (
+    Baud,
+    InsulationSettings,
+    Kiloohms,
+    Milliseconds,
+    ModbusAddress,
+    Pause,
+    Retries,
+    SecondsOrNever,
+    require_count,
+    require_different,
+    require_order,
+)
 from drivers.wire.modbus_master import ModbusMaster
 from drivers.wire.modbus_rtu import encode_registers, read_registers, write_registers
 from drivers.wire.serial_port import OpenPort
@@ -79,16 +91,21 @@ class Settings(InsulationSettings, frozen=True, forbid_unknown_fields=True, kw_o
     """`[hardware.insulation]`: the monitors, on one line."""
 
     driver: str = "bender_isocha425hv"
-    baud: int = 19_200
+    baud: Baud = 19_200
     parity: Literal["N", "E", "O"] = "E"
     stop_bits: Literal[1, 2] = 1
-    timeout_ms: int = 300
-    retries: int = 2
-    pause_ms: int = 15  # the device needs time between requests
-    addresses: tuple[int, ...] = (3, 4)
-    prealarm_kohm: int = 250
+    timeout_ms: Milliseconds = 300
+    retries: Retries = 2
+    pause_ms: Pause = 15  # the device needs time between requests
+    addresses: tuple[ModbusAddress, ...] = (3, 4)
+    prealarm_kohm: Kiloohms = 250
     fast_test: bool = True
-    frozen_after_s: float = 10.0
+    frozen_after_s: SecondsOrNever = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_different("addresses", self.addresses)
+        require_order(self, "alarm_kohm", "prealarm_kohm")
 
 
 def open(

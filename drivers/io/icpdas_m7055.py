@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from typing import Literal
+from typing import Annotated, Literal
 
 import trio
+from msgspec import Meta
 
 from drivers.ports import (
     DeviceFault,
@@ -23,7 +24,17 @@ from drivers.ports import (
     OpenDevices,
     PortLost,
 )
-from drivers.settings import IoSettings, SettingsError, require_count
+from drivers.settings import (
+    Baud,
+    IoSettings,
+    Milliseconds,
+    ModbusAddress,
+    Pause,
+    SettingsError,
+    require_count,
+    require_different,
+    require_order,
+)
 from drivers.wire import modbus_rtu
 from drivers.wire.modbus_master import ModbusMaster
 from drivers.wire.modbus_rtu import bits_to_int, read_coils, read_registers, write_coil, write_coils
@@ -42,15 +53,20 @@ class Settings(IoSettings, frozen=True, forbid_unknown_fields=True, kw_only=True
     """`[hardware.io]`: the two I/O modules, on a line of their own."""
 
     driver: str = "icpdas_m7055"
-    baud: int = 9600
+    baud: Baud = 9600
     parity: Literal["N", "E", "O"] = "N"
     stop_bits: Literal[1, 2] = 1
-    timeout_ms: int = 60
-    pause_ms: int = 5
-    addresses: tuple[int, ...] = (5, 6)
-    cycle_ms: int = 100
-    watchdog_ms: int = 2000
+    timeout_ms: Milliseconds = 60
+    pause_ms: Pause = 5
+    addresses: tuple[ModbusAddress, ...] = (5, 6)
+    cycle_ms: Milliseconds = 100
+    watchdog_ms: Annotated[int, Meta(ge=100, le=25_500)] = 2000  # a register of 8 bits, 100 ms each
     input_function: Literal[1, 2] = 2
+
+    def __post_init__(self) -> None:
+        require_different("addresses", self.addresses)
+        require_order(self, "cycle_ms", "stale_ms")
+        require_order(self, "cycle_ms", "watchdog_ms")
 
 
 def open(

@@ -12,7 +12,17 @@ from typing import Literal
 
 from drivers.meters._polled_meter import PolledMeter
 from drivers.ports import InvalidResponse, Meter, MeterReading, OpenDevices
-from drivers.settings import MeterSettings, require_count
+from drivers.settings import (
+    Baud,
+    MeterSettings,
+    Milliseconds,
+    ModbusAddress,
+    Pause,
+    Retries,
+    SettingsError,
+    require_count,
+    require_different,
+)
 from drivers.wire.modbus_master import ModbusMaster
 from drivers.wire.modbus_rtu import read_registers
 from drivers.wire.serial_port import OpenPort
@@ -26,14 +36,20 @@ class Settings(MeterSettings, frozen=True, forbid_unknown_fields=True, kw_only=T
     """`[hardware.meter]`: all meters on one line."""
 
     driver: str = "acrel_djsf1352"
-    baud: int = 9600
+    baud: Baud = 9600
     parity: Literal["N", "E", "O"] = "N"
     stop_bits: Literal[1, 2] = 1
-    timeout_ms: int = 300
-    retries: int = 2
-    pause_ms: int = 5
-    addresses: tuple[int, ...] = (1, 2)  # of EVSE 1, 2
+    timeout_ms: Milliseconds = 300
+    retries: Retries = 2
+    pause_ms: Pause = 5
+    addresses: tuple[ModbusAddress, ...] = (1, 2)  # of EVSE 1, 2
     energy_unit_wh: Decimal = Decimal(1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_different("addresses", self.addresses)
+        if not self.energy_unit_wh.is_finite() or self.energy_unit_wh <= 0:
+            raise SettingsError(f"energy_unit_wh {self.energy_unit_wh} must be above 0")
 
 
 def open(settings: Settings, evse_ids: tuple[int, ...], open_port: OpenPort) -> OpenDevices[Meter]:

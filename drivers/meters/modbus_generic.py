@@ -27,7 +27,16 @@ import msgspec
 
 from drivers.meters._polled_meter import PolledMeter
 from drivers.ports import InvalidResponse, Meter, MeterReading, OpenDevices
-from drivers.settings import MeterSettings, require_count
+from drivers.settings import (
+    Baud,
+    MeterSettings,
+    Milliseconds,
+    ModbusAddress,
+    Pause,
+    Retries,
+    require_count,
+    require_different,
+)
 from drivers.wire.modbus_master import ModbusMaster
 from drivers.wire.modbus_rtu import Request
 from drivers.wire.modbus_values import Order, ValueType, decode_value, register_count
@@ -103,13 +112,13 @@ class Settings(MeterSettings, frozen=True, forbid_unknown_fields=True, kw_only=T
     """`[hardware.meter]`: all meters on one line, of one model."""
 
     driver: str = "modbus_generic"
-    baud: int = 9600
+    baud: Baud = 9600
     parity: Literal["N", "E", "O"] = "N"
     stop_bits: Literal[1, 2] = 1
-    timeout_ms: int = 300
-    retries: int = 2
-    pause_ms: int = 5
-    addresses: tuple[int, ...] = (1, 2)  # of EVSE 1, 2
+    timeout_ms: Milliseconds = 300
+    retries: Retries = 2
+    pause_ms: Pause = 5
+    addresses: tuple[ModbusAddress, ...] = (1, 2)  # of EVSE 1, 2
     function: Literal[3, 4] = 3  # 3 reads holding registers, 4 input registers
     word_order: Order = "high_first"
     byte_order: Order = "high_first"
@@ -119,6 +128,10 @@ class Settings(MeterSettings, frozen=True, forbid_unknown_fields=True, kw_only=T
     current: CurrentQuantity
     power: PowerQuantity | None = None
     temperature: TemperatureQuantity | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_different("addresses", self.addresses)
 
     def quantities(self) -> dict[str, AnyQuantity]:
         """Quantities the meter has, by key."""

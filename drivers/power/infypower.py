@@ -34,7 +34,7 @@ from drivers.ports import (
     PowerModules,
 )
 from drivers.power._group_orders import GroupOrder, GroupOrders
-from drivers.settings import DEFAULT_GROUPS, ModulesSettings, require_count
+from drivers.settings import DEFAULT_GROUPS, Milliseconds, ModulesSettings, require_count
 from drivers.wire import infypower as wire
 from drivers.wire.can_bus import SharedCanBus, Transport
 from drivers.wire.infypower import Command, Telegram
@@ -50,8 +50,8 @@ class Settings(ModulesSettings, frozen=True, forbid_unknown_fields=True, kw_only
 
     driver: str = "infypower"
     transport: Transport = "slcan"
-    slot_ms: int = 50
-    answer_ms: int = 100
+    slot_ms: Milliseconds = 50
+    answer_ms: Milliseconds = 100
 
 
 def open(

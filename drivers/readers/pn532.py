@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
+from typing import Annotated
 
 import trio
+from msgspec import Meta
 
 from drivers.ports import (
     CardReader,
@@ -22,7 +24,7 @@ from drivers.ports import (
     OpenDevices,
     TokenPresented,
 )
-from drivers.settings import DeviceSettings
+from drivers.settings import Baud, DeviceSettings, Milliseconds, Seconds
 from drivers.wire import pn532
 from drivers.wire.pn532 import (
     TFI_CHIP,
@@ -49,10 +51,10 @@ class Settings(DeviceSettings, frozen=True, forbid_unknown_fields=True, kw_only=
     """`[hardware.reader]`."""
 
     driver: str = "pn532"
-    baud: int = 115_200
-    poll_ms: int = 150
-    absent_polls: int = 3
-    health_s: float = 10.0
+    baud: Baud = 115_200
+    poll_ms: Milliseconds = 150
+    absent_polls: Annotated[int, Meta(ge=1, le=100)] = 3
+    health_s: Seconds = 10.0
 
 
 def open(

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
 from math import inf
+from typing import Annotated
 
 import trio
+from msgspec import Meta
 
 from drivers.ports import (
     CableTemperature,
@@ -31,7 +33,7 @@ from drivers.ports import (
     SeccState,
     SessionFinished,
 )
-from drivers.settings import SeccSettings, require_count
+from drivers.settings import SeccSettings, require_count, require_different
 from drivers.wire import advantics as wire
 from drivers.wire.can_bus import SharedCanBus, Transport
 from drivers.wire.serial_port import OpenPort
@@ -48,7 +50,11 @@ class Settings(SeccSettings, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     driver: str = "advantics"
     transport: Transport = "slcan"
-    indexes: tuple[int, ...] = (1, 2)  # pistol index of EVSE 1, 2
+    indexes: tuple[Annotated[int, Meta(ge=1, le=16)], ...] = (1, 2)  # pistol index of EVSE 1, 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_different("indexes", self.indexes)
 
 
 def open(

@@ -25,7 +25,7 @@ import trio
 
 from journal.storage.errors import JournalDamaged
 from station.config.data_directory import restrict_new_files
-from station.config.hardware import parse_hardware
+from station.config.hardware import check_hardware
 from station.config.safe_mode import load_safely
 from station.config.station_toml import Config, ConfigError
 from station.profiles.toml_tables import TableError
@@ -120,7 +120,7 @@ def _load_config(path: Path) -> Config:
 def _check_devices(config: Config) -> None:
     if config.hardware:
         try:
-            parse_hardware(config.hardware)
+            check_hardware(config.hardware, config.profile.evse_ids)
         except TableError as error:
             raise ConfigError(f"station.toml: {error}") from None
 

@@ -7,6 +7,7 @@ changes nothing in this file.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from drivers.settings import (
     ModulesSettings,
     SeccSettings,
 )
+from drivers.wire.serial_port import Port
 from station.config.station_toml import DeviceConfig
 from station.profiles.toml_tables import TableError, convert_table, unknown_key_message
 
@@ -62,6 +64,34 @@ def parse_hardware(tables: Mapping[str, DeviceConfig]) -> HardwareSettings:
         if kind not in settings:
             raise TableError(f"[hardware.{kind}] is missing; a charge needs it")
     return HardwareSettings(**settings)
+
+
+def check_hardware(tables: Mapping[str, DeviceConfig], evse_ids: tuple[int, ...]) -> None:
+    """Check all that a start needs of the tables, without opening a port.
+
+    Raises:
+        TableError: as `parse_hardware`; or a driver cannot serve these EVSEs; or two tables have
+            the same port.
+    """
+    settings = parse_hardware(tables)
+    kinds_by_port: dict[str, str] = {}
+    for kind, table in tables.items():
+        other = kinds_by_port.setdefault(os.path.realpath(table.port), kind)
+        if other != kind:
+            raise TableError(
+                f"[hardware.{kind}] port {table.port} is that of [hardware.{other}] too. "
+                "Each device or line has a port of its own."
+            )
+        try:
+            load_driver(kind, table.driver).open(
+                getattr(settings, kind), evse_ids, _refuse_to_open
+            ).close()
+        except ValueError as error:  # SettingsError among them
+            raise TableError(f"[hardware.{kind}] {error}") from None
+
+
+def _refuse_to_open(path: str, *, baud: int, parity: str = "N", stop_bits: int = 1) -> Port:
+    raise AssertionError(f"{path} is opened before its device runs")
 
 
 def parse_device(kind: str, raw: Mapping[str, Any]) -> DeviceSettings:

@@ -119,6 +119,9 @@ TYPE_NAMES = {
 }
 
 
+BOUND_NAMES = {">=": "of at least", "<=": "of at most", ">": "above", "<": "below"}
+
+
 def explain_error(message: str, struct_type: Any = None) -> str:
     """An error of msgspec in the words and places of the file."""
     what, _, place = message.partition(" - at `")
@@ -129,6 +132,9 @@ def explain_error(message: str, struct_type: Any = None) -> str:
     if wrong := re.fullmatch(r"Expected `(.+)`, got `(.+)`", what):
         expected = " or ".join(TYPE_NAMES.get(name, name) for name in wrong[1].split(" | "))
         return f"{toml_location(place)}needs {expected}, got {TYPE_NAMES.get(wrong[2], wrong[2])}"
+    if bound := re.fullmatch(r"Expected `(.+)` (>=|<=|>|<) (.+)", what):
+        kind = TYPE_NAMES.get(bound[1], bound[1])
+        return f"{toml_location(place)}needs {kind} {BOUND_NAMES[bound[2]]} {bound[3]}"
     if value := re.fullmatch(r"Invalid enum value (.+)", what):
         known = ", ".join(map(_format_value, _known_values(struct_type, place)))
         return f"{toml_location(place)}{value[1].replace(chr(39), chr(34))} is not one of {known}"

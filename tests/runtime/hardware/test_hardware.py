@@ -27,7 +27,7 @@ from journal.observations import (
     IdTokenPresented,
     MeterRead,
 )
-from station.config.hardware import parse_device, parse_hardware
+from station.config.hardware import check_hardware, parse_device, parse_hardware
 from station.config.station_toml import DeviceConfig
 from station.core.desired import DesiredState
 from station.profiles.toml_tables import TableError
@@ -97,6 +97,63 @@ def test_a_wrong_table_is_named(tables: dict[str, DeviceConfig], message: str) -
     with pytest.raises(TableError) as refused:
         parse_hardware(tables)
     assert str(refused.value) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("meter", {"addresses": [1]}, "addresses: 1 for 2 EVSEs"),
+        ("meter", {"addresses": [1, 1]}, "addresses: 1 is given twice. Each EVSE has its own"),
+        ("meter", {"addresses": [1, 300]}, "addresses 2: needs a whole number of at most 247"),
+        ("meter", {"addresses": [0, 1]}, "addresses 1: needs a whole number of at least 1"),
+        ("meter", {"parity": "X"}, 'parity "X" is not one of "N", "E", "O"'),
+        ("meter", {"baud": 0}, "baud needs a whole number of at least 300"),
+        ("meter", {"timeout_ms": -1}, "timeout_ms needs a whole number of at least 1"),
+        ("meter", {"silent_s": 0.5}, "idle_interval_s 1.0 must be below silent_s 0.5"),
+        ("meter", {"energy_unit_wh": 0}, "energy_unit_wh 0 must be above 0"),
+        ("io", {"addresses": [5]}, "addresses: 1 for 2 EVSEs"),
+        ("io", {"addresses": [5, 6, 7]}, "addresses: the wiring has 2 modules"),
+        ("io", {"addresses": [5, 5]}, "addresses: 5 is given twice"),
+        ("io", {"watchdog_ms": 30_000}, "watchdog_ms needs a whole number of at most 25500"),
+        ("io", {"stale_ms": 50}, "cycle_ms 100 must be below stale_ms 50"),
+        ("insulation", {"prealarm_kohm": 50}, "alarm_kohm 100 must be below prealarm_kohm 50"),
+        ("insulation", {"addresses": [3, 3]}, "addresses: 3 is given twice"),
+        ("secc", {"indexes": [1, 1]}, "indexes: 1 is given twice"),
+        ("secc", {"indexes": [1]}, "indexes: 1 for 2 EVSEs"),
+        ("secc", {"indexes": [1, 17]}, "indexes 2: needs a whole number of at most 16"),
+        ("secc", {"cable_stop_c": 70}, "cable_derate_c 80 must be below cable_stop_c 70"),
+        ("modules", {"groups": [[0, 1], [1, 2]]}, "groups: 1 is given twice"),
+        ("modules", {"groups": [[0, 1]]}, "groups: 1 for 2 EVSEs"),
+        ("modules", {"groups": [[0], []]}, "groups: EVSE 2 has no modules"),
+        ("modules", {"groups": [[0], [63]]}, "needs a whole number of at most 62"),
+        ("display", {"encoding": "utf8000"}, "encoding utf8000 does not exist"),
+        ("display", {"encoding": "hex"}, "encoding hex does not exist"),
+        ("reader", {"poll_ms": 0}, "poll_ms needs a whole number of at least 1"),
+    ],
+)
+def test_a_value_that_cannot_work_or_is_dangerous_is_refused(
+    name: str, options: dict[str, Any], message: str
+) -> None:
+    tables = {**TABLES, "display": DeviceConfig("display", "vt100", "/dev/ttyUSB9", {})}
+    check_hardware(tables, (1, 2))
+    table = tables[name]
+    with pytest.raises(TableError) as refused:
+        check_hardware(
+            {**tables, name: DeviceConfig(name, table.driver, table.port, options)}, (1, 2)
+        )
+    assert str(refused.value).startswith(f"[hardware.{name}] ")
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_one_port_in_two_tables_is_refused(tmp_path: Path) -> None:
+    """Also by another name of the port."""
+    (tmp_path / "usb-meter").symlink_to("/dev/ttyUSB2")
+    table = DeviceConfig("meter", "acrel_djsf1352", str(tmp_path / "usb-meter"), {})
+    with pytest.raises(
+        TableError, match=r"usb-meter is that of \[hardware\.(io|meter)\] too|ttyUSB2 is"
+    ):
+        check_hardware({**TABLES, "meter": table}, (1, 2))
 
 
 def test_too_few_addresses_are_refused() -> None:
