@@ -8,8 +8,8 @@ that is not synchronized is a reason to ask at once (`is_time_lost`), and again 
 CLOCK_RETRY_MS.
 
 A currentTime without offset is UTC. One that no true clock can show is not taken: it is before the
-release was made (CLOCK_MIN), or CLOCK_YEARS_MAX after that. Everything decided in the commit that corrects the clock
-carries the corrected time.
+release was made (CLOCK_MIN), or CLOCK_YEARS_MAX after that. What is decided in the commit that
+corrects the clock carries the corrected time.
 """
 
 from __future__ import annotations
