@@ -103,6 +103,7 @@ STORIES: Final[dict[str, tuple[Step, ...]]] = {
         BOOT_ONLINE,
         presented(ALICE, evse_id=1),
         csms_answers(),
+        time_passed(seconds=3),
         presented(ALICE),
         LINK_LOST,
         time_passed(seconds=90),

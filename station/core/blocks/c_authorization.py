@@ -62,7 +62,7 @@ from station.core.blocks.c_id_token import (
     local_refusal,
     may_start_before_accepted,
 )
-from station.core.blocks.evse_conditions import is_in_service
+from station.core.blocks.evse_conditions import charging_state, is_in_service
 from station.core.context import (
     Context,
     Deadline,
@@ -85,6 +85,10 @@ DISABLE_REMOTE_AUTHORIZATION: Final = "AuthCtrlr.DisableRemoteAuthorization"
 DISABLE_POST_AUTHORIZE: Final = "AuthCacheCtrlr.DisablePostAuthorize"
 EV_CONNECTION_TIMEOUT: Final = "TxCtrlr.EVConnectionTimeOut"
 
+# A card presented again so soon is a second tap of an EV driver who has not seen the first one
+# accepted, or a card that trembles at the reader. Who wants to stop takes longer.
+SECOND_TAP_MS: Final = 3_000
+
 
 # --- An idToken is presented ---------------------------------------------------------------------
 
@@ -95,7 +99,8 @@ def on_id_token_presented(ctx: Context) -> Iterator[Decision]:
     assert isinstance(presentation, IdTokenPresented)
     own = authorization_of_token(ctx, presentation)
     if own:
-        yield end_by_id_token(own, presentation.id_token)  # C01.FR.03 (a), E07.FR.01
+        if not is_just_accepted(ctx, own):
+            yield end_by_id_token(own, presentation.id_token)  # C01.FR.03 (a), E07.FR.01
         return
     evse_id = presentation.evse_id or find_waiting_evse(ctx)
     is_taken = evse_id is not None and ctx.state.authorizations.on_evse(evse_id) is not None
@@ -109,6 +114,18 @@ def on_id_token_presented(ctx: Context) -> Iterator[Decision]:
         return
     yield from request_charging(
         ctx, presentation.id_token, evse_id=evse_id, cacheable=presentation.cacheable
+    )
+
+
+def is_just_accepted(ctx: Context, authorization: Authorization) -> bool:
+    """Whether its idToken, presented again, does not mean stop; the display shows it accepted.
+
+    Once energy flows the EV driver has seen that charging began, and may stop it at any time.
+    """
+    if ctx.uptime_ms >= authorization.since_ms + SECOND_TAP_MS:
+        return False
+    return authorization.evse_id is None or (
+        charging_state(ctx, authorization.evse_id) != "Charging"
     )
 
 
@@ -299,7 +316,10 @@ def on_authorize_response(
     if accepted and group is not None:
         for authorization in ctx.state.authorizations.active:
             if _is_same_group_on_evse(ctx, authorization, group, request.evse_id):
-                yield end_by_id_token(authorization, request.id_token)  # C09.FR.03, C09.FR.11
+                if authorization.id_token != request.id_token or not is_just_accepted(
+                    ctx, authorization
+                ):
+                    yield end_by_id_token(authorization, request.id_token)  # C09.FR.03, C09.FR.11
                 return
     if request.stop_only or not accepted:
         status = "NoEvseFree" if accepted else info.status

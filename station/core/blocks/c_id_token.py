@@ -6,7 +6,8 @@ One reader serves all EVSEs and the EV driver does not choose one first (AQ-8). 
 means the first of these that fits:
 
 1. the EVSE that came with it (an operator, a remote start or a test named one);
-2. the authorization that this idToken has: presenting it again ends it (C01.FR.03 a, E07.FR.01);
+2. the authorization that this idToken has: presenting it again ends it (C01.FR.03 a, E07.FR.01),
+   except within SECOND_TAP_MS of its grant, before energy flows, when it changes nothing;
 3. the EVSE that was plugged in last and has no authorization yet: it is a request to charge there;
 4. an authorization of the same group: it ends (C01.FR.03 b, C09.FR.07);
 5. the next EVSE that is plugged in within EVConnectionTimeOut.

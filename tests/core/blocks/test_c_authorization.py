@@ -13,7 +13,7 @@ from journal.projections.authorizations import (
     AuthorizationRefused,
 )
 from journal.projections.security import SecurityEventLogged
-from station.core.blocks import c_authorization_cache
+from station.core.blocks import c_authorization, c_authorization_cache
 from tests.support.story import (
     ALICE,
     BOB,
@@ -54,6 +54,7 @@ from tests.support.story import (
 )
 
 PRE_AUTHORIZE = variable_preset("AuthCtrlr.LocalPreAuthorize", "true")
+SECOND_TAP_OVER = time_passed(seconds=c_authorization.SECOND_TAP_MS / 1000)
 UNKNOWN_OFFLINE = variable_preset("AuthCtrlr.OfflineTxForUnknownIdEnabled", "true")
 NO_CACHE = variable_preset("AuthCacheCtrlr.Enabled", "false")
 
@@ -82,7 +83,7 @@ def station_with_cached_token(
         csms_responding(Authorize=id_token_info(status, **info)), presented(id_token, evse_id=1)
     )
     if station.state.authorizations.active:
-        station.with_csms(accept_everything, presented(id_token))
+        station.with_csms(accept_everything, SECOND_TAP_OVER, presented(id_token))
     assert not station.state.authorizations.active
     return station
 
@@ -276,7 +277,9 @@ def test_a_token_of_the_same_group_may_stop_c09_fr_03_c09_fr_05() -> None:
 def charging_with_group() -> Station:
     """Alice charges, Bob is cached as of the same group."""
     station = given(ONLINE)
-    station.with_csms(csms_with_one_group(), presented(BOB, evse_id=2), presented(BOB))
+    station.with_csms(
+        csms_with_one_group(), presented(BOB, evse_id=2), SECOND_TAP_OVER, presented(BOB)
+    )
     station.with_csms(
         csms_with_one_group(), cable_plugged(1), presented(ALICE, evse_id=1), charging_started(1)
     )
@@ -383,10 +386,13 @@ def test_a_full_cache_forgets_refusals_first_then_the_oldest_c10_fr_07(
         csms = csms_responding(Authorize=id_token_info(status))
         station.with_csms(csms, presented(id_token_named(name), evse_id=1))
         if station.state.authorizations.active:
-            station.with_csms(csms, presented(id_token_named(name)))
+            station.with_csms(csms, SECOND_TAP_OVER, presented(id_token_named(name)))
     assert set(station.state.auth_cache.entries) == {"#a", "#b", "#c"}
     station.with_csms(
-        accept_everything, presented(id_token_named("d"), evse_id=1), presented(id_token_named("d"))
+        accept_everything,
+        presented(id_token_named("d"), evse_id=1),
+        SECOND_TAP_OVER,
+        presented(id_token_named("d")),
     )
     assert set(station.state.auth_cache.entries) == {"#a", "#c", "#d"}
     station.with_csms(accept_everything, presented(id_token_named("e"), evse_id=1))
@@ -415,7 +421,10 @@ def test_an_entry_expires_at_the_time_of_the_csms_c10_fr_13() -> None:
     station = given(PRE_AUTHORIZE, ONLINE)
     info = id_token_info("Accepted", cacheExpiryDateTime="2026-03-01T13:00:10+01:00")
     station.with_csms(
-        csms_responding(Authorize=info), presented(ALICE, evse_id=1), presented(ALICE)
+        csms_responding(Authorize=info),
+        presented(ALICE, evse_id=1),
+        SECOND_TAP_OVER,
+        presented(ALICE),
     )
     assert station.state.auth_cache.entries[ALICE.ref].expires_at == "2026-03-01T12:00:10.000Z"
     station.with_csms(accept_everything, time_passed(seconds=10))
@@ -424,7 +433,9 @@ def test_an_entry_expires_at_the_time_of_the_csms_c10_fr_13() -> None:
 
 def test_without_a_cache_nothing_is_kept_c10_fr_11() -> None:
     station = given(NO_CACHE, PRE_AUTHORIZE, ONLINE)
-    station.with_csms(accept_everything, presented(ALICE, evse_id=1), presented(ALICE))
+    station.with_csms(
+        accept_everything, presented(ALICE, evse_id=1), SECOND_TAP_OVER, presented(ALICE)
+    )
     assert not station.state.auth_cache.entries
     assert queued_payloads(station.when(presented(ALICE, evse_id=1)), "Authorize")
 
@@ -833,3 +844,23 @@ def test_the_usable_evses_of_an_answer_stay_the_only_allowed_ones() -> None:
 
 def test_a_clear_cache_with_a_surplus_field_is_no_message() -> None:
     assert error_code_in(given(ONLINE).when(called("ClearCache", all=True))) == "ProtocolError"
+
+
+@pytest.mark.parametrize("evse_id", [1, None])
+def test_a_second_tap_on_a_card_just_accepted_does_not_stop(evse_id: int | None) -> None:
+    station = given(ONLINE, cable_plugged(1))
+    station.with_csms(accept_everything, presented(ALICE))
+    text = station.desired.evses[0].display_text
+    assert not of_kind(
+        station.when(time_passed(seconds=0.9), presented(ALICE, evse_id)), AuthorizationEnded
+    )
+    assert active_tokens(station) == {1: ALICE.ref}
+    assert station.desired.evses[0].display_text == text  # shown as accepted
+    station.when(time_passed(seconds=2.1), presented(ALICE, evse_id))
+    assert active_tokens(station) == {}
+
+
+def test_the_card_stops_at_once_when_energy_flows() -> None:
+    station = given(ONLINE, in_transaction(1))
+    station.when(presented(ALICE))
+    assert active_tokens(station) == {}

@@ -223,7 +223,8 @@ def test_an_authorization_without_a_transaction_ends_with_a_power_cut() -> None:
 
 
 def test_numbers_count_through_the_whole_transaction_e01_fr_07() -> None:
-    station = given(ONLINE, in_transaction(1), flow_reported(1, "suspended_ev"), presented(ALICE))
+    station = given(ONLINE, in_transaction(1), flow_reported(1, "suspended_ev"))
+    station.with_csms(accept_everything, time_passed(seconds=3), presented(ALICE))
     station.when(charging_stopped(1))
     told_all = all_transaction_events(station)
     assert [event["seqNo"] for event in told_all] == list(range(len(told_all)))
