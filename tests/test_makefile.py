@@ -1,4 +1,4 @@
-"""`make` with a Python that is too old, or an installation that fails, is clear and leaves no ruin."""
+"""`make` with a Python that is too old, or a failing installation: one line, no broken `.venv`."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@
 
 Checks the manifest's Ed25519 signature, the key's fingerprint, size and digest of each file, the
 totals, and in `events` the hash chain. Prints the head of the journal as SEQ:DIGEST, or one line
-with the reason why the export is not accepted. `tests/commands/test_export_verifier.py` compares it with
-`station verify`.
+with the reason why the export is not accepted. `tests/commands/test_export_verifier.py` compares
+it with `station verify`.
 """
 
 import csv

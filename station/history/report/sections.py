@@ -66,7 +66,8 @@ def render_table(
     footer = f"<tfoot><tr>{_render_cells(foot, kinds)}</tr></tfoot>" if foot else ""
     header = f"<caption>{caption}</caption>" if caption else ""
     return (
-        f'<div class="scroll{" stacked" if is_stacked else ""}"><table>{header}<thead><tr>{head}</tr></thead>'
+        f'<div class="scroll{" stacked" if is_stacked else ""}"><table>{header}'
+        f"<thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody>{footer}</table></div>"
     )
 
@@ -633,11 +634,12 @@ COUNTING_RULES: Final = (
     "program runs, the CSMS has accepted the station, the link is open, the status of the EVSE is "
     "Available or Occupied, and no reset is pending. Everything else is <b>outage</b>.",
     "While the program is not running, the EVSE counts as down from the last entry on: no later "
-    "entry proves that it was up. The same holds for the time between the last entry of the journal and the end of the "
-    "range. Time before the first start is not counted.",
+    "entry proves that it was up. The same holds for the time between the last entry of the "
+    "journal and the end of the range. Time before the first start is not counted.",
     "An outage is <b>excluded</b> while the journal proves that the rule excludes each of its "
-    "causes, or that a cause began while an excluded one lasted: mains lost or a phase missing (electric "
-    "utility service interruption), emergency stop by the EV (fault of the vehicle), installation "
+    "causes, or that a cause began while an excluded one lasted: mains lost or a phase missing "
+    "(electric utility service interruption), emergency stop by the EV (fault of the "
+    "vehicle), installation "
     "of firmware for which the CSMS gave an installDateTime (scheduled maintenance).",
     "An outage that the journal cannot prove to be excluded is counted. It is <b>claimable</b> if "
     "the operator may have other evidence: set to Inoperative by the CSMS, host without supply, "
