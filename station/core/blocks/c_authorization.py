@@ -85,9 +85,10 @@ DISABLE_REMOTE_AUTHORIZATION: Final = "AuthCtrlr.DisableRemoteAuthorization"
 DISABLE_POST_AUTHORIZE: Final = "AuthCacheCtrlr.DisablePostAuthorize"
 EV_CONNECTION_TIMEOUT: Final = "TxCtrlr.EVConnectionTimeOut"
 
-# A card presented again so soon is a second tap of an EV driver who has not seen the first one
-# accepted, or a card that trembles at the reader. Who wants to stop takes longer.
-SECOND_TAP_MS: Final = 3_000
+# A card presented again so soon is a second tap of an EV driver who has not seen that the first one
+# was accepted, or a card that moves in the field of the reader. Preparing an EV for energy transfer
+# takes longer than that, so a driver who has seen it start can always stop.
+SECOND_TAP_MS: Final = 2_000
 
 
 # --- An idToken is presented ---------------------------------------------------------------------
