@@ -41,6 +41,11 @@ def make(
     return subprocess.run(
         ["make", "--silent", target, f"PYTHON={python}"],
         cwd=checkout,
+        env={
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("MAKE", "MFLAGS"))
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -37,6 +37,12 @@ async def import_in_thread(*names: str) -> None:
         await trio.to_thread.run_sync(_import_modules, missing)
 
 
+def import_all() -> None:
+    """Import everything now: in a simulation, time would jump while a thread imports."""
+    for modules in MODULES_BY_ACTION.values():
+        _import_modules([*modules])
+
+
 def _import_modules(names: list[str]) -> None:
     for name in names:
         import_module(name)

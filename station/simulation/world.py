@@ -39,6 +39,7 @@ from journal.storage.store import Store
 from station.core.context import Product
 from station.core.device_model.model import DeviceModel
 from station.profiles import load_profile
+from station.runtime.late_imports import import_all
 from station.runtime.loop.startup import event_registry
 from station.simulation.event_queue import EventQueue, SimulatedClock
 from station.simulation.evse_double import DeviceFaults, EvseDouble, SimulatedEv
@@ -280,6 +281,7 @@ def run_simulation(main: Callable[[], Awaitable[None]], seed: int) -> None:
     """
     import trio._core._run as scheduler
 
+    import_all()
     setattr(scheduler, "_ALLOW_DETERMINISTIC_SCHEDULING", True)  # noqa: B010  # it is Final
     scheduler._r.seed(seed)
     try:

@@ -36,7 +36,7 @@ SMALL_DISK = "24m"
 SMALL_JOURNAL = "\n[journal]\ngrow_bytes = 1048576\nreserve_bytes = 1048576\n"
 PAGE_BYTES = 4096
 HARDWARE = "".join(  # devices on ports that are not there
-    f'\n[hardware.{name}]\ndriver = "{driver}"\nport = "/dev/none"\n'
+    f'\n[hardware.{name}]\ndriver = "{driver}"\nport = "/dev/none-{name}"\n'
     for name, driver in (
         ("meter", "acrel_djsf1352"),
         ("io", "icpdas_m7055"),
@@ -243,8 +243,8 @@ def test_a_read_only_disk_refuses_the_start(
     remount = ["mount", "-o", "remount,ro", str(small_disk)]
     assert subprocess.run(remount, capture_output=True).returncode == 0
     refused = station.run_verb("run", "--config", str(station.config), "--quiet")
-    assert refused.returncode == 1
-    assert "Read-only file system" in refused.stderr.splitlines()[-1]
+    assert refused.returncode == 2
+    assert "read-only" in refused.stderr.splitlines()[-1]
     assert "Traceback" not in refused.stderr
     assert station.run_verb("verify", str(station.journal)).returncode == 0
     assert station.run_verb("export", str(station.journal), "events").returncode == 0

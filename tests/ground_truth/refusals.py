@@ -68,7 +68,7 @@ def _refuse_cached_offline(script: SceneScript, expected_text: str) -> None:
     """Present a card that is cached as Accepted, while there is no link."""
     id_token = script.accepted_id_token()
     script.present_id_token(1, id_token)
-    script.present_id_token(3, id_token)
+    script.present_id_token(4.5, id_token)
     script.go_offline(30, 120)
     script.plug_in(40)
     script.present_id_token(60, id_token)

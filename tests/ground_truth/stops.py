@@ -40,7 +40,7 @@ def stopped_by_id_token(script: SceneScript) -> None:
 def stopped_by_cached_group_member(script: SceneScript) -> None:
     """Both cards are cached with the same group."""
     script.present_id_token(1, CAROL)
-    script.present_id_token(3, CAROL)
+    script.present_id_token(4.5, CAROL)
     script.plug_in(5)
     script.present_id_token(8, BOB)
     script.present_id_token(script.random_time(60, 60), CAROL)
@@ -288,7 +288,7 @@ def _revoke_after_offline_start(script: SceneScript) -> str:
     """A card is accepted by the cache without a link, while the CSMS changes it to Blocked."""
     id_token = script.accepted_id_token()
     script.present_id_token(1, id_token)  # now cached as Accepted
-    script.present_id_token(3, id_token)  # ends the authorization
+    script.present_id_token(4.5, id_token)  # ends the authorization
     script.go_offline(8, 88)
     script.plug_in(20)
     script.present_id_token(25, id_token)
@@ -355,7 +355,7 @@ def no_authorization_needed(script: SceneScript) -> None:
 def authorized_by_cache(script: SceneScript) -> None:
     id_token = script.accepted_id_token()
     script.present_id_token(1, id_token)
-    script.present_id_token(3, id_token)
+    script.present_id_token(4.5, id_token)
     script.set_variable("AuthCtrlr.LocalPreAuthorize", "true")
     script.plug_in(5)
     script.present_id_token(8, id_token)
