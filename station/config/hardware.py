@@ -8,7 +8,6 @@ changes nothing in this file.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -101,12 +100,9 @@ def parse_device(kind: str, raw: Mapping[str, Any]) -> DeviceSettings:
         TableError: as `parse_hardware`.
     """
     try:
-        return convert_table(raw, load_driver(kind, raw["driver"]).Settings)
+        return convert_table(raw, load_driver(kind, raw["driver"]).Settings, f"hardware.{kind}")
     except UnknownDriver as error:
         raise TableError(f"[hardware.{kind}] {error}") from None
-    except TableError as error:
-        message = re.sub(r"^\[(\w+)\]", r"\1", str(error))  # convert_table takes a key for a table
-        raise TableError(f"[hardware.{kind}] {message}") from None
 
 
 EMULATED_DEVICES: Final[Mapping[str, Mapping[str, Any]]] = {

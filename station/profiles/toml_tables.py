@@ -47,8 +47,13 @@ def decode_toml(content: bytes) -> dict[str, Any]:
     return tomllib.loads(decode_text(content), parse_float=Decimal)
 
 
-def convert_table(raw: Mapping[str, Any], struct_type: type[Kind]) -> Kind:
+def convert_table(raw: Mapping[str, Any], struct_type: type[Kind], table: str = "") -> Kind:
     """`raw` as a `struct_type`.
+
+    Args:
+        raw: the whole file, or one table of it.
+        struct_type: what it becomes.
+        table: the name of that table, as in `hardware.meter`; empty: `raw` is the whole file.
 
     Raises:
         TableError: an unknown key, a missing key or a value of the wrong type.
@@ -56,8 +61,8 @@ def convert_table(raw: Mapping[str, Any], struct_type: type[Kind]) -> Kind:
     try:
         return msgspec.convert(raw, struct_type)
     except msgspec.ValidationError as error:
-        unknown_key = next(find_unknown_keys(raw, struct_type), None)
-        message = unknown_key or explain_error(str(error), struct_type)
+        unknown_key = next(find_unknown_keys(raw, struct_type, table=table), None)
+        message = unknown_key or explain_error(str(error), struct_type, table)
         raise TableError(message) from None
 
 
@@ -73,7 +78,9 @@ def unknown_key_message(key: str, known: Iterable[str], thing: str = "a key") ->
     return f"{key} is not {thing}; known are {', '.join(sorted(names))}"
 
 
-def find_unknown_keys(raw: object, expected_type: Any, place: str = "$") -> Iterator[str]:
+def find_unknown_keys(
+    raw: object, expected_type: Any, place: str = "$", table: str = ""
+) -> Iterator[str]:
     """Errors for keys of `raw` that the struct type, or a struct inside it, does not have."""
     if (
         isinstance(raw, Mapping)
@@ -83,24 +90,27 @@ def find_unknown_keys(raw: object, expected_type: Any, place: str = "$") -> Iter
         fields = {field.encode_name: field.type for field in msgspec.structs.fields(expected_type)}
         for key, value in raw.items():
             if key not in fields:
-                yield toml_location(place) + unknown_key_message(key, fields)
+                yield toml_location(place, table) + unknown_key_message(key, fields)
             else:
-                yield from find_unknown_keys(value, fields[key], f"{place}.{key}")
+                yield from find_unknown_keys(value, fields[key], f"{place}.{key}", table)
     elif isinstance(raw, list):
         for number, value in enumerate(raw):
             for inner in get_args(expected_type):
-                yield from find_unknown_keys(value, inner, f"{place}[{number}]")
+                yield from find_unknown_keys(value, inner, f"{place}[{number}]", table)
 
 
-def toml_location(place: str) -> str:
-    """A msgspec path in TOML notation: `$.csms` is `[csms] `, `$.evse[1]` is `[[evse]] 2: `."""
+def toml_location(place: str, table: str = "") -> str:
+    """A msgspec path in TOML notation: `$.csms` is `[csms] `, `$.evse[1]` is `[[evse]] 2: `.
+
+    Below a table the path is of its keys: `$.addresses[1]` is `[hardware.meter] addresses 2: `.
+    """
     steps = re.findall(r"\.([\w-]+)|\[(\d+)\]", place)
-    location = ""
+    location = f"[{table}] " if table else ""
     for position, (name, index) in enumerate(steps):
         indexed = position + 1 < len(steps) and bool(steps[position + 1][1])
         if index:
             location += f"{int(index) + 1}: "
-        elif position == 0:
+        elif position == 0 and not table:
             location = f"[[{name}]] " if indexed else f"[{name}] "
         else:
             location += f"{name} "
@@ -122,23 +132,25 @@ TYPE_NAMES = {
 BOUND_NAMES = {">=": "of at least", "<=": "of at most", ">": "above", "<": "below"}
 
 
-def explain_error(message: str, struct_type: Any = None) -> str:
+def explain_error(message: str, struct_type: Any = None, table: str = "") -> str:
     """An error of msgspec in the words and places of the file."""
     what, _, place = message.partition(" - at `")
     place = place.rstrip("`") or "$"
+    location = toml_location(place, table)
     if missing := re.fullmatch(r"Object missing required field `(.+)`", what):
         key = missing[1]
-        return f"[{key}] is missing" if place == "$" else f"{toml_location(place)}{key} is missing"
+        is_table = place == "$" and not table
+        return f"[{key}] is missing" if is_table else f"{location}{key} is missing"
     if wrong := re.fullmatch(r"Expected `(.+)`, got `(.+)`", what):
         expected = " or ".join(TYPE_NAMES.get(name, name) for name in wrong[1].split(" | "))
-        return f"{toml_location(place)}needs {expected}, got {TYPE_NAMES.get(wrong[2], wrong[2])}"
+        return f"{location}needs {expected}, got {TYPE_NAMES.get(wrong[2], wrong[2])}"
     if bound := re.fullmatch(r"Expected `(.+)` (>=|<=|>|<) (.+)", what):
         kind = TYPE_NAMES.get(bound[1], bound[1])
-        return f"{toml_location(place)}needs {kind} {BOUND_NAMES[bound[2]]} {bound[3]}"
+        return f"{location}needs {kind} {BOUND_NAMES[bound[2]]} {bound[3]}"
     if value := re.fullmatch(r"Invalid enum value (.+)", what):
         known = ", ".join(map(_format_value, _known_values(struct_type, place)))
-        return f"{toml_location(place)}{value[1].replace(chr(39), chr(34))} is not one of {known}"
-    return f"{toml_location(place)}{what[0].lower()}{what[1:]}"
+        return f"{location}{value[1].replace(chr(39), chr(34))} is not one of {known}"
+    return f"{location}{what[0].lower()}{what[1:]}"
 
 
 def _format_value(value: object) -> str:

@@ -104,8 +104,16 @@ def test_a_wrong_table_is_named(tables: dict[str, DeviceConfig], message: str) -
     [
         ("meter", {"addresses": [1]}, "addresses: 1 for 2 EVSEs"),
         ("meter", {"addresses": [1, 1]}, "addresses: 1 is given twice. Each EVSE has its own"),
-        ("meter", {"addresses": [1, 300]}, "[[addresses]] 2: needs a whole number of at most 247"),
-        ("meter", {"addresses": [0, 1]}, "[[addresses]] 1: needs a whole number of at least 1"),
+        (
+            "meter",
+            {"addresses": [1, 300]},
+            "[hardware.meter] addresses 2: needs a whole number of at most 247",
+        ),
+        (
+            "meter",
+            {"addresses": [0, 1]},
+            "[hardware.meter] addresses 1: needs a whole number of at least 1",
+        ),
         ("meter", {"parity": "X"}, 'parity "X" is not one of "N", "E", "O"'),
         ("meter", {"baud": 0}, "baud needs a whole number of at least 300"),
         ("meter", {"timeout_ms": -1}, "timeout_ms needs a whole number of at least 1"),
@@ -120,7 +128,11 @@ def test_a_wrong_table_is_named(tables: dict[str, DeviceConfig], message: str) -
         ("insulation", {"addresses": [3, 3]}, "addresses: 3 is given twice"),
         ("secc", {"indexes": [1, 1]}, "indexes: 1 is given twice"),
         ("secc", {"indexes": [1]}, "indexes: 1 for 2 EVSEs"),
-        ("secc", {"indexes": [1, 17]}, "[[indexes]] 2: needs a whole number of at most 16"),
+        (
+            "secc",
+            {"indexes": [1, 17]},
+            "[hardware.secc] indexes 2: needs a whole number of at most 16",
+        ),
         ("secc", {"cable_stop_c": 70}, "cable_derate_c 80 must be below cable_stop_c 70"),
         ("modules", {"groups": [[0, 1], [1, 2]]}, "groups: 1 is given twice"),
         ("modules", {"groups": [[0, 1]]}, "groups: 1 for 2 EVSEs"),
