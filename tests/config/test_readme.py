@@ -10,7 +10,10 @@ import msgspec
 import pytest
 
 from station.config import station_toml
+from station.config.hardware import check_hardware
 from station.config.station_toml import JOURNAL_LIMITS, load_config
+from station.profiles.toml_tables import TableError
+from tests.support.authorities import make_authority
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "station" / "README.md"
@@ -85,6 +88,21 @@ def test_the_examples_load(tmp_path: Path, example: str) -> None:
     path = tmp_path / "station.toml"
     path.write_text(example)
     assert load_config(path).identity == "CS001"
+
+
+def test_the_example_of_the_first_page_passes_the_check_of_a_start(tmp_path: Path) -> None:
+    """`station run` makes this check before it opens a port; a missing device is refused by it."""
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "password").write_text("correct-horse-battery-staple")
+    (tmp_path / "csms-root.pem").write_text(make_authority("CSMS root").pem)
+    path = tmp_path / "station.toml"
+    path.write_text(example)
+    config = load_config(path)
+    check_hardware(config.hardware, config.profile.evse_ids)
+    incomplete = {kind: table for kind, table in config.hardware.items() if kind != "insulation"}
+    with pytest.raises(TableError, match="insulation"):
+        check_hardware(incomplete, config.profile.evse_ids)
 
 
 def anchors(page: Path) -> set[str]:
