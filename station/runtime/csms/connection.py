@@ -29,6 +29,7 @@ from __future__ import annotations
 import base64
 import logging
 import random
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
@@ -481,5 +482,11 @@ def _failure_text(error: BaseException) -> str:
             return f"the URL cannot be used: {error}"
         case CsmsCertificateRefused() | NoRootError() | TlsVersionRefused() | HandshakeRefused():
             return str(error)
+        case ssl.SSLError():
+            return f"TLS: {error}"[:300]
+        case socket.gaierror():
+            return "the host name in the url cannot be resolved; check the url and DNS"
+        case OSError():
+            return (error.strerror or str(error))[:300]
         case _:
             return f"{type(error).__name__}: {error}"[:300]

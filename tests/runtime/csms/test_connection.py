@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import socket
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
@@ -17,6 +18,7 @@ from journal.observations import FrameReceived, FrameSent, LinkClosed, LinkFaile
 from journal.projections.network_profiles import NetworkProfile
 from journal.projections.pending_replies import PendingReply
 from station.core.desired import DesiredCall
+from station.runtime.csms import connection
 from station.runtime.csms.connection import CONNECT_TIMEOUT_S
 from tests.runtime.fixtures_csms import (
     IDENTITY,
@@ -417,3 +419,18 @@ async def test_any_exception_of_an_attempt_is_a_failed_attempt_b10_fr_03(
         assert trio.current_time() == 10 + 20  # the back-off, twice
         nursery.cancel_scope.cancel()
     assert "internal error in an attempt to connect to ws://a/ocpp" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "cannot be resolved; check the url"),
+        (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+        (OSError("all attempts to connect to csms:443 failed"), "all attempts to connect"),
+    ],
+)
+def test_a_failure_is_reported_without_the_names_of_the_library(error: OSError, text: str) -> None:
+    reported = connection._failure_text(error)
+    assert text in reported
+    assert "Error" not in reported
+    assert "Errno" not in reported
