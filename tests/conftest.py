@@ -12,8 +12,10 @@ to make. Each file is a group.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+from collections.abc import Iterator
 from typing import Final
 
 import pytest
@@ -112,3 +114,11 @@ def _is_listed(item: pytest.Item, places: tuple[str, ...]) -> bool:
         item.nodeid.startswith(place) and item.nodeid[len(place) :][:1] in ("", "/", ":", "[")
         for place in places
     )
+
+
+@pytest.fixture(autouse=True)
+def fixed_umask() -> Iterator[None]:
+    """A verb that runs in this process closes new files to other users; later tests need theirs."""
+    umask = os.umask(0o022)
+    yield
+    os.umask(umask)

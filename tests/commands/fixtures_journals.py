@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -83,11 +82,7 @@ class StationCommand:
 
     def __call__(self, *arguments: str | Path) -> CommandResult:
         self._capture.readouterr()
-        umask = os.umask(0o022)
-        try:
-            code = cli.run_cli([str(argument) for argument in arguments])
-        finally:
-            os.umask(umask)
+        code = cli.run_cli([str(argument) for argument in arguments])
         captured = self._capture.readouterr()
         return CommandResult(code, captured.out, captured.err)
 

@@ -25,13 +25,6 @@ def mode_of(path: Path) -> int:
 
 
 @pytest.fixture
-def keep_umask() -> Iterator[None]:
-    umask = os.umask(0o022)
-    yield
-    os.umask(umask)
-
-
-@pytest.fixture
 def public_directory() -> Iterator[Path]:
     """A directory that every user can reach; pytest's are closed to others."""
     with tempfile.TemporaryDirectory() as directory:
@@ -59,7 +52,6 @@ def refusal_of(directory: Path) -> str:
     return str(refused.value)
 
 
-@pytest.mark.usefixtures("keep_umask")
 def test_new_files_are_for_the_user_of_the_service_alone(tmp_path: Path) -> None:
     restrict_new_files()
     data = tmp_path / "data"
@@ -73,7 +65,6 @@ def test_new_files_are_for_the_user_of_the_service_alone(tmp_path: Path) -> None
     ]
 
 
-@pytest.mark.usefixtures("keep_umask")
 def test_files_of_an_earlier_release_are_closed_to_other_users(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -94,7 +85,6 @@ def test_files_of_an_earlier_release_are_closed_to_other_users(
     assert not caplog.text
 
 
-@pytest.mark.usefixtures("keep_umask")
 def test_files_that_the_station_does_not_make_keep_their_mode(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir(mode=0o755)
