@@ -123,8 +123,9 @@ def is_just_accepted(ctx: Context, authorization: Authorization) -> bool:
 
     Once energy flows the EV driver has seen that charging began, and may stop it at any time.
     """
-    if ctx.uptime_ms >= authorization.since_ms + SECOND_TAP_MS:
-        return False
+    granted_before_start = authorization.seq < ctx.state.lifecycle.started_seq
+    if granted_before_start or ctx.uptime_ms >= authorization.since_ms + SECOND_TAP_MS:
+        return False  # a start sets `since_ms` again, but the EV driver has waited since the grant
     return authorization.evse_id is None or (
         charging_state(ctx, authorization.evse_id) != "Charging"
     )

@@ -864,3 +864,10 @@ def test_the_card_stops_at_once_when_energy_flows() -> None:
     station = given(ONLINE, in_transaction(1))
     station.when(presented(ALICE))
     assert active_tokens(station) == {}
+
+
+def test_a_tap_right_after_a_restart_of_the_program_stops_e07_fr_01() -> None:
+    """The EV driver presents the card for the second time, whenever the program started."""
+    station = given(ONLINE, in_transaction(1), time_passed(seconds=60))
+    station.when(station_restarted(), cable_plugged(1))
+    assert of_kind(station.when(presented(ALICE, evse_id=1)), AuthorizationEnded)
