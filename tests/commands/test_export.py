@@ -932,6 +932,28 @@ def test_an_export_of_a_damaged_journal_is_marked(
     assert "damaged; rows may be missing." in run_station("export", journal_path, "faults").stderr
 
 
+def test_an_export_whose_last_digest_is_unreadable_is_still_a_manifest(
+    run_station: StationCommand, journal_path: Path, tmp_path: Path
+) -> None:
+    with sqlite3.connect(journal_path) as db:
+        db.execute("DROP TRIGGER entry_not_updated")
+        (definition,) = db.execute("SELECT sql FROM sqlite_schema WHERE name = 'entry'").fetchone()
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute(
+            "UPDATE sqlite_schema SET sql = ? WHERE name = 'entry'",
+            (definition.replace(" STRICT", ""),),
+        )
+    db.close()
+    with sqlite3.connect(journal_path) as db:
+        db.execute("UPDATE entry SET digest = 'x' WHERE seq = (SELECT max(seq) FROM entry)")
+    db.close()
+    out = tmp_path / "out"
+    assert run_station("export", journal_path, "events", "--out", out).exit_code == 1
+    assert manifest_of(out)["last_digest"] == ""
+    verified = run_station("verify", out, *own_keys(out))
+    assert "as it was signed, but the journal was damaged" in verified.stderr
+
+
 def test_a_removed_entry_is_named(
     run_station: StationCommand, journal_path: Path, tmp_path: Path
 ) -> None:

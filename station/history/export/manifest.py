@@ -16,7 +16,7 @@ import os
 from collections.abc import Collection, Iterator
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Final, Literal, NamedTuple
+from typing import Annotated, Any, BinaryIO, Final, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -37,6 +37,7 @@ PATH_CHARS_MAX: Final = 200  # of a path in a complaint
 READ_BYTES: Final = 1 << 20  # of a data file, at a time
 
 Hex32 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]  # 32 bytes
+OptionalHex32 = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?\Z")]  # or empty
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 TimeText = Annotated[
     str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{3}Z\Z")
@@ -68,9 +69,8 @@ class Manifest(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     to: TimeText | None
     first_seq: Count
     last_seq: Count
-    last_digest: (
-        Hex32 | Literal[""]
-    )  # of entry last_seq; `last_seq:last_digest` is a head for `verify --head`
+    last_digest: OptionalHex32  # of entry last_seq; empty: that entry cannot be read. With
+    # last_seq it is a head for `verify --head`
     complete: bool  # every entry from first_seq to last_seq was there, readable and unchanged
     id_tokens_revealed: bool  # idToken values instead of references
     totals: dict[str, DecimalText]
