@@ -103,3 +103,9 @@ def test_every_command_and_path_on_a_page_exists(page: Path) -> None:
 def test_the_first_page_is_read_in_five_minutes() -> None:
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= README_LINES_MAX
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_no_page_has_a_placeholder_left(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert not re.findall(r"\b(?:TODO|FIXME|XXX|QUICK_TIME|DEMO_OUTPUT)\b", text)
