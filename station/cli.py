@@ -28,7 +28,12 @@ from station import RELEASE
 # verb -> (where its command is, what it does)
 VERBS: Final = {
     "run": ("station.commands.run:run_command", "Run the station that a station.toml describes."),
+    "check": (
+        "station.commands.check:check_command",
+        "Check a station.toml without starting.",
+    ),
     "demo": ("station.commands.demo.session:demo_command", "Show one whole charging session."),
+    "drivers": ("station.commands.drivers:drivers_command", "List the device drivers."),
     "sim": ("station.commands.sim:sim_command", "Drive the emulated hardware of a station."),
     "emulate": ("station.commands.emulate:emulate_command", "Run the emulated devices alone."),
     "replay": (

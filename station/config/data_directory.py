@@ -52,14 +52,9 @@ def prepare_data_directory(directory: Path) -> None:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except FileExistsError:
-        raise DataDirectoryError(
-            f"data directory {directory} is a file. Move it, or give another directory."
-        ) from None
+        raise _is_a_file(directory) from None
     except OSError as error:
-        raise DataDirectoryError(
-            f"data directory {directory} cannot be made: {error.strerror}."
-            " Make it for the user of the station, or give another directory."
-        ) from None
+        raise _cannot_be_made(directory, error.strerror or str(error)) from None
     _require_access(directory, directory, os.R_OK | os.W_OK | os.X_OK)
     _require_directories(directory)
     exposed = sum(_protect_file(directory, path) for path in _own_paths(directory))
@@ -69,6 +64,38 @@ def prepare_data_directory(directory: Path) -> None:
             directory,
             exposed,
         )
+
+
+def check_data_directory(directory: Path) -> None:
+    """Check what `prepare_data_directory` needs, without a change.
+
+    Raises:
+        DataDirectoryError: as `prepare_data_directory`.
+    """
+    if directory.is_dir():
+        _require_access(directory, directory, os.R_OK | os.W_OK | os.X_OK)
+        _require_directories(directory)
+        for path in _own_paths(directory):
+            _require_access(directory, path, os.R_OK | os.W_OK)
+        return
+    if directory.exists():
+        raise _is_a_file(directory)
+    parent = next(path for path in directory.absolute().parents if path.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK, effective_ids=True)):
+        raise _cannot_be_made(directory, f"{parent} cannot be written")
+
+
+def _is_a_file(directory: Path) -> DataDirectoryError:
+    return DataDirectoryError(
+        f"data directory {directory} is a file. Move it, or give another directory."
+    )
+
+
+def _cannot_be_made(directory: Path, reason: str) -> DataDirectoryError:
+    return DataDirectoryError(
+        f"data directory {directory} cannot be made: {reason}."
+        " Make it for the user of the station, or give another directory."
+    )
 
 
 def _require_directories(directory: Path) -> None:

@@ -8,7 +8,7 @@ changes nothing in this file.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,8 +56,7 @@ def parse_hardware(tables: Mapping[str, DeviceConfig]) -> HardwareSettings:
         if kind not in KINDS:
             raise TableError(f"[hardware] {unknown_key_message(kind, KINDS, 'a device')}")
     settings: dict[str, Any] = {
-        kind: parse_device(kind, {"driver": table.driver, "port": table.port, **table.options})
-        for kind, table in tables.items()
+        kind: parse_device(kind, _raw_table(table)) for kind, table in tables.items()
     }
     for kind in REQUIRED_KINDS:
         if kind not in settings:
@@ -69,24 +68,42 @@ def check_hardware(tables: Mapping[str, DeviceConfig], evse_ids: tuple[int, ...]
     """Check all that a start needs of the tables, without opening a port.
 
     Raises:
-        TableError: as `parse_hardware`; or a driver cannot serve these EVSEs; or two tables have
-            the same port.
+        TableError: the first of `find_hardware_problems`.
     """
-    settings = parse_hardware(tables)
+    for problem in find_hardware_problems(tables, evse_ids):
+        raise TableError(problem)
+
+
+def find_hardware_problems(
+    tables: Mapping[str, DeviceConfig], evse_ids: tuple[int, ...]
+) -> Iterator[str]:
+    """Every problem of the tables, one line each: an unknown or missing table, driver or key, a
+    value of the wrong type, a driver that cannot serve these EVSEs, one port in two tables."""
     kinds_by_port: dict[str, str] = {}
     for kind, table in tables.items():
+        if kind not in KINDS:
+            yield f"[hardware] {unknown_key_message(kind, KINDS, 'a device')}"
+            continue
         other = kinds_by_port.setdefault(os.path.realpath(table.port), kind)
         if other != kind:
-            raise TableError(
+            yield (
                 f"[hardware.{kind}] port {table.port} is that of [hardware.{other}] too. "
                 "Each device or line has a port of its own."
             )
         try:
-            load_driver(kind, table.driver).open(
-                getattr(settings, kind), evse_ids, _refuse_to_open
-            ).close()
+            settings = parse_device(kind, _raw_table(table))
+            load_driver(kind, table.driver).open(settings, evse_ids, _refuse_to_open).close()
+        except TableError as error:
+            yield str(error)
         except ValueError as error:  # SettingsError among them
-            raise TableError(f"[hardware.{kind}] {error}") from None
+            yield f"[hardware.{kind}] {error}"
+    for kind in REQUIRED_KINDS:
+        if kind not in tables:
+            yield f"[hardware.{kind}] is missing; a charge needs it"
+
+
+def _raw_table(table: DeviceConfig) -> dict[str, Any]:
+    return {"driver": table.driver, "port": table.port, **table.options}
 
 
 def _refuse_to_open(path: str, *, baud: int, parity: str = "N", stop_bits: int = 1) -> Port:

@@ -63,6 +63,46 @@ def load_safely(path: Path, check: ConfigCheck) -> Config:
     return config
 
 
+PLACEHOLDERS: Final[RawConfig] = {
+    "station": {"identity": "placeholder"},
+    "csms": {"url": "wss://placeholder.invalid", "password": "placeholder-password"},
+}
+"""Valid required tables, for the check of each part beside wrong ones."""
+
+
+def find_problems(path: Path) -> tuple[list[str], Config | None]:
+    """Every problem of a station.toml, one line each, where `load_safely` stops at the first.
+
+    The keys of drivers are not checked: see `station.config.hardware.find_hardware_problems`.
+
+    Returns:
+        The problems; and the file with its wrong parts left out, for further checks. None: it
+        cannot be read at all.
+    """
+    loader = _ConfigLoader(path, lambda config: None)
+    try:
+        raw = read_toml(path)
+    except ConfigError as failure:
+        return [str(failure)], None
+    if loader.load_error(raw) is None:
+        return [], loader.load_raw(raw)
+    problems, core = [], PLACEHOLDERS
+    for name in PLACEHOLDERS:
+        others = {key: table for key, table in core.items() if key != name}
+        candidate = {**others, name: raw[name]} if name in raw else others
+        error = loader.load_error(candidate)
+        if error is None:
+            core = candidate
+        else:
+            problems.append(error)
+    hardware = raw.get("hardware", {})
+    optional = {key: part for key, part in raw.items() if key not in PLACEHOLDERS}
+    if not isinstance(hardware, dict):
+        optional["hardware"] = [hardware]
+    core, left_out = loader.add_parts(core, optional)
+    return [*problems, *left_out], loader.load_raw(core)
+
+
 class _ConfigLoader:
     """Tries tables of one station.toml."""
 
@@ -96,23 +136,32 @@ class _ConfigLoader:
         complaints: list[str] = []
         core: RawConfig = {name: raw[name] for name in REQUIRED_TABLES if name in raw}
         for name in OPTIONAL_CSMS_KEYS:
-            if self._load_error(core) is not None and isinstance(core.get("csms"), dict):
+            if self.load_error(core) is not None and isinstance(core.get("csms"), dict):
                 reduced = {key: value for key, value in core["csms"].items() if key != name}
-                if self._load_error({**core, "csms": reduced}) is None:
-                    complaints.append(f"{self._load_error(core)}; it is left out")
+                if self.load_error({**core, "csms": reduced}) is None:
+                    complaints.append(f"{self.load_error(core)}; it is left out")
                     core["csms"] = reduced
-        if self._load_error(core) is not None:
+        if self.load_error(core) is not None:
             return None
-        for name, part in _optional_parts(raw):
+        optional = {name: part for name, part in raw.items() if name not in REQUIRED_TABLES}
+        core, errors = self.add_parts(core, optional)
+        complaints += [f"{error}; it is left out" for error in errors]
+        return replace(self.load_raw(core), complaints=tuple(complaints))
+
+    def add_parts(self, core: RawConfig, optional: RawConfig) -> tuple[RawConfig, list[str]]:
+        """A loadable `core` with each loadable part of `optional`, and the error of each other."""
+        errors = []
+        for name, number, part in _split_parts(optional):
             extended = _add_part(core, name, part)
-            error = self._load_error(extended)
+            error = self.load_error(extended)
             if error is None:
                 core = extended
             else:
-                complaints.append(f"{error}; it is left out")
-        return replace(self.load_raw(core), complaints=tuple(complaints))
+                tried = len(extended[name]) if number else 0  # its number without those left out
+                errors.append(error.replace(f"[[{name}]] {tried}:", f"[[{name}]] {number}:"))
+        return core, errors
 
-    def _load_error(self, raw: RawConfig) -> str | None:
+    def load_error(self, raw: RawConfig) -> str | None:
         try:
             self.load_raw(raw)
         except ConfigError as failure:
@@ -129,17 +178,15 @@ class _ConfigLoader:
         return replace(config, complaints=(f"{reason}; the last one that worked is used",))
 
 
-def _optional_parts(raw: RawConfig) -> Iterator[tuple[str, Any]]:
-    """The optional parts, one by one: rows of lists and keys of tables."""
+def _split_parts(raw: RawConfig) -> Iterator[tuple[str, int, Any]]:
+    """The parts of tables and lists, one by one: name, number of the row (0: none), part."""
     for name, part in raw.items():
-        if name in REQUIRED_TABLES:
-            continue
         if isinstance(part, list):
-            yield from ((name, [row]) for row in part)
+            yield from ((name, number, [row]) for number, row in enumerate(part, start=1))
         elif isinstance(part, dict):
-            yield from ((name, {key: value}) for key, value in part.items())
+            yield from ((name, 0, {key: value}) for key, value in part.items())
         else:
-            yield name, part
+            yield name, 0, part
 
 
 def _add_part(raw: RawConfig, name: str, part: Any) -> RawConfig:

@@ -1,0 +1,212 @@
+"""`station check`: everything that `station run` would refuse or complain of, without starting.
+
+No port is opened and no file is changed; `station probe` asks the devices. A problem is an error if
+`run` would not start with this file on a new station, else a warning: the file is used without it,
+or a device is a fault until it is there. The checks are those of the start: this module only runs
+all of them and collects what they raise and log.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Literal
+
+import click
+import msgspec
+
+from drivers.settings import DeviceSettings
+from drivers.wire.port_failure import explain_open_failure
+from journal.state import State
+from journal.storage.errors import JournalFailed
+from journal.storage.snapshots import Snapshot
+from station.commands.shared.control_client import check_socket_path
+from station.commands.shared.exits import CommandFailed
+from station.commands.shared.journal_argument import JOURNAL_FILE, open_journal, replay_state
+from station.config.data_directory import DataDirectoryError, check_data_directory
+from station.config.hardware import find_hardware_problems, parse_hardware
+from station.config.safe_mode import find_problems
+from station.config.station_toml import Config, load_config, read_toml
+from station.runtime.loop.initial_observations import initial_observations
+from station.runtime.loop.startup import open_snapshots
+
+Severity = Literal["error", "warning"]
+EXIT_CODES: Final[dict[Severity, int]] = {"error": 2, "warning": 1}
+SYSTEM_INTERFACES: Final = Path("/sys/class/net")
+INLINE_SECRETS: Final = ("password", "key_password")  # keys of station.toml
+SECRET_FILES: Final = ("password_file", "key_file", "key_password_file")
+OTHERS_READ: Final = stat.S_IRGRP | stat.S_IROTH
+BYTES_PER_MIB: Final = 1 << 20
+DISK_MINIMUM: Final = 64 * BYTES_PER_MIB  # the journal of about ten days, before it is archived
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One problem, as a line."""
+
+    severity: Severity
+    text: str
+
+
+@click.command("check")
+@click.option(
+    "--config",
+    "path",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The station.toml.",
+)
+@click.pass_context
+def check_command(ctx: click.Context, path: Path) -> None:
+    """Check a station.toml and what it names, without starting the station.
+
+    Exit code 0: no problems. 1: `run` would start, and complain. 2: `run` would refuse.
+    """
+    problems = list(find_all_problems(path))
+    for problem in problems:
+        click.echo(f"{problem.severity}: {problem.text}", err=True)
+    errors = sum(problem.severity == "error" for problem in problems)
+    if not errors:
+        click.echo(_summary(load_config(path), path))
+    if problems:
+        counts = _count("error", errors), _count("warning", len(problems) - errors)
+        click.echo(f"{path}: {', '.join(filter(None, counts))}.", err=True)
+        ctx.exit(max(EXIT_CODES[problem.severity] for problem in problems))
+
+
+def _count(noun: str, number: int) -> str:
+    return f"{number} {noun}{'s' if number > 1 else ''}" if number else ""
+
+
+def _summary(config: Config, path: Path) -> str:
+    devices = ", ".join(
+        f"{kind} ({device.driver} at {device.port})" for kind, device in config.hardware.items()
+    )
+    return "\n".join(
+        (
+            f"{path}: station {config.identity}, profile {config.profile.name},"
+            f" {len(config.profile.evse)} EVSEs",
+            f"  CSMS      {config.csms.url}/{config.identity}, security profile"
+            f" {config.csms.security_profile}",
+            f"  data      {config.data_directory}",
+            f"  hardware  {devices or 'emulated: there is no [hardware]'}",
+        )
+    )
+
+
+def find_all_problems(path: Path) -> Iterator[Problem]:
+    """Every problem of a station.toml, of the files it names, and of this host for it."""
+    wrong_parts, config = find_problems(path)
+    yield from (Problem("error", text) for text in wrong_parts)
+    if config is None:
+        return
+    if config.hardware:
+        wiring = list(find_hardware_problems(config.hardware, config.profile.evse_ids))
+        yield from (Problem("error", f"{path.name}: {text}") for text in wiring)
+        if not wiring:
+            yield from (Problem("warning", text) for text in _port_problems(config))
+    if wrong_parts:
+        return
+    yield from _data_directory_problems(config.data_directory)
+    yield from (Problem("warning", text) for text in _exposed_secrets(path))
+    yield from (Problem("warning", text) for text in _start_complaints(config))
+
+
+def _data_directory_problems(directory: Path) -> Iterator[Problem]:
+    try:
+        check_data_directory(directory)
+        check_socket_path(directory / "control.sock")
+    except (DataDirectoryError, click.UsageError) as error:
+        yield Problem("error", str(error))
+        return
+    existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    usage = os.statvfs(existing)
+    free = usage.f_bavail * usage.f_frsize
+    if free < DISK_MINIMUM:
+        yield Problem(
+            "warning",
+            f"data directory {directory}: {free // BYTES_PER_MIB} MiB are free; the journal needs"
+            f" at least {DISK_MINIMUM // BYTES_PER_MIB} MiB. Free some space.",
+        )
+
+
+def _port_problems(config: Config) -> Iterator[str]:
+    """Ports that do not exist, or that this user may not open."""
+    settings = parse_hardware(config.hardware)
+    for kind in config.hardware:
+        problem = _port_problem(getattr(settings, kind))
+        if problem:
+            yield f"[hardware.{kind}] {problem}"
+
+
+def _port_problem(settings: DeviceSettings) -> str | None:
+    port = settings.port
+    if getattr(settings, "transport", None) == "socketcan":
+        if (SYSTEM_INTERFACES / port).exists():
+            return None
+        return f"{port}: there is no such CAN interface. Is the adapter plugged in?"
+    if not os.path.exists(port):
+        return explain_open_failure(port, errno.ENOENT, "")
+    if not os.access(port, os.R_OK | os.W_OK, effective_ids=True):
+        return explain_open_failure(port, errno.EACCES, "")
+    if not stat.S_ISCHR(os.stat(port).st_mode):
+        return explain_open_failure(port, errno.ENOTTY, "")
+    return None
+
+
+def _exposed_secrets(path: Path) -> Iterator[str]:
+    """Files with a password or a private key that other users of the host can read."""
+    tables = [read_toml(path)["csms"], *read_toml(path).get("certificate", ())]
+    files = {path} if any(key in table for table in tables for key in INLINE_SECRETS) else set()
+    files |= {path.parent / table[key] for table in tables for key in SECRET_FILES if key in table}
+    for file in sorted(files):
+        if file.stat().st_mode & OTHERS_READ:
+            yield f"{file}: contains a secret, and other users can read it. Run `chmod 600 {file}`."
+
+
+def _start_complaints(config: Config) -> Iterator[str]:
+    """What the start would log: certificates that are left out, changes that have no effect."""
+    journal = config.data_directory / JOURNAL_FILE
+    state = State(journal_id="")
+    if journal.exists():
+        try:
+            state = _read_current_state(journal)
+        except (JournalFailed, CommandFailed) as failure:
+            yield f"{failure}"
+    with _collect_log("station") as messages:
+        for _ in initial_observations(config, state, not journal.exists(), lambda secret: ""):
+            continue
+    yield from messages
+
+
+def _read_current_state(journal: Path) -> State:
+    """The state at the head of the journal, from the station's snapshot on where there is one."""
+    with open_journal(journal) as reader:
+        snapshot = open_snapshots(journal.parent).load(reader.digest_at)
+        if isinstance(snapshot, Snapshot):
+            entries = reader.iter_entries(snapshot.seq + 1)
+            return replay_state(journal, reader, entries, snapshot.state, snapshot.seq + 1)
+        return replay_state(journal, reader, reader.iter_entries(1))
+
+
+@contextmanager
+def _collect_log(name: str) -> Iterator[list[str]]:
+    """Collect warnings and errors of a logger instead of writing them."""
+    messages: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    logger, collector = logging.getLogger(name), Collector(logging.WARNING)
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(collector)
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(collector)
+        logger.propagate = propagates
