@@ -87,6 +87,12 @@ OPTIONAL_FEATURES = {
     "C-61": "security profile 1",
 }
 
+# Features of certification profiles besides Core. A product that is not certified for the profile
+# leaves them out of `[features]`; a feature without an answer is not supported.
+OPTIONAL_PROFILE_FEATURES = {
+    "AS-3": "renewal of the station's own certificates, with CertSigningWaitMinimum",
+}
+
 ADDITIONAL_QUESTIONS = {
     "AQ-1": "the last CSMSRootCertificate can be removed",
     "AQ-2": "a cable lock keeps the EV away before authorization",

@@ -17,12 +17,17 @@ def find_contradictions(profile: Profile) -> Iterator[str]:
         ("questions", profile.questions, certificate_questions.ADDITIONAL_QUESTIONS),
     )
     for section, answers, questions in sections:
+        may_be_absent = (
+            certificate_questions.OPTIONAL_PROFILE_FEATURES if section == "features" else {}
+        )
+        known = {**questions, **may_be_absent}
         for key in answers:
-            if key not in questions:
-                yield f"[{section}] {unknown_key_message(key, questions)}"
-        for key, meaning in questions.items():
+            if key not in known:
+                yield f"[{section}] {unknown_key_message(key, known)}"
+        for key, meaning in known.items():
             if key not in answers:
-                yield f"[{section}] {key} is missing: {meaning}"
+                if key not in may_be_absent:
+                    yield f"[{section}] {key} is missing: {meaning}"
             elif type(answers[key]) is not _answer_type(key):
                 expected = _TYPE_NAMES[_answer_type(key)]
                 yield f"[{section}] {key} needs {expected}, got {answers[key]!r}"

@@ -205,10 +205,10 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     variable: tuple[VariableOverride, ...] = ()
 
     def certificate_answer(self, question: str) -> Answer:
-        """The answer to HFS-x, C-xx, AQ-x or ORS-x.
+        """The answer to HFS-x, C-xx, AS-x, AQ-x or ORS-x.
 
         Raises:
-            KeyError: there is no such question.
+            KeyError: there is no such question, or no answer to it.
         """
         if question in certificate_questions.LIMIT_BY_SETTING:
             value: Answer = getattr(self.limits, certificate_questions.LIMIT_BY_SETTING[question])
@@ -219,8 +219,19 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         raise KeyError(question)
 
     def supports(self, question: str) -> bool:
-        """Whether the answer is true, a list that is not empty, or a number above 0."""
-        return bool(self.certificate_answer(question))
+        """Whether the answer is true, a list that is not empty, or a number above 0.
+
+        False for a feature of a certification profile that the product does not have.
+
+        Raises:
+            KeyError: there is no such question.
+        """
+        try:
+            return bool(self.certificate_answer(question))
+        except KeyError:
+            if question in certificate_questions.OPTIONAL_PROFILE_FEATURES:
+                return False
+            raise
 
     def meets_condition(self, condition: str) -> bool:
         """Whether a condition such as `C-07 or C-08` or `C-51 and not C-13` holds.

@@ -42,6 +42,8 @@ def main(
 ) -> None:
     """Run the applicable test cases of the Core profile against a station process.
 
+    For a product without a certificate, also the cases of other profiles that are implemented.
+
     Exit code 0: all passed; 1: some failed; 2: usage.
     """
     try:
@@ -49,7 +51,7 @@ def main(
     except ProfileError as error:
         raise click.UsageError(str(error)) from None
     decided = decide_all_cases(product)
-    chosen = _select_cases(decided, case_ids)
+    chosen = _select_cases(decided, case_ids, core_only=product.certificate is not None)
     if only_list:
         for case_id in chosen:
             click.echo(f"{case_id:<13} {decided[case_id].case.title} ({decided[case_id].reason})")
@@ -66,8 +68,12 @@ def main(
     raise SystemExit(0 if all(outcome.passed for outcome in outcomes) else 1)
 
 
-def _select_cases(decided: dict[str, Applicability], case_ids: tuple[str, ...]) -> list[str]:
+def _select_cases(
+    decided: dict[str, Applicability], case_ids: tuple[str, ...], *, core_only: bool
+) -> list[str]:
     """The cases to run: those requested, or every applicable one of Core.
+
+    Unless `core_only`, the implemented ones of the other certification profiles follow.
 
     Raises:
         click.UsageError: an unknown id, or a case that does not apply and is not implemented.
@@ -81,7 +87,8 @@ def _select_cases(decided: dict[str, Applicability], case_ids: tuple[str, ...]) 
     return ids or [
         case_id
         for case_id, applicability in decided.items()
-        if applicability.applies and applicability.case.profile == CORE
+        if applicability.applies
+        and (applicability.case.profile == CORE or (not core_only and case_id in PLAYS))
     ]
 
 

@@ -182,7 +182,7 @@ class ProductAnswers:
         if question == "C-40":
             return self._record_answer(question, bool(self.product.measurands.tx_updated.supported))
         try:
-            return self._record_answer(question, self.product.supports(question))
+            return self._record_answer(question, bool(self.product.certificate_answer(question)))
         except KeyError:
             return self._record_answer(
                 question, ASSUMED_ANSWERS.get(question) if self.uses_assumptions else None
