@@ -251,6 +251,30 @@ class DeviceRecovered(Observation, frozen=True):
     fault: str
 
 
+# --- Power limits --------------------------------------------------------------------------------
+
+
+class LimitPeriod(msgspec.Struct, frozen=True):
+    """A limit from one moment on."""
+
+    start_s: int  # from the report; the first is 0, each later than the one before
+    limit_w: Decimal
+
+
+class ExternalLimitReported(Observation, frozen=True):
+    """Another source than the CSMS set a limit, replaced its earlier one, or lifted it. K11 to K13.
+
+    A limit is identified by `evse_id`, `origin` and `source`.
+    """
+
+    evse_id: int  # 0: the grid connection of the station
+    origin: str  # what reported it, as `io_contact`
+    source: str  # ChargingLimitSourceEnumType: EMS, SO or Other; never CSO. K11.FR.05
+    periods: tuple[LimitPeriod, ...] = ()  # empty: lifted. K13
+    duration_s: int | None = None  # from the report; None: the last period has no end
+    is_grid_critical: bool | None = None
+
+
 # --- Files ---------------------------------------------------------------------------------------
 
 

@@ -21,9 +21,11 @@ from journal.projections.authorizations import Authorizations
 from journal.projections.availability import Availability
 from journal.projections.base import Projection
 from journal.projections.certificates import Certificates
+from journal.projections.charging_profiles import ChargingProfiles
 from journal.projections.clock import Clock
 from journal.projections.customer_requests import CustomerRequests
 from journal.projections.evses import Evses
+from journal.projections.external_limits import ExternalLimits
 from journal.projections.faults import Faults
 from journal.projections.firmware import Firmware
 from journal.projections.lifecycle import Lifecycle
@@ -33,6 +35,7 @@ from journal.projections.network_profiles import NetworkProfiles
 from journal.projections.outbox import Outbox
 from journal.projections.pending_replies import PendingReplies
 from journal.projections.readings import Readings
+from journal.projections.ready_evses import ReadyEvses
 from journal.projections.registration import Registration
 from journal.projections.reported_statuses import ReportedStatuses
 from journal.projections.security import Security
@@ -64,6 +67,9 @@ class State(msgspec.Struct, frozen=True):
     authorizations: Authorizations = Authorizations()
     auth_cache: AuthCache = AuthCache()
     transactions: Transactions = Transactions()
+    ready_evses: ReadyEvses = ReadyEvses()
+    charging_profiles: ChargingProfiles = ChargingProfiles()
+    external_limits: ExternalLimits = ExternalLimits()
     readings: Readings = Readings()
     firmware: Firmware = Firmware()
     logs: Logs = Logs()

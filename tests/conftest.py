@@ -32,6 +32,7 @@ SLOW: Final = (
     "tests/commands/test_export_verifier.py",
     "tests/commands/test_witness.py",
     "tests/conformance/octt/test_sample.py",
+    "tests/core/blocks/k_smart_charging/test_schedule_properties.py",
     "tests/core/test_decide.py::TestWorld",
     "tests/data_lake",
     "tests/drivers/emulators/test_orders.py::test_any_line_is_answered",

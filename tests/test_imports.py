@@ -74,6 +74,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("station.core.decide", "station.core.desired"),
     ("station.core.block_tables", "station.core.display"),
     ("station.core.blocks.*",),
+    ("station.core.blocks.k_smart_charging.*",),
     (
         "station.core.evse_status",
         "station.core.meter_values",

@@ -49,6 +49,7 @@ class Supply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     phases: int
     power_max_w: int
+    phase_voltage_v: int = 230  # between a phase and neutral; for limits in A per phase
 
 
 class Connector(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,6 +66,7 @@ class Evse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: int
     power_max_w: int
     connectors: tuple[Connector, ...]
+    voltage_nominal_v: int = 400  # for limits in A while the voltage of the EV is not known
 
 
 class MeasurandChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

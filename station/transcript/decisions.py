@@ -10,6 +10,8 @@ from journal.projections.authorizations import (
     AuthorizationRequested,
 )
 from journal.projections.availability import AvailabilityChanged, AvailabilityScheduled
+from journal.projections.charging_profiles import ChargingProfileInstalled
+from journal.projections.external_limits import ExternalLimitNotified
 from journal.projections.lifecycle import ResetOrdered
 from journal.projections.outbox import CallAttempted, CallAttemptFailed, CallQueued
 from journal.projections.registration import RegistrationAnswered
@@ -119,6 +121,28 @@ def _describe_reset(event: ResetOrdered) -> str:
     return f"will restart{when}: Reset {event.reset_type}, request {request}"
 
 
+_REMOVAL_PHRASES: Final = {
+    "cleared": "cleared by the CSMS",
+    "transaction_ended": "its transaction has ended",
+    "not_started": "its transaction was not started",
+}
+
+
+def _describe_profile(event: ChargingProfileInstalled) -> str:
+    location = f"EVSE {event.evse_id}" if event.evse_id else "the station"
+    transaction = event.transaction_id and f" for transaction {shorten_id(event.transaction_id)}"
+    return (
+        f"installs charging profile {event.profile_id} at {location}{transaction}: "
+        f"{event.purpose}, stack level {event.stack_level}"
+    )
+
+
+def _describe_limit_report(event: ExternalLimitNotified) -> str:
+    location = f" of EVSE {event.evse_id}" if event.evse_id else ""
+    limit = "has ended" if event.limit_w is None else f"is {event.limit_w} W"
+    return f"reports to the CSMS that the limit{location} by {event.source} {limit}"
+
+
 def _describe_slot(slot: Any) -> str:
     return f"slot {slot.slot}, {slot.url}, security profile {slot.security_profile}"
 
@@ -189,6 +213,11 @@ DECISION_SENTENCES: Final[dict[str, Sentence]] = {
     "GroupIdTokenReceived": lambda e: (
         f"assigns transaction {shorten_id(e.transaction_id)} to group {e.group_id_token}"
     ),
+    "ChargingProfileInstalled": _describe_profile,
+    "ChargingProfileRemoved": lambda e: (
+        f"removes charging profile {e.profile_id}: {_REMOVAL_PHRASES[e.reason]}"
+    ),
+    "ExternalLimitNotified": _describe_limit_report,
     "AvailabilityChanged": _describe_availability,
     "AvailabilityScheduled": _describe_availability,
     "ClockAlignedIntervalHandled": lambda e: (

@@ -6,7 +6,13 @@ from datetime import datetime
 from typing import Final
 
 from journal.codec import format_time
-from journal.observations import DeviceFaulted, EvIdentified, FrameReceived, StationStarted
+from journal.observations import (
+    DeviceFaulted,
+    EvIdentified,
+    ExternalLimitReported,
+    FrameReceived,
+    StationStarted,
+)
 from station.ocpp import rpc
 from station.transcript.phrases import (
     Sentence,
@@ -85,6 +91,18 @@ def _describe_fault(event: DeviceFaulted) -> str:
     return fault + (f" ({details})" if details else "") + effect
 
 
+def _describe_limit(event: ExternalLimitReported) -> str:
+    location = name_location(event.evse_id) if event.evse_id else "station"
+    if not event.periods:
+        return f"{location}: limit by {event.source} lifted ({event.origin})"
+    periods = ", ".join(
+        f"{period.limit_w} W" + (f" after {period.start_s} s" if period.start_s else "")
+        for period in event.periods
+    )
+    duration = f", for {event.duration_s} s" if event.duration_s is not None else ""
+    return f"{location}: limit by {event.source} ({event.origin}): {periods}{duration}"
+
+
 _FLOW_PHRASES: Final = {
     "none": "energy transfer stopped",
     "charging": "energy transfer started",
@@ -133,6 +151,7 @@ OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
     ),
     "EvIdentified": ("EV", _describe_ev),
     "EvStoppedCharging": ("EV", lambda e: f"{name_location(e.evse_id)}: ends charging"),
+    "ExternalLimitReported": ("device", _describe_limit),
     "LinkOpened": (
         "link",
         lambda e: f"up: {e.url}, slot {e.slot}, security profile {e.security_profile}",
