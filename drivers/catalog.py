@@ -5,7 +5,8 @@ Each module in the package of a kind is a driver, unless its name begins with an
 is no list to maintain. A driver module has:
 
 * `Settings`: a struct of its table, which extends the struct of the kind in `drivers.settings`;
-* `open`: builds the devices of the table, not yet running; see `Driver.open`.
+* `open`: builds the devices of the table, not yet running; see `Driver.open`;
+* `NO_ANSWER_REASONS`: the three likeliest reasons why such a device does not answer.
 
 A driver is imported only when its name is used.
 """
@@ -42,6 +43,11 @@ class Driver(Protocol):
     @property
     def Settings(self) -> type[DeviceSettings]:
         """Struct of the driver's table. A key without a sensible default is required."""
+        ...
+
+    @property
+    def NO_ANSWER_REASONS(self) -> tuple[str, ...]:
+        """Three reasons, likeliest first: clauses that say what to look at."""
         ...
 
     def open(

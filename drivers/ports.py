@@ -303,6 +303,19 @@ class IoModule(Device, Protocol):
     The driver switches power outputs off on its own (start, end, reset, watchdog) and never on.
     """
 
+    @property
+    def watchdog_works(self) -> bool | None:
+        """Result of the last `test_watchdog`; None: not tested."""
+        ...
+
+    def test_watchdog(self) -> None:
+        """Order silence until the watchdog must have fired, and a check that it did.
+
+        Raises:
+            ValueError: a power output is on.
+        """
+        ...
+
     def set_output(self, number: int, on: bool) -> None:
         """Set one output, without effect on the others; see `drivers.wiring`."""
         ...

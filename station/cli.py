@@ -33,6 +33,7 @@ VERBS: Final = {
         "Check a station.toml without starting.",
     ),
     "demo": ("station.commands.demo.session:demo_command", "Show one whole charging session."),
+    "probe": ("station.commands.probe:probe_command", "Report which devices answer."),
     "drivers": ("station.commands.drivers:drivers_command", "List the device drivers."),
     "sim": ("station.commands.sim:sim_command", "Drive the emulated hardware of a station."),
     "emulate": ("station.commands.emulate:emulate_command", "Run the emulated devices alone."),

@@ -27,6 +27,7 @@ SLOW: Final = (
     "tests/commands/test_cli.py::test_output_to_a_full_disk_is_one_line",
     "tests/commands/test_emulate.py",
     "tests/commands/test_export.py::test_any_byte_of_any_file_that_is_changed_is_located",
+    "tests/commands/test_probe.py",
     "tests/commands/test_regression.py::test_pytest_runs_the_files_in_another_directory",
     "tests/commands/test_report.py::test_archived_entries_give_the_same_page",
     "tests/commands/test_export_verifier.py",

@@ -7,7 +7,7 @@ Linux console. The driver requests a status report every `health_s` to detect a 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 import trio
 from msgspec import Meta
@@ -20,6 +20,14 @@ CLEAR_AND_HIDE_CURSOR = b"\x1b[2J\x1b[?25l"
 CURSOR_HOME, CLEAR_TO_END_OF_LINE = b"\x1b[H", b"\x1b[K"
 STATUS_REQUEST, STATUS_OK = b"\x1b[5n", b"\x1b[0n"  # device status report, ECMA-48 §8.3.35
 ATTEMPTS_MAX, RESPONSE_TIMEOUT_S = 3, 0.5
+
+
+NO_ANSWER_REASONS: Final = (
+    "transmit and receive are swapped, or the display has no supply",
+    "its baud rate differs from the key baud",
+    "it cannot report its status: set health_s = 0",
+)
+"""Why it may not answer, likeliest first; for `station probe`."""
 
 
 class Settings(DeviceSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):

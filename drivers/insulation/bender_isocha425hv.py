@@ -11,7 +11,7 @@ import math
 import struct
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 import trio
@@ -85,6 +85,14 @@ def parse_value(registers: Sequence[int]) -> MeasuredValue:
     unit = kind & 0x1F
     valid = math.isfinite(number) and unit != 0 and kind >> 6 != RANGE_INVALID
     return MeasuredValue(number if valid else None, unit, state & 7, state >> 6, registers[3])
+
+
+NO_ANSWER_REASONS: Final = (
+    "its Modbus address differs from the key addresses; the device leaves the factory with 3",
+    "its interface is set to BMS instead of Modbus RTU, or baud or parity differ",
+    "the two wires of the line are swapped (A and B), or the device has no supply",
+)
+"""Why it may not answer, likeliest first; for `station probe`."""
 
 
 class Settings(InsulationSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import trio
 from msgspec import Meta
@@ -47,6 +47,14 @@ FIRMWARE_AND_NAME, WATCHDOG_TIME = 0x1E0, 0x1E8
 MISSED_CYCLES_MAX = 3
 REWRITE_INTERVAL_S = 0.5  # the longest time between two writes of the outputs
 SHUTDOWN_TIMEOUT_S = 0.2  # to switch all outputs off at the end; otherwise the watchdog does
+
+
+NO_ANSWER_REASONS: Final = (
+    "its Modbus address differs from the key addresses; the module leaves the factory with 1",
+    "the module is in the DCON protocol, or its switch is at INIT",
+    "the two wires of the line are swapped (D+ and D-), or baud or parity differ",
+)
+"""Why it may not answer, likeliest first; for `station probe`."""
 
 
 class Settings(IoSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Literal
+from typing import Final, Literal
 
 from drivers.meters._polled_meter import PolledMeter
 from drivers.ports import InvalidResponse, Meter, MeterReading, OpenDevices
@@ -30,6 +30,14 @@ from drivers.wire.serial_port import OpenPort
 REGISTER_COUNT = 20  # from 0: all of one poll
 SOFTWARE_VERSION_REGISTER = 35
 EXPONENT_MAX = 9  # 10^6 V, A or W per count; a higher exponent is not of this meter
+
+
+NO_ANSWER_REASONS: Final = (
+    "its Modbus address differs from the key addresses; the meter shows it in its menu",
+    "the two wires of the line are swapped (A and B), or the meter has no auxiliary supply",
+    "its baud rate or parity differs from the keys baud and parity",
+)
+"""Why it may not answer, likeliest first; for `station probe`."""
 
 
 class Settings(MeterSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):

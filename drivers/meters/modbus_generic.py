@@ -108,6 +108,14 @@ AnyQuantity = (
 )
 
 
+NO_ANSWER_REASONS: Final = (
+    "its Modbus address differs from the key addresses",
+    "the registers or the key function are those of another meter",
+    "the two wires of the line are swapped (A and B), or baud or parity differ",
+)
+"""Why it may not answer, likeliest first; for `station probe`."""
+
+
 class Settings(MeterSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[hardware.meter]`: all meters on one line, of one model."""
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Final
 
 import msgspec
 import trio
@@ -43,6 +44,14 @@ from drivers.wire.slcan import CanFrame
 
 OFF_TIMEOUT_S = 0.3  # at the end; a slower bus is lost, and the modules' guard switches off
 COUNT_ATTEMPTS_MAX = 3
+
+
+NO_ANSWER_REASONS: Final = (
+    "the modules have no mains: probe with --mains, and check the mains contactor",
+    "CAN high and low are swapped, or a terminating resistor is missing",
+    "their addresses differ from the key groups, or the bus is not at 125 kbit/s",
+)
+"""Why it may not answer, likeliest first; for `station probe`."""
 
 
 class Settings(ModulesSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Final
 
 import trio
 from msgspec import Meta
@@ -45,6 +45,14 @@ POLL_TIMEOUT_S = 1.0
 FRAME_GAP_MAX_S = 0.1  # after a longer gap inside a frame its rest is lost
 PASSIVE_RETRIES = 2  # repetitions of InListPassiveTarget before it reports no card
 PN532_IC = 0x32
+
+
+NO_ANSWER_REASONS: Final = (
+    "the board's switches select I2C or SPI instead of UART (HSU)",
+    "transmit and receive are swapped, or the reader has no supply",
+    "the port is that of another device",
+)
+"""Why it may not answer, likeliest first; for `station probe`."""
 
 
 class Settings(DeviceSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):

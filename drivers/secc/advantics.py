@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
 from math import inf
-from typing import Annotated
+from typing import Annotated, Final
 
 import trio
 from msgspec import Meta
@@ -43,6 +43,14 @@ SignalValues = dict[str, int]
 TENTH = Decimal("0.1")
 SHUTDOWN_TIMEOUT_S = 0.2
 STOP_BUTTON_PULSE_S = 0.3  # three cycles of the controller, which acts on the edge
+
+
+NO_ANSWER_REASONS: Final = (
+    "its pistol index differs from the key indexes, or its charger_type is another one",
+    "CAN high and low are swapped, a terminating resistor is missing, or it has no supply",
+    "the bus has another bit rate than 500 kbit/s",
+)
+"""Why it may not answer, likeliest first; for `station probe`."""
 
 
 class Settings(SeccSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -176,15 +176,34 @@ def decode_kernel_frame(raw: bytes) -> CanFrame | None:
     return CanFrame(identifier & (0x1FFF_FFFF if extended else 0x7FF), data[:length], extended)
 
 
+def count_bits(frame: CanFrame) -> int:
+    """Bits of a data frame with the pause after it, without stuff bits. ISO 11898-1."""
+    return (67 if frame.extended else 47) + 8 * len(frame.data)
+
+
 FrameListener = Callable[[CanFrame], None]
 
 
 class SharedCanBus:
-    """One bus and the drivers that share it. A `drivers.ports.Device` without reports."""
+    """One bus and the drivers that share it. A `drivers.ports.Device` without reports.
 
-    def __init__(self, name: str, open_bus: Callable[[], Awaitable[CanBus]]) -> None:
-        """Name a bus and how to open it; nothing is opened before `run`."""
+    Attributes:
+        frames_received: since the bus was opened.
+    """
+
+    def __init__(self, name: str, open_bus: Callable[[], Awaitable[CanBus]], bit_rate: int) -> None:
+        """Name a bus and how to open it; nothing is opened before `run`.
+
+        Args:
+            name: for messages.
+            open_bus: opens it.
+            bit_rate: of the bus, bit/s; its load is a share of this.
+        """
         self.name = name
+        self.frames_received = 0
+        self._bits = 0  # received and sent since the bus was opened
+        self._opened_at = 0.0
+        self._bit_rate = bit_rate
         self._open_bus = open_bus
         self._bus: CanBus | None = None
         self._changed = trio.Event()
@@ -195,16 +214,16 @@ class SharedCanBus:
         cls, path: str, bit_rate: int, open_port: OpenPort = SerialPort.open
     ) -> SharedCanBus:
         """A bus reached through a serial adapter at `path`."""
-        return cls(path, lambda: SlcanBus.open(path, bit_rate, open_port))
+        return cls(path, lambda: SlcanBus.open(path, bit_rate, open_port), bit_rate)
 
     @classmethod
-    def over_socketcan(cls, interface: str) -> SharedCanBus:
+    def over_socketcan(cls, interface: str, bit_rate: int) -> SharedCanBus:
         """A bus of the kernel."""
 
         async def open_bus() -> CanBus:
             return SocketCanBus.open(interface)
 
-        return cls(interface, open_bus)
+        return cls(interface, open_bus, bit_rate)
 
     @classmethod
     def over_transport(
@@ -212,12 +231,17 @@ class SharedCanBus:
     ) -> SharedCanBus:
         """The bus of a `[hardware.KIND]` table."""
         if transport == "socketcan":
-            return cls.over_socketcan(port)
+            return cls.over_socketcan(port, bit_rate)
         return cls.over_slcan(port, bit_rate, open_port)
 
     @property
     def is_open(self) -> bool:
         return self._bus is not None
+
+    def load_percent(self) -> float:
+        """Share of the bus's time that its frames took since it was opened, without stuff bits."""
+        seconds = max(trio.current_time() - self._opened_at, 0.001)
+        return 100 * self._bits / seconds / self._bit_rate
 
     async def wait_until_open(self) -> None:
         """Wait until the bus is open."""
@@ -245,16 +269,20 @@ class SharedCanBus:
             raise PortLost(f"{self.name}: the CAN bus is not open")
         try:
             await self._bus.send(frame)
+            self._bits += count_bits(frame)
         except trio.ClosedResourceError as error:
             raise PortLost(f"{self.name}: the CAN bus closed while sending") from error
 
     async def run(self, report: Callable[[DeviceReport], None]) -> None:
         """Open the bus and read it until cancelled. Raises DeviceFault when it is lost."""
         self._bus = bus = await self._open_bus()
+        self._opened_at, self._bits, self.frames_received = trio.current_time(), 0, 0
         self._notify_change()
         try:
             while True:
                 for frame in await bus.receive():
+                    self.frames_received += 1
+                    self._bits += count_bits(frame)
                     for listener in tuple(self._listeners):
                         listener(frame)
         except trio.Cancelled:

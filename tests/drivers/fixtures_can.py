@@ -23,7 +23,7 @@ class BenchBus:
     def __init__(self) -> None:
         self.sent: list[tuple[float, CanFrame]] = []
         self.nodes: list[CanNode] = []
-        self.line = SharedCanBus("bench", self._open)
+        self.line = SharedCanBus("bench", self._open, bit_rate=500_000)
         self._frame_sender, self._frame_receiver = trio.open_memory_channel[CanFrame](math.inf)
         self._lost = False
 

@@ -60,7 +60,7 @@ class MiniatureStation:
 
         def line(name: str, rate: int) -> SharedCanBus:
             path = str(directory / f"{name}.tty")
-            return SharedCanBus(name, partial(SlcanBus.open, path, rate, opened))
+            return SharedCanBus(name, partial(SlcanBus.open, path, rate, opened), rate)
 
         self.evse = evse
         self.reports: list[DeviceReport] = []

@@ -245,6 +245,6 @@ async def test_a_closed_socketcan_is_a_port_gone() -> None:
 
 
 async def test_a_host_without_the_interface_says_so() -> None:
-    line = SharedCanBus.over_socketcan("nocan9")
+    line = SharedCanBus.over_socketcan("nocan9", 500_000)
     with pytest.raises(PortLost, match="nocan9"):
         await line.run(ignore_report)

@@ -54,6 +54,13 @@ class FakeIoModule(FakeDevice):
     def clear_watchdog(self) -> None:
         self.watchdogs_cleared += 1
 
+    @property
+    def watchdog_works(self) -> bool | None:
+        return None
+
+    def test_watchdog(self) -> None:
+        raise AssertionError("the power path tests no watchdog")
+
 
 class FakeChargeController(FakeDevice):
     def __init__(self) -> None:

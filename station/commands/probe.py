@@ -1,0 +1,307 @@
+"""`station probe`: which of the configured devices answer, and what they report."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+import click
+import trio
+
+from drivers.ports import (
+    CableTemperature,
+    DeviceReport,
+    DigitalInputs,
+    InsulationReading,
+    MeterReading,
+    ModuleSilent,
+    ModuleState,
+    PilotState,
+    PortLost,
+    SeccHeartbeat,
+    TokenPresented,
+)
+from drivers.settings import DeviceSettings, ModulesSettings
+from drivers.wiring import InputA, InputB
+from station.commands.shared.control_client import (
+    DEVICES_SOCKET,
+    STATION_SOCKET,
+    find_listener_pid,
+)
+from station.config.hardware import HardwareSettings, emulated_settings, parse_hardware
+from station.config.station_toml import Config, load_config
+from station.runtime.hardware.probe import DeviceProbe, HardwareProbe, ProofResult
+
+WATCH_INTERVAL_S: Final = 1.0
+CLEAR_SCREEN: Final = "\x1b[H\x1b[J"
+INPUTS: Final[dict[int, type[IntEnum]]] = {1: InputA, 2: InputB}  # by number of the module
+NORMALLY_OFF: Final[dict[int, frozenset[IntEnum]]] = {  # while every output is off
+    1: frozenset({InputA.CONTACTORS_CLOSED, InputA.HOLSTER_LOCKED}),
+    2: frozenset(
+        {
+            InputB.CONTACTORS_CLOSED,
+            InputB.HOLSTER_LOCKED,
+            InputB.EVSE_1_STOP_BUTTON,
+            InputB.EVSE_2_STOP_BUTTON,
+        }
+    ),
+}
+CONTACTOR_WARNING: Final = (
+    "This closes the DC contactors of every EVSE for a moment, without voltage. "
+    "Plugs must be in their holsters and nobody may work at the outputs. Continue?"
+)
+
+
+@click.command("probe")
+@click.option(
+    "--config",
+    "path",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The station.toml.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1, 3600),
+    default=5.0,
+    show_default=True,
+    help="How long to wait for the devices.",
+)
+@click.option("--watch", is_flag=True, help="Print what they report every second, until Ctrl-C.")
+@click.option("--mains", is_flag=True, help="Switch the supply of the power modules on.")
+@click.option(
+    "--prove-watchdogs",
+    is_flag=True,
+    help="Be silent until the watchdog of each I/O module fires, and check its outputs.",
+)
+@click.option(
+    "--prove-contactors",
+    is_flag=True,
+    help="Close and open the contactors of each EVSE and check their feedback.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask before contactors close.")
+@click.pass_context
+def probe_command(
+    ctx: click.Context,
+    path: Path,
+    seconds: float,
+    watch: bool,
+    mains: bool,
+    prove_watchdogs: bool,
+    prove_contactors: bool,
+    yes: bool,
+) -> None:
+    """Open each configured port and report which devices answer.
+
+    The station must not run. Contactors stay open and modules off, unless a test is requested.
+    Exit code 0: every device answers and every requested test passed; 1: not so.
+    """
+    config = load_config(path)
+    settings = _hardware_settings(config, path)
+    _refuse_beside_station(config)
+    if prove_contactors and not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("--prove-contactors needs --yes without a terminal.")
+        click.confirm(CONTACTOR_WARNING, abort=True)
+    probe = HardwareProbe(settings, config.profile.evse_ids, with_mains=mains)
+    proofs = trio.run(_run_probe, probe, seconds, watch, prove_watchdogs, prove_contactors)
+    for proof in proofs:
+        click.echo(f"{'pass' if proof.passed else 'FAIL'}  {proof.device}: {proof.text}")
+    silent = list(_silent_devices(probe))
+    if silent:
+        click.echo(f"No answer: {', '.join(silent)}.", err=True)
+    if silent or not all(proof.passed for proof in proofs):
+        ctx.exit(1)
+
+
+def _hardware_settings(config: Config, path: Path) -> HardwareSettings:
+    """`[hardware]`, or the emulated devices if they run as a process of their own."""
+    if config.hardware:
+        return parse_hardware(config.hardware)
+    if find_listener_pid(config.data_directory / DEVICES_SOCKET) is None:
+        raise click.UsageError(
+            f"{path} has no [hardware], so there is no port to open. To probe emulated devices,"
+            f" start them: `station emulate --data {config.data_directory}`."
+        )
+    return emulated_settings(config.data_directory / "emulated")
+
+
+def _refuse_beside_station(config: Config) -> None:
+    pid = find_listener_pid(config.data_directory / STATION_SOCKET)
+    if pid is not None:
+        raise click.UsageError(
+            f"the station runs (process {pid}) and has the ports. Stop it first."
+        )
+
+
+async def _run_probe(
+    probe: HardwareProbe,
+    seconds: float,
+    watch: bool,
+    prove_watchdogs: bool,
+    prove_contactors: bool,
+) -> list[ProofResult]:
+    proofs: list[ProofResult] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(probe.run)
+        await _wait_for_devices(probe, seconds)
+        if prove_watchdogs:
+            proofs += await probe.prove_watchdogs()
+        if prove_contactors:
+            proofs += await probe.prove_contactors()
+        if watch:
+            with contextlib.suppress(KeyboardInterrupt):
+                await _watch(probe)
+        else:
+            _print_lines(_probe_lines(probe))
+        nursery.cancel_scope.cancel()
+    return proofs
+
+
+async def _wait_for_devices(probe: HardwareProbe, seconds: float) -> None:
+    """Wait until every device answered and had time for its first values."""
+    with trio.move_on_after(seconds):
+        while not all(device.answers for device in probe.devices.values()):
+            await trio.sleep(0.1)
+        await trio.sleep(min(1.5, seconds / 2))
+
+
+async def _watch(probe: HardwareProbe) -> None:
+    while True:
+        if sys.stdout.isatty():
+            click.echo(CLEAR_SCREEN, nl=False)
+        _print_lines(_probe_lines(probe))
+        click.echo()
+        await trio.sleep(WATCH_INTERVAL_S)
+
+
+def _print_lines(lines: Iterator[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+def _probe_lines(probe: HardwareProbe) -> Iterator[str]:
+    """A heading for each table of station.toml, below it a line for each of its devices."""
+    heading = ""
+    for device in sorted(probe.devices.values(), key=lambda device: (device.kind, device.name)):
+        if device.kind != heading:
+            heading = device.kind
+            yield _heading(heading, probe.settings_of(heading))
+        if device.answers and device.is_bus:
+            yield f"  {'bus':<13} {_bus_text(probe, device.name)}"
+            continue
+        yield f"  {device.name:<13} {_state_text(device, probe.settings_of(device.kind))}"
+        if not device.answers:
+            reasons = probe.likely_reasons(device) if not _is_port_lost(device) else ()
+            yield from (
+                f"  {'':<13} {'likely' if n == 1 else '':<6} {n}. {reason}"
+                for n, reason in enumerate(reasons, start=1)
+            )
+
+
+def _silent_devices(probe: HardwareProbe) -> Iterator[str]:
+    """Names of devices that do not answer, and of single rectifier modules."""
+    for device in probe.devices.values():
+        if not device.answers:
+            yield device.name
+        else:
+            settings = probe.settings_of(device.kind)
+            yield from (f"module {address}" for address in _silent_modules(device, settings))
+
+
+def _heading(kind: str, settings: DeviceSettings) -> str:
+    return f"[hardware.{kind}] {settings.driver} at {settings.port}"
+
+
+def _bus_text(probe: HardwareProbe, name: str) -> str:
+    bus = probe.can_buses[name]
+    if not bus.frames_received:
+        return "open, no frame received"
+    return f"{bus.frames_received} frames received, load {bus.load_percent():.0f} %"
+
+
+def _is_port_lost(device: DeviceProbe) -> bool:
+    return isinstance(device.fault, PortLost)
+
+
+def _state_text(device: DeviceProbe, settings: DeviceSettings) -> str:
+    if device.fault is not None:
+        return f"NO ANSWER: {device.fault}"
+    if not device.report_count:
+        return "NO ANSWER"
+    values = [text for report in device.iter_reports() if (text := describe_report(device, report))]
+    values += _module_texts(device, settings)
+    return ", ".join(filter(None, (device.identity, *values))) or "answers"
+
+
+def describe_report(device: DeviceProbe, report: DeviceReport) -> str:
+    """The values of a report for a person; empty: it has none to show."""
+    match report:
+        case MeterReading():
+            wire = ", BROKEN WIRE" if report.broken_wire else ""
+            return (
+                f"{report.energy_wh} Wh, {report.voltage_v} V, {report.current_a} A,"
+                f" {report.power_w} W{wire}"
+            )
+        case InsulationReading(resistance_ohm=ohm):
+            value = "no valid value" if ohm is None else f"{ohm / 1000:.0f} kΩ"
+            return f"insulation {value}" + (f", alarm {report.alarm}" if report.alarm else "")
+        case DigitalInputs():
+            return _input_text(int(device.name.partition(" ")[2]), report)
+        case PilotState(letter=letter):
+            return f"control pilot {letter}"
+        case SeccHeartbeat(state=state):
+            return f"state {state.name}"
+        case CableTemperature(hottest_c=hottest):
+            return f"cable {hottest} °C"
+        case TokenPresented():
+            return "a card was read"
+        case _:
+            return ""
+
+
+def _input_text(number: int, report: DigitalInputs) -> str:
+    """Which inputs are not in their normal state; with its watchdog."""
+    unusual = [
+        wire.name.lower()
+        for wire in INPUTS.get(number, ())
+        if bool(report.bits >> wire & 1) is (wire in NORMALLY_OFF[number])
+    ]
+    watchdog = ", WATCHDOG FIRED" if report.watchdog_fired else ""
+    return f"inputs {report.bits:08b}, not normal: {', '.join(unusual) or 'none'}{watchdog}"
+
+
+def _module_texts(device: DeviceProbe, settings: DeviceSettings) -> list[str]:
+    """How many rectifier modules answer, with the addresses of the others and of faulty ones."""
+    answering = _answering_modules(device)
+    if not answering:
+        return []
+    texts = [f"{len(answering)} modules answer"]
+    if silent := _silent_modules(device, settings):
+        texts.append(f"NO ANSWER: {', '.join(map(str, silent))}")
+    texts += [
+        f"module {address}: {', '.join(sorted(state.faults))}"
+        for address, state in answering.items()
+        if state.faults
+    ]
+    return texts
+
+
+def _answering_modules(device: DeviceProbe) -> dict[int, ModuleState]:
+    """The newest state of each rectifier module that is not silent, by address."""
+    reports = list(device.iter_reports())
+    lost = {report.address for report in reports if isinstance(report, ModuleSilent)}
+    states = {report.address: report for report in reports if isinstance(report, ModuleState)}
+    return {address: state for address, state in states.items() if address not in lost}
+
+
+def _silent_modules(device: DeviceProbe, settings: DeviceSettings) -> list[int]:
+    """Configured addresses without an answer; none for other devices than rectifier modules."""
+    if device.is_bus or not isinstance(settings, ModulesSettings):
+        return []
+    configured = {address for group in settings.groups for address in group}
+    return sorted(configured - set(_answering_modules(device)))

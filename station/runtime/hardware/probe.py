@@ -1,0 +1,277 @@
+"""Probe of the configured devices: which of them answer, what they report, and tests on request.
+
+The drivers of the station run without a power path: no contactor is closed, no module is switched
+on, no card is used. Two tests act on the hardware, and only when they are called:
+
+* `prove_watchdogs`: each I/O module must switch its outputs off when the station is silent;
+* `prove_contactors`: the feedback must follow the order, without voltage and without an EV.
+
+Rectifier modules have no supply before the station switches the mains contactor on; `with_mains`
+does that, as a start does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Final
+
+import msgspec
+import trio
+
+from drivers.catalog import load_driver
+from drivers.ports import (
+    Device,
+    DeviceFault,
+    DeviceReady,
+    DeviceReport,
+    DigitalInputs,
+    GroupOutput,
+    InsulationReading,
+    MeterReading,
+    ModuleSilent,
+    ModuleState,
+    PilotState,
+)
+from drivers.settings import DeviceSettings
+from drivers.wire.can_bus import SharedCanBus
+from drivers.wiring import InputA, InputB, OutputA
+from station.config.hardware import HardwareSettings
+from station.runtime.hardware.assembly import StationDrivers
+
+RESTART_PAUSE_S: Final = 0.5
+FEEDBACK_TIMEOUT_S: Final = 1.0
+SAFE_VOLTAGE_V: Final = 60  # IEC 61851-23: not above, at an output that may be touched
+CONTACTOR_FEEDBACK: Final = {1: InputA.CONTACTORS_CLOSED, 2: InputB.CONTACTORS_CLOSED}
+CABINET_IO: Final = 1
+
+
+class DeviceProbe(msgspec.Struct):
+    """What one device reported so far.
+
+    Attributes:
+        name: of its driver: "meter 2", "modules", "secc_bus".
+        identity: model and firmware as the device reports them; empty: it has not.
+        reports: the newest report of each type; of modules and groups, by address too.
+        report_count: how many reports there were.
+        fault: of the last run of the driver; None: it runs.
+    """
+
+    name: str
+    identity: str = ""
+    reports: dict[tuple[type[DeviceReport], int], DeviceReport] = msgspec.field(
+        default_factory=dict
+    )
+    report_count: int = 0
+    fault: DeviceFault | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of the device; of a bus, the kind of its devices."""
+        return self.name.partition(" ")[0].removesuffix("_bus")
+
+    @property
+    def is_bus(self) -> bool:
+        return self.name.endswith("_bus")
+
+    @property
+    def answers(self) -> bool:
+        """Whether it reported anything, and is not lost now."""
+        return self.fault is None and (self.report_count > 0 or self.is_bus)
+
+    def find_report(self, kind: type[DeviceReport], number: int = 0) -> DeviceReport | None:
+        return self.reports.get((kind, number))
+
+    def iter_reports(self) -> Iterator[DeviceReport]:
+        """The newest reports, in a constant order."""
+        for _, report in sorted(self.reports.items(), key=lambda item: _report_order(*item)):
+            yield report
+
+    def apply_report(self, report: DeviceReport) -> None:
+        """Keep a report."""
+        self.report_count += 1
+        self.fault = None
+        if isinstance(report, DeviceReady):
+            self.identity = report.identity
+        else:
+            self.reports[type(report), _number_of(report)] = report
+
+
+def _number_of(report: DeviceReport) -> int:
+    match report:
+        case ModuleState(address=number) | ModuleSilent(address=number):
+            return number
+        case GroupOutput(group=number):
+            return number
+        case _:
+            return 0
+
+
+def _report_order(key: tuple[type[DeviceReport], int], _: DeviceReport) -> tuple[str, int]:
+    return key[0].__name__, key[1]
+
+
+class ProofResult(msgspec.Struct, frozen=True):
+    """The result of one test of the hardware."""
+
+    device: str  # "io 1", "contactors 1"
+    passed: bool
+    text: str
+
+
+class HardwareProbe:
+    """Runs the drivers of one `[hardware]` and keeps what they report."""
+
+    def __init__(
+        self, settings: HardwareSettings, evse_ids: tuple[int, ...], *, with_mains: bool = False
+    ) -> None:
+        """Build the drivers; no port is opened before `run`.
+
+        Args:
+            settings: `[hardware]`.
+            evse_ids: the EVSEs of the station.
+            with_mains: switch the supply of the rectifier modules on.
+
+        Raises:
+            TableError: as `StationDrivers`.
+        """
+        self._settings = settings
+        self._evse_ids = evse_ids
+        self._with_mains = with_mains
+        self._drivers = StationDrivers(settings, evse_ids)
+        drivers = self._drivers.drivers_by_name()
+        self.devices = {name: DeviceProbe(name) for name in drivers}
+        self.can_buses = {
+            name: driver for name, driver in drivers.items() if isinstance(driver, SharedCanBus)
+        }
+
+    def settings_of(self, kind: str) -> DeviceSettings:
+        """The table of a kind of device."""
+        settings: DeviceSettings = getattr(self._settings, kind)
+        return settings
+
+    def likely_reasons(self, probe: DeviceProbe) -> tuple[str, ...]:
+        """The three likeliest reasons why a device does not answer, of its driver."""
+        driver = load_driver(probe.kind, self.settings_of(probe.kind).driver)
+        return tuple(driver.NO_ANSWER_REASONS)
+
+    async def run(self) -> None:
+        """Run all drivers until cancelled; each ends with its device switched off."""
+        try:
+            async with trio.open_nursery() as nursery:
+                for name, device in self._drivers.drivers_by_name().items():
+                    nursery.start_soon(self._run_driver, self.devices[name], device)
+        finally:
+            self._drivers.close()
+
+    async def _run_driver(self, probe: DeviceProbe, device: Device) -> None:
+        while True:
+            try:
+                await device.run(partial(self._on_report, probe))
+            except DeviceFault as fault:
+                probe.fault = fault
+            await trio.sleep(RESTART_PAUSE_S)
+
+    def _on_report(self, probe: DeviceProbe, report: DeviceReport) -> None:
+        probe.apply_report(report)
+        if probe.name == f"io {CABINET_IO}" and isinstance(report, DeviceReady):
+            cabinet = self._drivers.io_modules[CABINET_IO]
+            cabinet.set_output(OutputA.AC_ENABLE, self._with_mains)
+
+    # --- Tests on request -------------------------------------------------------------------------
+
+    async def prove_watchdogs(self) -> list[ProofResult]:
+        """Be silent towards each I/O module until its watchdog must have fired. All outputs drop.
+
+        The drivers must run.
+        """
+        results = []
+        for number, io in self._drivers.io_modules.items():
+            name = f"io {number}"
+            if not self.devices[name].answers:
+                results.append(ProofResult(name, False, "does not answer"))
+                continue
+            io.set_output(OutputA.AC_ENABLE, False)
+            self.devices[name].fault = None
+            io.test_watchdog()
+            while io.watchdog_works is None and self.devices[name].fault is None:
+                await trio.sleep(0.05)
+            fault = self.devices[name].fault
+            passed = bool(io.watchdog_works)
+            text = "the watchdog switches the outputs off" if passed else f"{fault}"
+            results.append(ProofResult(name, passed, text))
+        return results
+
+    async def prove_contactors(self) -> list[ProofResult]:
+        """Close and open the contactors of each EVSE without voltage; the feedback must follow.
+
+        An EVSE with voltage, with an EV, or without a measurement of both is left out, which is
+        no pass. The drivers must run.
+        """
+        return [await self._prove_contactors(evse_id) for evse_id in self._evse_ids]
+
+    async def _prove_contactors(self, evse_id: int) -> ProofResult:
+        name = f"contactors {evse_id}"
+        obstacle = self._closing_obstacle(evse_id)
+        if obstacle is not None:
+            return ProofResult(name, False, f"not tested: {obstacle}")
+        io = self._drivers.io_modules[evse_id]
+        if self._feedback(evse_id):
+            return ProofResult(name, False, "feedback is closed before they were ordered to close")
+        try:
+            io.set_output(OutputA.CONTACTORS, True)
+            closed = await self._wait_for_feedback(evse_id, True)
+        finally:
+            io.set_output(OutputA.CONTACTORS, False)
+        opened = await self._wait_for_feedback(evse_id, False)
+        if not closed:
+            return ProofResult(
+                name, False, f"no feedback within {FEEDBACK_TIMEOUT_S} s of the order to close"
+            )
+        if not opened:
+            return ProofResult(
+                name, False, f"feedback still closed {FEEDBACK_TIMEOUT_S} s after the order to open"
+            )
+        return ProofResult(name, True, "close and open as ordered")
+
+    def _closing_obstacle(self, evse_id: int) -> str | None:
+        """Why the contactors must not be closed now; None: they may be."""
+        pilot = self.devices[f"secc {evse_id}"].find_report(PilotState)
+        if not isinstance(pilot, PilotState):
+            return "the charge controller does not report the control pilot"
+        if pilot.letter != "A":
+            return f"the control pilot is {pilot.letter}; unplug the EV"
+        voltages = list(self._output_voltages(evse_id))
+        if not voltages:
+            return "no device reports the voltage of the output"
+        highest = max(voltages)
+        if highest > SAFE_VOLTAGE_V:
+            return f"the output has {highest:.0f} V; at most {SAFE_VOLTAGE_V} V are allowed"
+        if not self.devices[f"io {evse_id}"].answers:
+            return f"I/O module {evse_id} does not answer"
+        return None
+
+    def _output_voltages(self, evse_id: int) -> Iterator[float]:
+        """The voltages that devices measure at the output of an EVSE, V."""
+        meter = self.devices[f"meter {evse_id}"].find_report(MeterReading)
+        if isinstance(meter, MeterReading):
+            yield abs(float(meter.voltage_v))
+        insulation = self.devices[f"insulation {evse_id}"].find_report(InsulationReading)
+        if isinstance(insulation, InsulationReading) and insulation.voltage_v is not None:
+            yield abs(float(insulation.voltage_v))
+        output = self.devices["modules"].find_report(GroupOutput, evse_id)
+        if isinstance(output, GroupOutput):
+            yield output.voltage_mv / 1000
+
+    def _feedback(self, evse_id: int) -> bool | None:
+        report = self.devices[f"io {evse_id}"].find_report(DigitalInputs)
+        if not isinstance(report, DigitalInputs):
+            return None
+        return bool(report.bits >> CONTACTOR_FEEDBACK[evse_id] & 1)
+
+    async def _wait_for_feedback(self, evse_id: int, closed: bool) -> bool:
+        with trio.move_on_after(FEEDBACK_TIMEOUT_S):
+            while self._feedback(evse_id) is not closed:
+                await trio.sleep(0.02)
+            return True
+        return False

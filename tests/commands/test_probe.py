@@ -1,0 +1,194 @@
+"""`station probe` of emulated devices: wired right and wrong, and its tests on request."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from station.commands.shared.control_client import find_listener_pid, send_request
+from tests.commands.fixtures_journals import StationCommand, start_command
+
+CONFIG = """
+[station]
+identity = "CS001"
+profile = "development"
+data = "data"
+[csms]
+url = "ws://localhost:1"
+password = "0123456789abcdef"
+"""
+LINES = {  # kind: driver, line of the emulated station, keys
+    "reader": ("pn532", "reader", ""),
+    "display": ("vt100", "display", ""),
+    "meter": ("acrel_djsf1352", "meter", "retries = 0"),
+    "io": ("icpdas_m7055", "io", "timeout_ms = 250"),
+    "insulation": ("bender_isocha425hv", "insulation", "retries = 0"),
+    "secc": ("advantics", "secc", ""),
+    "modules": ("infypower", "modules", ""),
+}
+
+
+@dataclass
+class Bench:
+    """Emulated devices in a process of their own, and `station probe` with any wiring."""
+
+    directory: Path
+    run: StationCommand
+
+    def line(self, name: str) -> str:
+        return str(self.directory / "data" / "emulated" / f"{name}.tty")
+
+    def order(self, operation: str, **arguments: object) -> None:
+        send_request(self.directory / "data" / "emulator.sock", operation, **arguments)
+
+    def probe(
+        self, *options: str, mistakes: dict[str, tuple[str, str]] | None = None
+    ) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr; `mistakes`: another port or keys for a kind of device."""
+        text = CONFIG
+        for kind, (driver, line, keys) in LINES.items():
+            port, wrong_keys = (mistakes or {}).get(kind, ("", ""))
+            text += f'[hardware.{kind}]\ndriver = "{driver}"\nport = "{port or self.line(line)}"\n'
+            text += f"{keys}\n{wrong_keys}\n"
+        path = self.directory / "station.toml"
+        path.write_text(text)
+        result = self.run("probe", "--config", path, *options)
+        return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture
+def bench(tmp_path: Path, run_station: StationCommand) -> Iterator[Bench]:
+    data = tmp_path / "data"
+    data.mkdir()
+    with start_command("emulate", "--data", data) as process:
+        deadline = time.monotonic() + 20
+        while find_listener_pid(data / "emulator.sock") is None:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield Bench(tmp_path, run_station)
+
+
+def section(output: str, name: str) -> str:
+    """The lines of one device, up to the next."""
+    lines = output.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith(f"  {name} "))
+    after = [line for line in lines[start + 1 :] if line[:4].strip()]
+    end = lines.index(after[0], start + 1) if after else len(lines)
+    return "\n".join(lines[start:end])
+
+
+def test_every_device_answers_with_its_identity_and_values(bench: Bench) -> None:
+    code, output, errors = bench.probe()
+    assert (code, errors) == (0, "")
+    assert "Acrel DJSF1352-RN software 1.03, 0 Wh, 0.0 V, 0.0 A, 0 W" in section(output, "meter 2")
+    assert "Bender isoCHA425HV software 5.00, insulation" in section(output, "insulation 1")
+    assert "not normal: none" in section(output, "io 1")
+    assert "12 modules answer" in section(output, "modules")
+    assert "control pilot A" in section(output, "secc 1")
+    assert "NXP PN532 firmware" in section(output, "reader")
+    assert output.count("frames received, load") == 2
+
+
+def test_the_probe_acts_on_nothing(bench: Bench) -> None:
+    """An EV that is plugged in stays in state B, the contactors open, the modules off."""
+    bench.order("plug_in", evse_id=1)
+    code, output, _ = bench.probe()
+    assert code == 0
+    assert "control pilot B" in section(output, "secc 1")
+    assert "contactors_closed" not in output
+
+
+def test_wiring_mistakes_are_named_with_their_likeliest_reasons(bench: Bench) -> None:
+    code, output, errors = bench.probe(
+        mistakes={
+            "meter": ("", "addresses = [1, 9]"),
+            "io": ("", "addresses = [5, 7]"),
+            "insulation": (str(bench.directory / "absent"), ""),
+            "reader": (bench.line("display"), ""),
+            "display": (bench.line("reader"), ""),
+            "secc": ("", "indexes = [1, 7]"),
+            "modules": ("", "groups = [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 40]]"),
+        }
+    )
+    assert code == 1
+    assert "Wh" in section(output, "meter 1")
+    for name, reason in (
+        ("meter 2", "1. its Modbus address differs from the key addresses"),
+        ("io 2", "1. its Modbus address differs from the key addresses"),
+        ("reader", "3. the port is that of another device"),
+        ("display", "1. transmit and receive are swapped"),
+        ("secc 2", "1. its pistol index differs from the key indexes"),
+    ):
+        text = section(output, name)
+        assert "NO ANSWER" in text, name
+        assert reason in text, text
+    assert "does not exist. Is the adapter plugged in?" in section(output, "insulation 1")
+    assert "likely" not in section(output, "insulation 1")
+    assert "11 modules answer, NO ANSWER: 40" in section(output, "modules")
+    assert errors.startswith("No answer: ")
+    assert "module 40" in errors
+    assert "meter 1" not in errors
+
+
+def test_lines_on_the_wrong_ports_are_found(bench: Bench) -> None:
+    """CAN buses swapped, two Modbus lines swapped, a port in use by another program."""
+    busy = os.open(bench.line("display"), os.O_RDWR | os.O_NOCTTY)
+    fcntl.flock(busy, fcntl.LOCK_EX)
+    try:
+        code, output, _ = bench.probe(
+            mistakes={
+                "secc": (bench.line("modules"), ""),
+                "modules": (bench.line("secc"), ""),
+                "meter": (bench.line("insulation"), ""),
+                "insulation": (bench.line("meter"), ""),
+            }
+        )
+    finally:
+        os.close(busy)
+    assert code == 1
+    assert f"in use by process {os.getpid()}" in section(output, "display")
+    for name in ("secc 1", "secc 2", "modules", "meter 1", "insulation 1", "insulation 2"):
+        assert "NO ANSWER" in section(output, name), output
+    assert "the modules have no mains: probe with --mains" in section(output, "modules")
+
+
+def test_watchdogs_and_contactors_are_proven_on_request(bench: Bench) -> None:
+    code, output, _ = bench.probe("--prove-watchdogs", "--prove-contactors", "--yes")
+    assert code == 0
+    assert [line for line in output.splitlines() if line.startswith("pass")] == [
+        "pass  io 1: the watchdog switches the outputs off",
+        "pass  io 2: the watchdog switches the outputs off",
+        "pass  contactors 1: close and open as ordered",
+        "pass  contactors 2: close and open as ordered",
+    ]
+
+
+def test_a_welded_contactor_and_an_ev_fail_the_proof(bench: Bench) -> None:
+    bench.order("fault", device="contactor", kind="stuck_open", evse_id=1)
+    bench.order("plug_in", evse_id=2)
+    code, output, _ = bench.probe("--prove-contactors", "--yes")
+    assert code == 1
+    assert "FAIL  contactors 1: no feedback within 1.0 s of the order to close" in output
+    assert "FAIL  contactors 2: not tested: the control pilot is B; unplug the EV" in output
+
+
+def test_contactors_close_only_after_a_confirmation(bench: Bench) -> None:
+    code, output, errors = bench.probe("--prove-contactors")
+    assert (code, output) == (2, "")
+    assert "--prove-contactors needs --yes without a terminal" in errors
+
+
+def test_without_hardware_and_emulation_there_is_nothing_to_probe(
+    tmp_path: Path, run_station: StationCommand
+) -> None:
+    (tmp_path / "station.toml").write_text(CONFIG)
+    result = run_station("probe", "--config", tmp_path / "station.toml")
+    assert result.exit_code == 2
+    assert "has no [hardware], so there is no port to open" in result.stderr
