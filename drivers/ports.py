@@ -391,6 +391,9 @@ class CardReader(Device, Protocol):
 class Display(Device, Protocol):
     """Text display for the EV driver."""
 
+    columns: int
+    rows: int
+
     @property
     def lines(self) -> tuple[str, ...]:
         """The text, one item per row."""

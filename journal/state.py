@@ -24,6 +24,7 @@ from journal.projections.certificates import Certificates
 from journal.projections.charging_profiles import ChargingProfiles
 from journal.projections.clock import Clock
 from journal.projections.customer_requests import CustomerRequests
+from journal.projections.ev_driver_actions import EvDriverActions
 from journal.projections.evses import Evses
 from journal.projections.external_limits import ExternalLimits
 from journal.projections.faults import Faults
@@ -71,6 +72,7 @@ class State(msgspec.Struct, frozen=True):
     charging_profiles: ChargingProfiles = ChargingProfiles()
     external_limits: ExternalLimits = ExternalLimits()
     readings: Readings = Readings()
+    ev_driver_actions: EvDriverActions = EvDriverActions()
     firmware: Firmware = Firmware()
     logs: Logs = Logs()
     customer_requests: CustomerRequests = CustomerRequests()

@@ -72,6 +72,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     # Decisions, pure
     ("station.core.decide_batch",),
     ("station.core.decide", "station.core.desired"),
+    ("station.core.display_rows",),
     ("station.core.block_tables", "station.core.display"),
     ("station.core.blocks.*",),
     ("station.core.blocks.k_smart_charging.*",),
@@ -120,6 +121,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "station",
         "station.firmware.*",
         "station.profiles.*",
+        "station.texts.*",
     ),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -140,7 +142,12 @@ PURE = (
 )
 # Of ours, pure code imports pure code, and these: types and functions without effects in packages
 # that have others too.
-PURE_MAY_IMPORT = ("journal.format.id_tokens", "station.firmware.signature", "station.profiles")
+PURE_MAY_IMPORT = (
+    "journal.format.id_tokens",
+    "station.firmware.signature",
+    "station.profiles",
+    "station.texts",
+)
 IMPURE_MODULES = (
     "asyncio",
     "os",

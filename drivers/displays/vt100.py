@@ -90,7 +90,7 @@ class Vt100Display:
     ) -> None:
         self.port = port
         self._baud = baud
-        self._size = (columns, rows)
+        self.columns, self.rows = columns, rows
         self._encoding = encoding
         self._health_s = health_s
         self._open_port = open_port
@@ -131,10 +131,9 @@ class Vt100Display:
             port.close()
 
     def _render_page(self) -> bytes:
-        columns, rows = self._size
-        lines = [*self._lines, *[""] * rows][:rows]
+        lines = [*self._lines, *[""] * self.rows][: self.rows]
         texts = (
-            replace_control_characters(line)[:columns].encode(self._encoding, "replace")
+            replace_control_characters(line)[: self.columns].encode(self._encoding, "replace")
             for line in lines
         )
         return CURSOR_HOME + b"\r\n".join(text + CLEAR_TO_END_OF_LINE for text in texts)

@@ -1,13 +1,19 @@
-"""The latest reading of each meter, and the last clock-aligned interval that was handled. J01."""
+"""The latest reading of each meter, the registers of the last session at each EVSE, and the last
+clock-aligned interval that was handled. J01."""
 
 from __future__ import annotations
+
+from decimal import Decimal
 
 import msgspec
 from msgspec.structs import replace
 
 from journal.events import Decision, Entry
 from journal.observations import MeterRead
+from journal.projections.authorizations import AuthorizationBoundToEvse
 from journal.projections.base import Projection
+from journal.projections.outbox import CallQueued
+from journal.projections.transactions import TransactionStarted
 
 
 class ClockAlignedIntervalHandled(Decision, frozen=True):
@@ -26,10 +32,25 @@ class Reading(msgspec.Struct, frozen=True):
     meter_read: MeterRead
 
 
+class SessionRegisters(msgspec.Struct, frozen=True):
+    """The meter's register at the begin and the end of the last transaction at an EVSE.
+
+    `begin_wh` is None if no register was known then, `end_wh` while the transaction is open.
+    """
+
+    evse_id: int
+    begin_wh: Decimal | None
+    end_wh: Decimal | None = None
+
+
 class Readings(Projection, frozen=True):
-    HANDLES = (MeterRead, ClockAlignedIntervalHandled)
+    HANDLES = (
+        MeterRead, CallQueued, TransactionStarted, AuthorizationBoundToEvse,
+        ClockAlignedIntervalHandled,
+    )  # fmt: skip
 
     latest: tuple[Reading, ...] = ()
+    sessions: tuple[SessionRegisters, ...] = ()
     aligned_interval_index: int | None = None
     aligned_interval_s: int = 0
 
@@ -40,6 +61,12 @@ class Readings(Projection, frozen=True):
                 new = Reading(entry.seq, at_ms, entry.uptime_ms, read)
                 others = [each for each in self.latest if each.meter_read.evse_id != read.evse_id]
                 return replace(self, latest=(*others, new))
+            case CallQueued(transaction_event=summary):
+                if summary is None or summary.event_type != "Ended":
+                    return self
+                return self._end_session(summary.evse_id)
+            case TransactionStarted(evse_id=evse_id) | AuthorizationBoundToEvse(evse_id=evse_id):
+                return self._begin_session(evse_id)
             case ClockAlignedIntervalHandled(interval_index=index, interval_s=interval_s):
                 return replace(self, aligned_interval_index=index, aligned_interval_s=interval_s)
             case _:
@@ -50,3 +77,26 @@ class Readings(Projection, frozen=True):
             if reading.meter_read.evse_id == evse_id:
                 return reading
         return None
+
+    def session(self, evse_id: int) -> SessionRegisters | None:
+        """The registers of the last transaction at an EVSE, open or ended."""
+        return next((each for each in self.sessions if each.evse_id == evse_id), None)
+
+    def _register_wh(self, evse_id: int) -> Decimal | None:
+        reading = self.on_evse(evse_id)
+        return reading.meter_read.energy_wh if reading else None
+
+    def _begin_session(self, evse_id: int) -> Readings:
+        if not evse_id:
+            return self  # authorized, not plugged in yet
+        others = tuple(each for each in self.sessions if each.evse_id != evse_id)
+        begun = SessionRegisters(evse_id, self._register_wh(evse_id))
+        return replace(self, sessions=(*others, begun))
+
+    def _end_session(self, evse_id: int) -> Readings:
+        session = self.session(evse_id)
+        if session is None or session.end_wh is not None:
+            return self
+        others = tuple(each for each in self.sessions if each.evse_id != evse_id)
+        ended = replace(session, end_wh=self._register_wh(evse_id))
+        return replace(self, sessions=(*others, ended))

@@ -105,6 +105,18 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     interrupted_seq: int = 0  # latest StationStarted while it was open; 0: never interrupted
 
 
+class EndedTransaction(msgspec.Struct, frozen=True, kw_only=True):
+    """The last transaction that ended at an EVSE, for the EV driver who is still there."""
+
+    transaction_id: str
+    evse_id: int
+    ended_seq: int  # entry that queued its last TransactionEvent
+    ended_ms: int  # uptime of that entry
+    charging_ms: int  # time with energy flow
+    id_token: IdToken | None = None
+    stopped_reason: str = "Local"  # ReasonEnumType
+
+
 class Transactions(Projection, frozen=True):
     """At most one transaction is open on an EVSE at any time. E01.FR.14."""
 
@@ -117,6 +129,7 @@ class Transactions(Projection, frozen=True):
     open: tuple[Transaction, ...] = ()
     last_ends: tuple[tuple[int, int], ...] = ()  # (evse_id, entry that queued the last Ended)
     charging_evse_ids: tuple[int, ...] = ()  # EVSEs with energy flow: it may start one. E01.FR.06
+    ended: tuple[EndedTransaction, ...] = ()  # one for each EVSE
 
     def apply(self, entry: Entry) -> Transactions:
         match entry.event:
@@ -148,12 +161,12 @@ class Transactions(Projection, frozen=True):
             case TransactionSampleKept(transaction_id=transaction_id, sample=sample):
                 return self._keep_sample(entry, transaction_id, sample)
             case StationStarted(last_entry_uptime_ms=last_ms) if (
-                self.open or self.charging_evse_ids
+                self.open or self.charging_evse_ids or self.ended
             ):
                 interrupted = tuple(
                     _interrupt_transaction(entry, each, last_ms) for each in self.open
                 )
-                return replace(self, open=interrupted, charging_evse_ids=())
+                return replace(self, open=interrupted, charging_evse_ids=(), ended=())
             case _:
                 return self
 
@@ -166,6 +179,10 @@ class Transactions(Projection, frozen=True):
     def last_end_seq(self, evse_id: int) -> int:
         """The entry that queued the last TransactionEvent(Ended) of an EVSE; 0 before the first."""
         return next((seq for evse, seq in self.last_ends if evse == evse_id), 0)
+
+    def last_ended(self, evse_id: int) -> EndedTransaction | None:
+        """The last transaction that ended at an EVSE."""
+        return next((each for each in self.ended if each.evse_id == evse_id), None)
 
     def by_id(self, transaction_id: str) -> Transaction | None:
         for transaction in self.open:
@@ -197,7 +214,30 @@ class Transactions(Projection, frozen=True):
     def _on_ended(self, entry: Entry, summary: TransactionEventSummary) -> Transactions:
         left = tuple(each for each in self.open if each.transaction_id != summary.transaction_id)
         others = tuple(end for end in self.last_ends if end[0] != summary.evse_id)
-        return replace(self, open=left, last_ends=(*others, (summary.evse_id, entry.seq)))
+        return replace(
+            self,
+            open=left,
+            last_ends=(*others, (summary.evse_id, entry.seq)),
+            ended=self._with_ended(entry, summary),
+        )
+
+    def _with_ended(
+        self, entry: Entry, summary: TransactionEventSummary
+    ) -> tuple[EndedTransaction, ...]:
+        transaction = self.by_id(summary.transaction_id)
+        if transaction is None or not summary.evse_id:
+            return self.ended
+        stop = transaction.stop_order
+        ended = EndedTransaction(
+            transaction_id=summary.transaction_id,
+            evse_id=summary.evse_id,
+            ended_seq=entry.seq,
+            ended_ms=entry.uptime_ms,
+            charging_ms=total_charging_ms(transaction, entry.uptime_ms),
+            id_token=transaction.id_token,
+            stopped_reason=stop.stopped_reason if stop else "Local",
+        )
+        return (*(each for each in self.ended if each.evse_id != summary.evse_id), ended)
 
     def _on_transaction_authorized(self, grant: TransactionAuthorized) -> Transactions:
         return self._update_by_id(

@@ -6,7 +6,7 @@ between it and what they have done, so a restart needs no list of half-done orde
 as done when an observation reports it.
 
 If it cannot be computed because of a programming error, `_safe_state` takes its place: no energy on
-any EVSE, no card reader, no display text but "Out of order"; the link stays and answers are sent.
+any EVSE, no card reader, "Out of order" on the display; the link stays and answers are sent.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from station.core.block_tables import DEADLINES
 from station.core.blocks import n_customers
 from station.core.blocks.evse_conditions import is_in_service, may_charge
 from station.core.context import Context, Product
-from station.core.display import OUT_OF_ORDER_TEXT, display_text
+from station.core.display import DisplaySituation, describe_display, describe_out_of_order
 
 
 class DesiredCall(msgspec.Struct, frozen=True):
@@ -41,13 +41,12 @@ class DesiredCall(msgspec.Struct, frozen=True):
 
 
 class DesiredEvse(msgspec.Struct, frozen=True):
-    """What the power path and the display of one EVSE should do."""
+    """What the power path of one EVSE should do."""
 
     evse_id: int
     energy_allowed: bool  # the EV may charge
     suspended: bool  # authorized, but without energy now: stay connected
     transaction_id: str | None
-    display_text: str
     # Reports of the cable that this was decided with; None: it applies to any.
     cable_report_count: int | None = None
 
@@ -95,6 +94,7 @@ class DesiredState(msgspec.Struct, frozen=True):
     replies: tuple[PendingReply, ...] = ()
     call: DesiredCall | None = None
     evses: tuple[DesiredEvse, ...] = ()
+    display: DisplaySituation = DisplaySituation()
     reader_enabled: bool = True
     next_due_ms: int | None = None  # uptime at which a rule is due
     restart_reason: str | None = None  # BootReasonEnumType of the next run
@@ -121,9 +121,9 @@ def _safe_state(ctx: Context, error: Exception) -> DesiredState:
         link=_desired_link(ctx),
         replies=ctx.state.pending_replies.pending,
         evses=tuple(
-            DesiredEvse(evse.evse_id, False, False, None, OUT_OF_ORDER_TEXT)
-            for evse in ctx.state.evses.all_evses
+            DesiredEvse(evse.evse_id, False, False, None) for evse in ctx.state.evses.all_evses
         ),
+        display=describe_out_of_order(evse.evse_id for evse in ctx.state.evses.all_evses),
         reader_enabled=False,
         next_due_ms=ctx.uptime_ms + FAILED_RETRY_MS,
         failure=f"{type(error).__name__}: {error}",
@@ -141,6 +141,7 @@ def _desired_state(ctx: Context) -> DesiredState:
         if flight and state.link.online
         else None,
         evses=tuple(_desired_evse(ctx, evse.evse_id) for evse in state.evses.all_evses),
+        display=describe_display(ctx),
         reader_enabled=any(is_in_service(ctx, evse.evse_id) for evse in state.evses.all_evses)
         or bool(state.transactions.open),
         next_due_ms=_next_due_ms(ctx),
@@ -192,7 +193,6 @@ def _desired_evse(ctx: Context, evse_id: int) -> DesiredEvse:
         energy_allowed=may_charge(ctx, evse_id),
         suspended=authorization is not None and authorization.suspended,
         transaction_id=transaction.transaction_id if transaction else None,
-        display_text=display_text(ctx, evse_id),
         cable_report_count=ctx.state.evses.by_id(evse_id).cable_report_count,
     )
 

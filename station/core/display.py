@@ -1,37 +1,654 @@
-"""Text of the display for each EVSE, from the state alone."""
+"""What an EV driver reads, at each EVSE and for the station as a whole.
+
+Two pure steps:
+
+    describe_display   state               -> DisplaySituation   part of the desired state
+    render_display     situation, readings -> StationDisplay     texts in a language
+
+The **situation** follows from the committed state alone, so no text is shown that the journal does
+not explain. It has keys of texts, moments of the uptime, and numbers, but no text of ours.
+**Rendering** adds what changes without a commit: live readings, the seconds that are left, the
+cycle of messages, and the language. Display, page and tools render the same situation; a renderer
+of its own would say something else.
+
+At each EVSE the first of these that applies is shown (`_describe_evse`):
+
+1. A fault that blocks charging. Whether the cable may be unplugged follows from the contactors, not
+   from the transaction.
+2. The cable has not been reported since the start of the program: nothing is known yet.
+3. The end of a session: finishing while the contactors are closed or energy flows, then finished.
+4. An authorization here: plug in, connecting, charging, paused by the EV or by the station.
+5. What keeps new EV drivers away, in the order of `evse_status`.
+6. A cable without an authorization, then an authorization that waits for a cable, then free.
+
+A **notice** covers this for a while: the answer to a card or to the stop button, or the receipt
+after the cable was unplugged. It never covers a fault, nor the request not to unplug yet.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator, Mapping
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Final, Literal
 
+import msgspec
+
+from journal.events import IdToken
+from journal.observations import DeviceFaulted
+from journal.projections.authorizations import Authorization
+from journal.projections.ev_driver_actions import PresentedCard
+from journal.projections.evses import Evse
+from journal.projections.transactions import Transaction
+from station.core.blocks.c_authorization import (
+    AUTHORIZATION_ENABLED,
+    LOCAL_AUTHORIZE_OFFLINE,
+    OFFLINE_TX_FOR_UNKNOWN_ID,
+    connection_due_ms,
+)
+from station.core.blocks.c_authorization_cache import CACHE_ENABLED
+from station.core.blocks.c_id_token import authorization_allows_evse, may_start_before_accepted
 from station.core.blocks.evse_conditions import (
-    charging_state,
+    is_closed_for_firmware,
     is_in_service,
     is_out_of_order,
     is_storage_full,
+    may_resume,
 )
 from station.core.context import Context
+from station.texts import LANGUAGES, TEXTS, find_language
 
-OUT_OF_ORDER_TEXT: Final = "Out of order"
-AUTHORIZED_TEXTS: Final = {"Idle": "Plug in the cable", "Charging": "Charging"}  # by chargingState
+NOTICE_MS: Final = 8_000  # how long the answer to a card or a button is shown
+RECEIPT_MS: Final = 60_000  # how long the totals are shown after the cable was unplugged
+LANGUAGE: Final = "DisplayMessageCtrlr.Language"
+CONTACT_NUMBER: Final = "DisplayMessageCtrlr.ContactNumber"
+
+# The color of a situation: ready for a new EV driver, the EV driver has to act, wait, energy flows, no
+# energy for now, finished, not usable, faulted.
+Mood = Literal["ready", "act", "wait", "charging", "paused", "done", "closed", "fault"]
+PreparationStep = Literal["", "insulation_test", "precharge"]
+
+# The texts of a fault by its device; other devices: `fault.other`.
+FAULT_TEXTS: Final = {
+    "emergency_stop": "fault.emergency_stop",
+    "door": "fault.door",
+    "dispenser_door": "fault.door",
+    "mains": "fault.mains",
+    "breaker": "fault.mains",
+    "ev": "fault.ev",
+    "pilot": "fault.ev",
+    "insulation": "fault.insulation",
+    "cable": "fault.cable",
+}
+# Their help also fits while an EV is plugged in.
+FAULTS_WITH_OWN_HELP: Final = frozenset({"fault.emergency_stop", "fault.ev", "fault.insulation"})
+# Situations in which a card that named no EVSE is answered at an EVSE.
+OPEN_MOODS: Final = frozenset({"ready", "act"})
 
 
-def display_text(ctx: Context, evse_id: int) -> str:
-    """What the EV driver reads; the first line that applies."""
-    if ctx.state.faults.blocking_fault(evse_id):
-        return OUT_OF_ORDER_TEXT
-    transaction = ctx.state.transactions.on_evse(evse_id)
-    if transaction and transaction.stop_order:
-        return "Thank you. Unplug the cable"
-    state = charging_state(ctx, evse_id)
-    if ctx.state.authorizations.on_evse(evse_id):
-        return AUTHORIZED_TEXTS.get(state, "Please wait")
+# --- The situation -------------------------------------------------------------------------------
+
+
+class Words(msgspec.Struct, frozen=True):
+    """Keys of the texts of a situation, without `.headline` and `.help`."""
+
+    headline: str
+    help: str
+    mood: Mood
+    due_ms: int | None = None  # uptime at which the `{seconds}` of the help are over
+
+
+class SessionFigures(msgspec.Struct, frozen=True):
+    """Numbers of the session that is shown. Registers as the meter shows them."""
+
+    transaction_id: str
+    begin_wh: Decimal | None
+    recorded_wh: Decimal | None  # newest register in the journal; of an ended session its last
+    is_open: bool
+    charging_ms: int  # until `charging_since_ms`
+    charging_since_ms: int | None  # uptime; None: no energy flows
+    recorded_soc_percent: int | None = None
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """Words that cover a situation until a moment of the uptime; None: while the state says so."""
+
+    words: Words
+    until_ms: int | None
+    session: SessionFigures | None = None
+
+
+class EvseSituation(msgspec.Struct, frozen=True):
+    """What is to be shown at an EVSE."""
+
+    evse_id: int
+    words: Words
+    language: str
+    session: SessionFigures | None = None
+    notice: Notice | None = None
+
+
+class DisplaySituation(msgspec.Struct, frozen=True):
+    """What is to be shown: the part of the desired state that the display follows."""
+
+    words: Words = Words("station.starting", "station.starting", "wait")
+    language: str = LANGUAGES[0]
+    contact_number: str = ""
+    evses: tuple[EvseSituation, ...] = ()
+    notice: Notice | None = None  # the answer to the last card
+
+
+def describe_display(ctx: Context) -> DisplaySituation:
+    """The situation after a commit."""
+    language = configured_language(ctx)
+    card_notice = _describe_card(ctx)
+    evses = ctx.state.evses.all_evses
+    return DisplaySituation(
+        words=_describe_station(ctx),
+        language=language,
+        contact_number=ctx.variable_text(CONTACT_NUMBER) or "",
+        evses=tuple(_describe_evse(ctx, evse, language, card_notice) for evse in evses),
+        notice=card_notice,
+    )
+
+
+def describe_out_of_order(evse_ids: Iterator[int]) -> DisplaySituation:
+    """The situation if none can be computed: out of order everywhere."""
+    words = _words("evse.out_of_order", "fault")
+    return DisplaySituation(
+        words=_words("station.out_of_order", "fault"),
+        evses=tuple(EvseSituation(evse_id, words, LANGUAGES[0]) for evse_id in evse_ids),
+    )
+
+
+def configured_language(ctx: Context) -> str:
+    """The language for EV drivers whose own is not known."""
+    return find_language(ctx.variable_text(LANGUAGE)) or LANGUAGES[0]
+
+
+def _words(key: str, mood: Mood, due_ms: int | None = None) -> Words:
+    return Words(key, key, mood, due_ms)
+
+
+def _describe_station(ctx: Context) -> Words:
+    """The station as a whole: the first that applies."""
+    state = ctx.state
+    if is_out_of_order(ctx) or any(
+        fault.blocks_charging and fault.evse_id == 0 for fault in state.faults.active
+    ):
+        return _words("station.out_of_order", "fault")
+    if state.lifecycle.restart or state.lifecycle.reset:
+        return _words("station.restarting", "closed")
+    if any(is_closed_for_firmware(ctx, evse.evse_id) for evse in state.evses.all_evses):
+        return _words("station.updating", "closed")
+    if not any(evse.is_cable_known for evse in state.evses.all_evses):
+        return _words("station.starting", "wait")
+    if not state.link.online:
+        return _words("station.offline", "ready")
+    return _words("station.ready", "ready")
+
+
+def _describe_evse(
+    ctx: Context, evse: Evse, language: str, card_notice: CardNotice | None
+) -> EvseSituation:
+    words = _evse_words(ctx, evse)
+    return EvseSituation(
+        evse_id=evse.evse_id,
+        words=words,
+        language=language,
+        session=_session_figures(ctx, evse) if _shows_session(ctx, evse) else None,
+        notice=_evse_notice(ctx, evse, words, card_notice),
+    )
+
+
+def _evse_words(ctx: Context, evse: Evse) -> Words:
+    """The words for an EVSE without its notice; the order is in the module text."""
+    fault = ctx.state.faults.blocking_fault(evse.evse_id)
+    if fault:
+        return _fault_words(evse, fault)
+    if not evse.is_cable_known:
+        return _words("evse.starting", "wait")
+    if _is_session_over(ctx, evse):
+        if evse.is_deenergized:
+            return _words("evse.finished", "done")
+        return _words("evse.finishing", "wait")
+    authorization = ctx.state.authorizations.on_evse(evse.evse_id)
+    if authorization:
+        return _authorized_words(ctx, evse, authorization)
+    return _closed_words(ctx, evse.evse_id) or _free_words(ctx, evse)
+
+
+def _fault_words(evse: Evse, fault: DeviceFaulted) -> Words:
+    """A fault: what it is, and whether to wait, to unplug or to call."""
+    key = FAULT_TEXTS.get(fault.device, "fault.other")
+    if not evse.is_plugged_in:
+        return _words(key, "fault")
+    if evse.contactor_closed or evse.flow == "charging":
+        return Words(key, "fault.stopping", "fault")
+    return Words(key, key if key in FAULTS_WITH_OWN_HELP else "fault.unplug", "fault")
+
+
+def _is_session_over(ctx: Context, evse: Evse) -> bool:
+    """Whether the session of the EV that is plugged in has ended or is ending."""
+    if not evse.is_plugged_in:
+        return False
+    transaction = ctx.state.transactions.on_evse(evse.evse_id)
+    if transaction:
+        return transaction.stop_order is not None or (
+            transaction.authorization_end is not None
+            and ctx.state.authorizations.on_evse(evse.evse_id) is None
+        )
+    ended = ctx.state.transactions.last_ended(evse.evse_id)
+    return (
+        ended is not None
+        and ended.ended_seq > evse.cable_reported_seq
+        and ctx.state.authorizations.on_evse(evse.evse_id) is None
+    )
+
+
+def _authorized_words(ctx: Context, evse: Evse, authorization: Authorization) -> Words:
+    """An EV driver is authorized here."""
+    transaction = ctx.state.transactions.on_evse(evse.evse_id)
+    if ctx.state.lifecycle.restart:
+        return _words("evse.restarting", "wait")
+    if not evse.is_plugged_in:
+        due_ms = connection_due_ms(ctx, authorization)
+        began = transaction is not None and _has_charged(transaction)
+        return _words("evse.unplugged" if began else "evse.taken_by_card", "act", due_ms)
+    if evse.flow == "charging":
+        is_free = authorization.granted.authorized_by == "NotNeeded"
+        return _words("evse.charging_free" if is_free else "evse.charging", "charging")
+    if authorization.suspended:
+        return _words("evse.paused_by_card", "act")
+    if not may_resume(ctx, evse.evse_id):
+        return _words("evse.not_resumed", "act")
+    if evse.flow == "suspended_ev":
+        return _words("evse.paused_by_car", "paused")
+    if evse.flow == "suspended_evse":
+        return _words("evse.paused_by_station", "paused")
+    return _words("evse.connecting", "wait")
+
+
+def _has_charged(transaction: Transaction) -> bool:
+    return transaction.charging_ms > 0 or transaction.charging_since_ms is not None
+
+
+def _closed_words(ctx: Context, evse_id: int) -> Words | None:
+    """What keeps new EV drivers away; None: nothing."""
+    if ctx.state.lifecycle.restart or ctx.state.lifecycle.reset:
+        return _words("evse.restarting", "closed")
     if is_out_of_order(ctx):
-        return OUT_OF_ORDER_TEXT
+        return _words("evse.out_of_order", "fault")
     if is_storage_full(ctx):
-        return "Out of service: memory full"
+        return _words("evse.storage_full", "closed")
+    if is_closed_for_firmware(ctx, evse_id):
+        return _words("evse.updating", "closed")
     if not is_in_service(ctx, evse_id):
-        return "Out of service"
-    if state != "Idle":
-        return "Present your card"
-    return "Welcome. Service needed" if ctx.state.health.safe_mode_reasons else "Welcome"
+        return _words("evse.out_of_service", "closed")
+    return None
+
+
+def _free_words(ctx: Context, evse: Evse) -> Words:
+    """An EVSE in service without an authorization."""
+    if not may_start_before_accepted(ctx):
+        return _words("evse.not_accepted", "closed")
+    if evse.is_plugged_in:
+        needs_card = ctx.variable_boolean(AUTHORIZATION_ENABLED, default=True)
+        return _words("evse.plugged_in", "act") if needs_card else _words("evse.connecting", "wait")
+    for authorization in ctx.state.authorizations.unbound:
+        if authorization_allows_evse(authorization, evse.evse_id):
+            due_ms = connection_due_ms(ctx, authorization)
+            return _words("evse.taken_by_card", "act", due_ms)
+    if ctx.state.health.safe_mode_reasons:
+        return _words("evse.service_needed", "ready")
+    if not ctx.variable_boolean(AUTHORIZATION_ENABLED, default=True):
+        return _words("evse.available_free", "ready")
+    if ctx.may_send_calls or ctx.variable_boolean(OFFLINE_TX_FOR_UNKNOWN_ID):
+        return _words("evse.available", "ready")
+    knows_cards = ctx.variable_boolean(CACHE_ENABLED) and ctx.variable_boolean(
+        LOCAL_AUTHORIZE_OFFLINE
+    )
+    if knows_cards:
+        return _words("evse.available_offline", "ready")
+    return _words("evse.closed_offline", "closed")
+
+
+# --- The figures of a session --------------------------------------------------------------------
+
+
+def _shows_session(ctx: Context, evse: Evse) -> bool:
+    """Whether the last session at an EVSE is that of the EV that is plugged in."""
+    if ctx.state.transactions.on_evse(evse.evse_id):
+        return True
+    return _is_session_over(ctx, evse)
+
+
+def _session_figures(ctx: Context, evse: Evse) -> SessionFigures | None:
+    """The figures of the transaction that is open at an EVSE, or ended there last."""
+    transactions, readings = ctx.state.transactions, ctx.state.readings
+    registers, reading = readings.session(evse.evse_id), readings.on_evse(evse.evse_id)
+    begin_wh = registers.begin_wh if registers else None
+    transaction = transactions.on_evse(evse.evse_id)
+    if transaction:
+        return SessionFigures(
+            transaction_id=transaction.transaction_id,
+            begin_wh=begin_wh,
+            recorded_wh=reading.meter_read.energy_wh if reading else None,
+            is_open=True,
+            charging_ms=transaction.charging_ms,
+            charging_since_ms=transaction.charging_since_ms,
+            recorded_soc_percent=reading.meter_read.soc_percent if reading else None,
+        )
+    ended = transactions.last_ended(evse.evse_id)
+    if ended is None:
+        return None
+    return SessionFigures(
+        transaction_id=ended.transaction_id,
+        begin_wh=begin_wh,
+        recorded_wh=registers.end_wh if registers else None,
+        is_open=False,
+        charging_ms=ended.charging_ms,
+        charging_since_ms=None,
+    )
+
+
+# --- Notices -------------------------------------------------------------------------------------
+
+
+class CardNotice(Notice, frozen=True):
+    """The answer to a card, and the EVSE it was for; None: for any."""
+
+    evse_id: int | None = None
+
+
+def _describe_card(ctx: Context) -> CardNotice | None:
+    """The answer to the card that was presented last; None: it is no longer shown."""
+    card = ctx.state.ev_driver_actions.card
+    if card is None:
+        return None
+    if _is_pending(ctx, card.id_token):
+        return CardNotice(_words("card.checking", "wait"), None, evse_id=card.evse_id)
+    until_ms = card.since_ms + NOTICE_MS
+    if ctx.uptime_ms >= until_ms or _has_receipt(ctx, card):
+        return None
+    return CardNotice(_card_words(ctx, card), until_ms, evse_id=card.evse_id)
+
+
+def _has_receipt(ctx: Context, card: PresentedCard) -> bool:
+    """Whether the session that the card ended is over and its cable unplugged."""
+    if card.outcome != "stopping" or card.evse_id is None:
+        return False
+    ended = ctx.state.transactions.last_ended(card.evse_id)
+    is_plugged_in = ctx.state.evses.by_id(card.evse_id).is_plugged_in
+    return not is_plugged_in and ended is not None and ended.ended_seq > card.seq
+
+
+def _is_pending(ctx: Context, id_token: IdToken) -> bool:
+    return any(pending.request.id_token == id_token for pending in ctx.state.authorizations.pending)
+
+
+def _card_words(ctx: Context, card: PresentedCard) -> Words:
+    if card.outcome == "refused":
+        key = f"refused.{card.refusal}"
+        return _words(key if f"{key}.headline" in TEXTS[LANGUAGES[0]] else "refused.other", "act")
+    if card.outcome == "stopping":
+        return _stopping_words(ctx, card)
+    authorization = _authorization_of_card(ctx, card)
+    if authorization is None:
+        return _words("card.read", "wait")
+    if authorization.evse_id is not None:
+        return _words("card.accepted_here", "wait")
+    due_ms = connection_due_ms(ctx, authorization)
+    if card.outcome == "read":
+        return _words("card.accepted_already", "act", due_ms)
+    return _words("card.accepted", "act", due_ms)
+
+
+def _stopping_words(ctx: Context, card: PresentedCard) -> Words:
+    """The card ended an authorization: before, during or after energy flowed."""
+    evse = ctx.state.evses.by_id(card.evse_id or 0)
+    if not evse.is_plugged_in:
+        return _words("card.cancelled", "ready")
+    if evse.is_deenergized:
+        return _words("card.stopped", "done")
+    return _words("card.stopping", "wait")
+
+
+def _authorization_of_card(ctx: Context, card: PresentedCard) -> Authorization | None:
+    for authorization in ctx.state.authorizations.active:
+        if authorization.id_token == card.id_token:
+            return authorization
+    return None
+
+
+def _evse_notice(
+    ctx: Context, evse: Evse, words: Words, card_notice: CardNotice | None
+) -> Notice | None:
+    """The notice at an EVSE: of its card, of its stop button, or the receipt."""
+    if words.mood == "fault" or words.headline == "evse.finishing":
+        return None
+    if card_notice and _concerns_evse(card_notice, evse.evse_id, words):
+        return Notice(card_notice.words, card_notice.until_ms)
+    pressed = ctx.state.ev_driver_actions.stop_button(evse.evse_id)
+    if pressed and words.mood in OPEN_MOODS and ctx.uptime_ms < pressed.since_ms + NOTICE_MS:
+        return Notice(_words("stop_button.nothing", "ready"), pressed.since_ms + NOTICE_MS)
+    return _receipt(ctx, evse, words)
+
+
+def _concerns_evse(notice: CardNotice, evse_id: int, words: Words) -> bool:
+    """Whether a card is answered at an EVSE. Not where the situation itself is the answer."""
+    if notice.words.headline.startswith("card.accepted") or words.mood in ("done", "closed"):
+        return False
+    if notice.evse_id is not None:
+        return notice.evse_id == evse_id
+    return words.mood in OPEN_MOODS
+
+
+def _receipt(ctx: Context, evse: Evse, words: Words) -> Notice | None:
+    """The totals after the cable was unplugged, until the next EV driver comes."""
+    ended = ctx.state.transactions.last_ended(evse.evse_id)
+    if ended is None or evse.is_plugged_in or words.mood != "ready":
+        return None
+    until_ms = max(ended.ended_ms, evse.cable_reported_ms) + RECEIPT_MS
+    if ctx.uptime_ms >= until_ms:
+        return None
+    return Notice(_words("evse.receipt", "done"), until_ms, _session_figures(ctx, evse))
+
+
+# --- What is shown -------------------------------------------------------------------------------
+
+
+class LiveReading(msgspec.Struct, frozen=True):
+    """What is measured at an EVSE now; nothing of it is in the journal."""
+
+    step: PreparationStep = ""  # of the charge controller
+    power_w: Decimal | None = None
+    register_wh: Decimal | None = None
+    soc_percent: int | None = None
+
+
+class Amounts(msgspec.Struct, frozen=True):
+    """The numbers of a session; None: not known, or without meaning now."""
+
+    power_kw: Decimal | None = None  # one decimal; only while energy flows
+    energy_kwh: Decimal | None = None  # of this session, two decimals
+    charging_minutes: int | None = None  # with energy flow
+    soc_percent: int | None = None  # of the EV, while it is plugged in
+
+
+class EvseDisplay(msgspec.Struct, frozen=True):
+    """The texts of an EVSE in one language."""
+
+    evse_id: int
+    situation: str  # key of the headline, without `.headline`
+    mood: Mood
+    headline: str
+    help: str
+    language: str
+    amounts: Amounts = Amounts()
+    amount_texts: tuple[str, ...] = ()  # the known amounts with their units, in this language
+    transaction_id: str | None = None
+
+
+class StationDisplay(msgspec.Struct, frozen=True):
+    """The texts of the station and of each EVSE.
+
+    Attributes:
+        situation, mood: keys for tests and colors; not for people.
+        notice_headline, notice_help: the answer to the last card, while it is shown.
+    """
+
+    situation: str
+    mood: Mood
+    headline: str
+    help: str
+    language: str
+    notice_headline: str = ""
+    notice_help: str = ""
+    evses: tuple[EvseDisplay, ...] = ()
+
+    @property
+    def shown_situations(self) -> tuple[str, ...]:
+        """What is shown, without what counts up or down: a change of it is a new text."""
+        evses = (f"{evse.situation} {evse.language}" for evse in self.evses)
+        return (self.situation, self.notice_headline, self.notice_help, *evses)
+
+
+def render_display(
+    situation: DisplaySituation,
+    live: Mapping[int, LiveReading],
+    uptime_ms: int,
+    language: str | None = None,
+) -> StationDisplay:
+    """The texts of a situation at a moment.
+
+    Args:
+        live: readings by EVSE id; without one, what is recorded is shown.
+        uptime_ms: of the host, not before the commit that the situation follows from.
+        language: one of `LANGUAGES` for all texts; None: that of each EV driver.
+    """
+    own = language or situation.language
+    headline, help_text = _render_words(situation.words, own, situation, uptime_ms)
+    notice = _current_notice(situation.notice, uptime_ms)
+    notice_texts = _render_words(notice.words, own, situation, uptime_ms) if notice else ("", "")
+    return StationDisplay(
+        situation=situation.words.headline,
+        mood=situation.words.mood,
+        headline=headline,
+        help=help_text,
+        language=own,
+        notice_headline=notice_texts[0],
+        notice_help=notice_texts[1],
+        evses=tuple(
+            _render_evse(
+                situation,
+                evse,
+                live.get(evse.evse_id, LiveReading()),
+                uptime_ms,
+                language or evse.language,
+            )
+            for evse in situation.evses
+        ),
+    )
+
+
+def _current_notice(notice: Notice | None, uptime_ms: int) -> Notice | None:
+    if notice is None or (notice.until_ms is not None and uptime_ms >= notice.until_ms):
+        return None
+    return notice
+
+
+def _render_evse(
+    situation: DisplaySituation,
+    evse: EvseSituation,
+    live: LiveReading,
+    uptime_ms: int,
+    language: str,
+) -> EvseDisplay:
+    notice = _current_notice(evse.notice, uptime_ms)
+    words = notice.words if notice else evse.words
+    if words.headline == "evse.connecting" and live.step:
+        words = _words(f"evse.{live.step}", "wait")
+    session = (notice.session if notice else None) or evse.session
+    headline, help_text = _render_words(words, language, situation, uptime_ms)
+    amounts = _compute_amounts(session, evse.words, live, uptime_ms) if session else Amounts()
+    return EvseDisplay(
+        evse_id=evse.evse_id,
+        situation=words.headline,
+        mood=words.mood,
+        headline=headline,
+        help=help_text,
+        language=language,
+        amounts=amounts,
+        amount_texts=tuple(_render_amounts(amounts, language)),
+        transaction_id=session.transaction_id if session else None,
+    )
+
+
+def _compute_amounts(
+    session: SessionFigures, words: Words, live: LiveReading, uptime_ms: int
+) -> Amounts:
+    charging_ms = session.charging_ms
+    if session.charging_since_ms is not None:
+        charging_ms += max(0, uptime_ms - session.charging_since_ms)
+    if not session.is_open:
+        return Amounts(
+            energy_kwh=_energy_kwh(session.begin_wh, session.recorded_wh),
+            charging_minutes=charging_ms // 60_000,
+        )
+    register_wh = session.recorded_wh if live.register_wh is None else live.register_wh
+    soc_percent = live.soc_percent
+    if soc_percent is None:
+        soc_percent = session.recorded_soc_percent
+    return Amounts(
+        power_kw=_round(live.power_w / 1000, "0.1")
+        if words.mood == "charging" and live.power_w is not None
+        else None,
+        energy_kwh=_energy_kwh(session.begin_wh, register_wh),
+        charging_minutes=charging_ms // 60_000,
+        soc_percent=soc_percent,
+    )
+
+
+def _energy_kwh(begin_wh: Decimal | None, end_wh: Decimal | None) -> Decimal | None:
+    """Energy between two registers; None if one is unknown or the meter was replaced."""
+    if begin_wh is None or end_wh is None or end_wh < begin_wh:
+        return None
+    return _round((end_wh - begin_wh) / 1000, "0.01")
+
+
+def _round(value: Decimal, unit: str) -> Decimal:
+    return value.quantize(Decimal(unit), ROUND_HALF_UP)
+
+
+# --- Texts ---------------------------------------------------------------------------------------
+
+
+def _render_words(
+    words: Words, language: str, situation: DisplaySituation, uptime_ms: int
+) -> tuple[str, str]:
+    """Headline and help in a language."""
+    texts = TEXTS[language]
+    seconds = 0 if words.due_ms is None else max(0, -((uptime_ms - words.due_ms) // 1000))
+    number = situation.contact_number
+    contact = texts["contact.number"].format(number=number) if number else texts["contact.none"]
+    help_text = texts[f"{words.help}.help"].format(contact=contact, seconds=seconds)
+    return texts[f"{words.headline}.headline"], help_text
+
+
+def _render_amounts(amounts: Amounts, language: str) -> Iterator[str]:
+    """The known amounts with their units, the most important first."""
+    for name, value in (
+        ("power", amounts.power_kw),
+        ("energy", amounts.energy_kwh),
+        ("minutes", amounts.charging_minutes),
+        ("state_of_charge", amounts.soc_percent),
+    ):
+        if value is not None:
+            text = format_number(value, language)
+            yield TEXTS[language][f"amounts.{name}"].format(value=text)
+
+
+def format_number(value: Decimal | int, language: str) -> str:
+    """A number with every digit it has, and the decimal point of the language."""
+    text = str(value) if isinstance(value, int) else f"{value:f}"
+    return text.replace(".", TEXTS[language]["language.decimal_point"])

@@ -25,6 +25,8 @@ from journal.observations import DataTransferRequested, ErasureRequested
 from journal.projections.evses import Evse
 from journal.projections.outbox import CallRetryRequested
 from journal.state import digest_state
+from station.core.display import render_display
+from station.runtime.clock import HostClock
 from station.runtime.emulation import Emulation
 from station.runtime.hardware.hardware import Hardware
 from station.runtime.loop.recorder import Recorder
@@ -149,10 +151,10 @@ class ControlHandler:
         }
 
     def _display_text(self, evse_id: int) -> str:
-        for evse in self._recorder.desired_state.value.evses:
-            if evse.evse_id == evse_id:
-                return evse.display_text
-        return ""
+        """The headline on the display, as of the last commit."""
+        state = self._recorder.desired_state.value
+        display = render_display(state.display, {}, HostClock().uptime_ms())
+        return next((each.headline for each in display.evses if each.evse_id == evse_id), "")
 
     def _retry_calls(self, arguments: JsonObject) -> JsonObject:
         """Send parked calls again: those listed in `calls`, or all."""

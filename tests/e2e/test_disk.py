@@ -200,8 +200,9 @@ def test_on_a_full_disk_transactions_end_and_charging_resumes_with_space_p6(
     wait_delivered(small_disk_station)
     assert small_disk_station.read_state()["storage"] == "full"
     assert display_words(small_disk_station) <= {
-        "Out of service: memory full",
-        "Thank you. Unplug the cable",
+        "Out of service",
+        "Finishing",
+        "Finished",
     }
     small_disk_station.request_operation("unplug", evse_id=1)
     csms.wait_for_call(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
-from msgspec.structs import replace
 
 from drivers.emulators.ev import Ev
 from drivers.emulators.orders import execute_order
@@ -25,6 +24,7 @@ from journal.observations import (
 )
 from station.config.hardware import HardwareSettings
 from station.core.desired import DesiredEvse, DesiredState
+from station.core.display import DisplaySituation
 from station.profiles import load_profile
 from station.runtime.emulation import EmulatedCards
 from station.runtime.hardware.hardware import Hardware
@@ -41,7 +41,7 @@ class HardwareBench:
     Attributes:
         world: the emulated station.
         timed_observations: every observation with the time since the start, in order.
-        display_words: for the display, by EVSE.
+        situation: for the display.
         caught_error: what `Hardware.run` raised, if that was expected.
         stop: ends `Hardware.run`.
     """
@@ -50,7 +50,7 @@ class HardwareBench:
         self.world = world
         self.timed_observations: list[tuple[float, Observation]] = []
         self.desired = WatchedValue(DesiredState())
-        self.display_words: dict[int, str] = {}
+        self.situation = DisplaySituation()
         self.caught_error: Exception | None = None
         self.stop: Callable[[], None] = lambda: None
         self._settings, self._options = settings, options
@@ -75,14 +75,7 @@ class HardwareBench:
     def request_energy(self, evse_id: int, energy: bool = True, *, suspended: bool = False) -> None:
         """Set the desired state of an EVSE."""
         self._requests[evse_id] = _desired_evse(evse_id, energy, suspended)
-        self.desired.set(
-            DesiredState(
-                evses=tuple(
-                    replace(desired, display_text=self.display_words.get(evse, ""))
-                    for evse, desired in self._requests.items()
-                )
-            )
-        )
+        self.desired.set(DesiredState(evses=tuple(self._requests.values()), display=self.situation))
 
     def restart_station(self) -> HardwareBench:
         """The same station after a restart of the program: new `Hardware` on the same devices."""
@@ -167,7 +160,7 @@ class HardwareBench:
 
 
 def _desired_evse(evse_id: int, energy: bool = False, suspended: bool = False) -> DesiredEvse:
-    return DesiredEvse(evse_id, energy and not suspended, suspended, None, "")
+    return DesiredEvse(evse_id, energy and not suspended, suspended, None)
 
 
 def _evse_argument(evse_id: int | None) -> dict[str, int]:

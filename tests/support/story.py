@@ -84,6 +84,7 @@ from station.core.context import Product
 from station.core.decide import decide
 from station.core.desired import DesiredState, compute_desired_state
 from station.core.device_model.model import DeviceModel
+from station.core.display import EvseDisplay, render_display
 from station.ocpp import rpc
 from station.ocpp.messages import format_timestamp
 from station.profiles import load_profile
@@ -465,6 +466,12 @@ def in_transaction(evse_id: int = 1, id_token: IdToken = ALICE) -> Step:
 
 
 # --- Results -------------------------------------------------------------------------------------
+
+
+def shown_at(station: Station, evse_id: int) -> EvseDisplay:
+    """What the display shows at an EVSE now, without live readings."""
+    display = render_display(station.desired.display, {}, station.uptime_ms)
+    return next(evse for evse in display.evses if evse.evse_id == evse_id)
 
 
 def of_kind(decisions: Iterable[Decision], kind: type[D]) -> list[D]:

@@ -39,6 +39,8 @@ from journal.events import Observation
 from journal.observations import EvStoppedCharging, MeterRead, StopButtonPressed
 from station.config.hardware import HardwareSettings
 from station.core.desired import DesiredEvse, DesiredState
+from station.core.display import DisplaySituation, LiveReading, render_display
+from station.core.display_rows import compose_rows
 from station.profiles.profile import Evse
 from station.runtime.hardware.assembly import StationDrivers
 from station.runtime.hardware.driver_supervisor import DriverSupervisor
@@ -60,6 +62,7 @@ from station.runtime.watched_value import WatchedValue
 
 log = logging.getLogger("station.hardware")
 
+DISPLAY_INTERVAL_S: Final = 1.0  # of new amounts on the display; a new situation is shown at once
 SHUTDOWN_TIMEOUT_S: Final = 3.0  # until contactors are open and the last register is reported
 STOP_BUTTONS: Final = {1: InputB.EVSE_1_STOP_BUTTON, 2: InputB.EVSE_2_STOP_BUTTON}
 
@@ -78,6 +81,7 @@ class ControlLoop:
         on_token_presented: Callable[[TokenPresented], None],
         reading_interval_s: float,
         desired_state: WatchedValue[DesiredState],
+        uptime_ms: Callable[[], int],
     ) -> None:
         """As `Hardware`, and:
 
@@ -92,6 +96,11 @@ class ControlLoop:
         self._cable_report_counts = cable_report_counts
         self._on_token_presented = on_token_presented
         self._desired_state = desired_state
+        self._uptime_ms = uptime_ms
+        self._shown_situation: DisplaySituation | None = None
+        self._shown_at = 0.0
+        self._shown_texts: tuple[str, ...] = ()
+        self._shown_since_ms = 0
         self._power_max_w = {evse.id: evse.power_max_w for evse in evses}
         self._clock = AwakeClock()
         now = self._clock.now()
@@ -296,16 +305,26 @@ class ControlLoop:
             cooling_works=not self.fault_registry.has_fault("cooling/fault", 0),
         )
 
+    def live_readings(self) -> dict[int, LiveReading]:
+        """What is measured now, by EVSE id."""
+        now = self._clock.now()
+        return {evse_id: each.live_reading(now) for evse_id, each in self._reporters.items()}
+
     def _update_display(self, desired_state: DesiredState) -> None:
-        """One row per EVSE: the text of the desired state and, while charging, figures."""
-        if self._devices.display is None:
+        """Show a new situation at once, and new amounts once a second."""
+        display, now = self._devices.display, self._clock.now()
+        situation = desired_state.display
+        if display is None or (
+            situation == self._shown_situation and now < self._shown_at + DISPLAY_INTERVAL_S
+        ):
             return
-        figures = {evse_id: each.display_figures for evse_id, each in self._reporters.items()}
-        self._devices.display.lines = tuple(
-            f"{evse.evse_id}  {evse.display_text}{figures[evse.evse_id]}"
-            for evse in desired_state.evses
-            if evse.evse_id in figures
-        )
+        self._shown_situation, self._shown_at = situation, now
+        uptime_ms = self._uptime_ms()
+        rendered = render_display(situation, self.live_readings(), uptime_ms)
+        if rendered.shown_situations != self._shown_texts:
+            self._shown_texts, self._shown_since_ms = rendered.shown_situations, uptime_ms
+        elapsed_ms = uptime_ms - self._shown_since_ms
+        display.lines = compose_rows(rendered, display.columns, display.rows, elapsed_ms)
 
     def _set_station_outputs(self, desired_state: DesiredState) -> None:
         """Outputs that belong to no EVSE: mains contactor, fan, reader, watchdogs."""

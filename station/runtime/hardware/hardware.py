@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
+from typing import Final
 
 from drivers.ports import TokenPresented
 from drivers.wire.serial_port import OpenPort, SerialPort
@@ -19,10 +20,14 @@ from station.config import hardware as hardware_settings
 from station.config.hardware import HardwareSettings
 from station.config.station_toml import DeviceConfig
 from station.core.desired import DesiredState
+from station.core.display import LiveReading
 from station.profiles import Profile
+from station.runtime.clock import HostClock
 from station.runtime.hardware.assembly import StationDrivers
 from station.runtime.hardware.control_loop import ControlLoop
 from station.runtime.watched_value import WatchedValue
+
+HOST_CLOCK: Final = HostClock()
 
 
 def evse_unknown(uid: str) -> int | None:
@@ -44,6 +49,7 @@ class Hardware:
         desired_state: WatchedValue[DesiredState],
         evse_for_card: Callable[[str], int | None] = evse_unknown,
         open_port: OpenPort = SerialPort.open,
+        uptime_ms: Callable[[], int] = HOST_CLOCK.uptime_ms,
     ) -> None:
         """Check the settings; `run` starts the devices.
 
@@ -57,6 +63,7 @@ class Hardware:
             evse_for_card: the EVSE a presented card is meant for, by UID in upper-case hex; None:
                 any EVSE.
             open_port: how drivers open their ports; tests pass lines in memory.
+            uptime_ms: the uptime that the desired state is computed with.
 
         Raises:
             TableError: the settings cannot be used.
@@ -71,6 +78,7 @@ class Hardware:
         self._desired_state = desired_state
         self._evse_for_card = evse_for_card
         self._open_port = open_port
+        self._uptime_ms = uptime_ms
         StationDrivers(settings, profile.evse_ids, open_port)  # only for the errors it raises
         self._control_loop: ControlLoop | None = None
         self._last_energy_wh: dict[int, Decimal] = {}
@@ -96,6 +104,7 @@ class Hardware:
             on_token_presented=self._on_token_presented,
             reading_interval_s=self._reading_interval_s,
             desired_state=self._desired_state,
+            uptime_ms=self._uptime_ms,
         )
         for evse_id, meter in drivers.meters.items():
             meter.energy_last_wh = self._last_energy_wh.get(evse_id)  # never backwards, J02.FR.17
@@ -110,6 +119,10 @@ class Hardware:
     def latest_reading(self, evse_id: int) -> MeterRead | None:
         """The newest reading of an EVSE's meter, with the EV's state of charge; None without."""
         return self._control_loop.latest_reading(evse_id) if self._control_loop else None
+
+    def live_readings(self) -> dict[int, LiveReading]:
+        """What is measured at each EVSE now; empty while the devices do not run."""
+        return self._control_loop.live_readings() if self._control_loop else {}
 
     def release_faults(self, device: str | None = None, evse_id: int | None = None) -> None:
         """Release latched faults after a person has checked the device; each ends once it is good.

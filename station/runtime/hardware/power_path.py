@@ -55,6 +55,7 @@ from drivers.ports import (
 )
 from station.config.hardware import HardwareSettings
 from station.core.desired import DesiredEvse
+from station.core.display import PreparationStep
 from station.runtime.hardware.fault_registry import StopMode
 from station.runtime.hardware.inputs import EvseInputs
 from station.runtime.hardware.insulation_check import InsulationSelfTest
@@ -85,6 +86,10 @@ class Phase(Enum):
 
 
 OPEN_PHASES: Final = (Phase.SESSION, Phase.STOPPING)
+PREPARATION_STEPS: Final[dict[SeccState, PreparationStep]] = {
+    SeccState.INSULATION_TEST: "insulation_test",
+    SeccState.PRECHARGE: "precharge",
+}
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -171,6 +176,13 @@ class PowerPath:
     def is_transferring(self) -> bool:
         """Energy flows or is about to."""
         return self.has_session and self._power_function is PowerFunction.POWER_TRANSFER
+
+    @property
+    def preparation_step(self) -> PreparationStep:
+        """The step between plugging in and energy flow, for the display."""
+        if not self.has_session or self.phase is not Phase.SESSION:
+            return ""
+        return PREPARATION_STEPS.get(self.inputs.secc_state, "")
 
     @property
     def coil_on(self) -> bool:
@@ -453,6 +465,4 @@ TRANSITIONS: Final[dict[Phase, tuple[Transition, ...]]] = {
 
 def no_energy(evse_id: int) -> DesiredEvse:
     """Desired state of an EVSE without energy."""
-    return DesiredEvse(
-        evse_id, energy_allowed=False, suspended=False, transaction_id=None, display_text=""
-    )
+    return DesiredEvse(evse_id, energy_allowed=False, suspended=False, transaction_id=None)

@@ -25,6 +25,7 @@ from journal.observations import (
     EvIdentified,
     MeterRead,
 )
+from station.core.display import LiveReading
 from station.runtime.hardware.inputs import EvseInputs
 from station.runtime.hardware.power_path import Phase, PowerPath
 
@@ -70,15 +71,16 @@ class Reporter:
         """An opened contactor is not reported yet."""
         return self._opened_at is not None
 
-    @property
-    def display_figures(self) -> str:
-        """Power and state of charge, for the display; empty without flow."""
-        meter = self._inputs.meter
-        if self._reported_flow != "charging" or meter is None:
-            return ""
-        soc = self._inputs.ev.soc_percent
-        power = f"  {meter.power_w / 1000:.1f} kW"
-        return power if soc is None else f"{power}  {soc} %"
+    def live_reading(self, now: float) -> LiveReading:
+        """What is measured now, for people: not recorded, and nothing is decided with it."""
+        meter, at = self._inputs.meter, self._inputs.meter_at
+        is_fresh = meter is not None and at is not None and now - at <= READING_FRESH_S
+        return LiveReading(
+            step=self._power_path.preparation_step,
+            power_w=meter.power_w if meter and is_fresh else None,
+            register_wh=meter.energy_wh if meter else None,
+            soc_percent=self._inputs.ev.soc_percent,
+        )
 
     def report_changes(self, now: float) -> None:
         """Report what has changed since the last call."""

@@ -48,6 +48,7 @@ from tests.support.story import (
     queued_payloads,
     response_payload_in,
     result_received_for,
+    shown_at,
     station_restarted,
     time_passed,
     variable_preset,
@@ -850,12 +851,14 @@ def test_a_clear_cache_with_a_surplus_field_is_no_message() -> None:
 def test_a_second_tap_on_a_card_just_accepted_does_not_stop(evse_id: int | None) -> None:
     station = given(ONLINE, cable_plugged(1))
     station.with_csms(accept_everything, presented(ALICE))
-    text = station.desired.evses[0].display_text
+    assert shown_at(station, 1).situation == "evse.connecting"
     assert not of_kind(
         station.when(time_passed(seconds=0.9), presented(ALICE, evse_id)), AuthorizationEnded
     )
     assert active_tokens(station) == {1: ALICE.ref}
-    assert station.desired.evses[0].display_text == text  # shown as accepted
+    assert shown_at(station, 1).situation == "evse.connecting"
+    assert station.desired.display.notice is not None
+    assert station.desired.display.notice.words.headline == "card.accepted_here"
     station.when(time_passed(seconds=2.1), presented(ALICE, evse_id))
     assert active_tokens(station) == {}
 

@@ -35,6 +35,7 @@ from tests.support.story import (
     of_kind,
     presented,
     queued_payloads,
+    shown_at,
     time_passed,
     variable_preset,
 )
@@ -81,9 +82,11 @@ def test_transactions_end_within_the_reserve_and_charging_resumes_with_space(
         assert account.ended_event.transaction_info.stopped_reason == "Other"
         assert account.find_complaints() == []
         assert "MemoryExhaustion" in disk.reported_types
-        assert [evse.display_text for evse in process.recorder.desired_state.value.evses] == [
-            "Out of service: memory full"
-        ] * 2
+        situations = process.recorder.desired_state.value.display.evses
+        assert {evse.words.headline for evse in situations} <= {
+            "evse.storage_full",
+            "evse.finished",
+        }
         world.unplug_all()
         world.schedule_session(2, BOB, SimulatedEv(energy_needed_wh=Decimal(9_000)), 30)
         await trio.sleep(60)
@@ -217,7 +220,7 @@ def test_on_a_full_disk_transactions_end_and_none_starts() -> None:
         accept_everything, presented(BOB_TOKEN, evse_id=2), cable_plugged(2)
     )
     assert event_triggers(decisions) == []
-    assert station.desired.evses[1].display_text == "Out of service: memory full"
+    assert shown_at(station, 2).situation == "evse.storage_full"
     decisions = station.with_csms(
         accept_everything, cable_unplugged(2), StorageReported("enough", 10**9)
     )

@@ -18,6 +18,7 @@ from station.core import decide
 from station.core import desired as desired_module
 from station.core.context import Context
 from station.core.desired import FAILED_RETRY_MS
+from station.core.display import DisplaySituation
 from station.core.evse_status import OUT_OF_ORDER_MS
 from station.simulation.evse_double import SimulatedEv
 from station.simulation.faulty_csms import ALICE as ALICE_UID
@@ -37,6 +38,7 @@ from tests.support.story import (
     in_transaction,
     of_kind,
     presented,
+    shown_at,
     time_passed,
 )
 
@@ -73,7 +75,7 @@ def test_no_session_starts_and_running_ones_continue(install_failing_rule: None)
     station = station_with_fault(ONLINE, in_transaction(1))
     station.with_csms(accept_everything, StopButtonPressed(2))
     assert station.desired.evses[0].energy_allowed
-    assert station.desired.evses[1].display_text == "Out of order"
+    assert shown_at(station, 2).headline == "Out of order"
     decisions = station.with_csms(accept_everything, presented(BOB, evse_id=2), cable_plugged(2))
     assert event_triggers(decisions) == []
     station.with_csms(accept_everything, StopButtonPressed(1))
@@ -155,18 +157,17 @@ def test_a_failure_at_a_start_is_kept_although_a_start_clears_earlier_ones(
 def test_a_desired_state_that_cannot_be_computed_disables_charging(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fails(ctx: Context, evse_id: int) -> str:
+    def fails(ctx: Context) -> DisplaySituation:
         raise AttributeError("nothing")
 
     station = station_with_fault(ONLINE, in_transaction(1))
     assert station.desired.evses[0].energy_allowed
-    monkeypatch.setattr(desired_module, "display_text", fails)
+    monkeypatch.setattr(desired_module, "describe_display", fails)
     station.when(cable_unplugged(2))
     desired = station.desired
     assert desired.failure == "AttributeError: nothing"
-    assert [(evse.energy_allowed, evse.display_text) for evse in desired.evses] == [
-        (False, "Out of order")
-    ] * 2
+    assert [evse.energy_allowed for evse in desired.evses] == [False] * 2
+    assert [shown_at(station, evse_id).headline for evse_id in (1, 2)] == ["Out of order"] * 2
     assert desired.link.candidates, "the CSMS must still be answered"
 
 

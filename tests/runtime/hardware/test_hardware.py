@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -30,6 +31,7 @@ from journal.observations import (
 from station.config.hardware import check_hardware, parse_device, parse_hardware
 from station.config.station_toml import DeviceConfig
 from station.core.desired import DesiredState
+from station.core.display import DisplaySituation, EvseSituation, SessionFigures, Words
 from station.profiles.toml_tables import TableError
 from station.runtime.hardware import assembly
 from station.runtime.hardware.hardware import Hardware
@@ -278,15 +280,24 @@ async def test_a_lost_reader_or_display_does_not_stop_a_session(
 
 async def test_the_display_shows_text_and_power(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with run_in_memory(tmp_path) as bench:
+        session = SessionFigures("tx", Decimal(0), None, True, 0, None)
+        bench.situation = DisplaySituation(
+            evses=(
+                EvseSituation(
+                    1, Words("evse.charging", "evse.charging", "charging"), "en", session
+                ),
+                EvseSituation(2, Words("evse.available", "evse.available", "ready"), "en"),
+            )
+        )
         bench.request_energy(1)
-        bench.display_words = {1: "Charging", 2: "Welcome"}
         bench.world.plug_in(1, Ev())
         bench.request_energy(1)
         await bench.wait_until(lambda: "kW" in bench.world.display.screen[0], 10, "power")
-        first, second, *_ = bench.world.display.screen
-        assert first.startswith("1  Charging  ")
-        assert first.rstrip().endswith("34 %")
-        assert second.strip() == "2  Welcome"
+        first, second, third, fourth = (row.rstrip() for row in bench.world.display.screen)
+        assert re.fullmatch(r"1  Charging  [0-9.]+ kW  [0-9.]+ kWh  0 min", first)
+        assert second == "2  Welcome"
+        assert third == "1: To stop, present your card."
+        assert fourth == "2: Plug in the cable and present your"
 
 
 # --- Cards ---------------------------------------------------------------------------------------

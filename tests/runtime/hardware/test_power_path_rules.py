@@ -33,7 +33,7 @@ from station.runtime.hardware.insulation_check import InsulationSelfTest
 from station.runtime.hardware.power_path import Phase, PowerPath
 from tests.runtime.hardware.fakes import FakePowerDevices, hardware_settings
 
-ENERGY = DesiredEvse(1, energy_allowed=True, suspended=False, transaction_id=None, display_text="")
+ENERGY = DesiredEvse(1, energy_allowed=True, suspended=False, transaction_id=None)
 NOTHING = _desired_evse(DesiredState(), 1, shutting_down=False)
 GOOD, TESTING, FAILED = (
     InsulationReading(
@@ -276,18 +276,14 @@ async def test_a_passed_self_test_is_valid_for_ten_minutes(bench: PowerPathBench
 
 
 async def test_one_transaction_has_one_session(bench: PowerPathBench) -> None:
-    bench.request = DesiredEvse(
-        1, energy_allowed=True, suspended=False, transaction_id="a", display_text=""
-    )
+    bench.request = DesiredEvse(1, energy_allowed=True, suspended=False, transaction_id="a")
     bench.start_charging()
     bench.stop = StopMode.EMERGENCY
     bench.advance(2)
     bench.stop = StopMode.NONE
     bench.advance(5)
     phases = [bench.path.phase]
-    bench.request = DesiredEvse(
-        1, energy_allowed=True, suspended=False, transaction_id="b", display_text=""
-    )
+    bench.request = DesiredEvse(1, energy_allowed=True, suspended=False, transaction_id="b")
     bench.advance(0.1)
     assert [*phases, bench.path.phase] == [Phase.IDLE, Phase.SESSION]
 

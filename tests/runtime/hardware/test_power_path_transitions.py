@@ -34,7 +34,7 @@ from station.runtime.hardware.power_path import (
 )
 from tests.runtime.hardware.fakes import FakePowerDevices, hardware_settings
 
-ENERGY = DesiredEvse(1, energy_allowed=True, suspended=False, transaction_id="a", display_text="")
+ENERGY = DesiredEvse(1, energy_allowed=True, suspended=False, transaction_id="a")
 NEXT_PHASES = {
     Phase.IDLE: {Phase.SESSION},
     Phase.SESSION: {Phase.STOPPING, Phase.EMERGENCY, Phase.ENDED},

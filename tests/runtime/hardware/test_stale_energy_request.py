@@ -12,7 +12,7 @@ from tests.support.story import BOOTED, cable_plugged, cable_unplugged, given
 
 def desired_state(cable_reports: int | None) -> DesiredState:
     return DesiredState(
-        evses=(DesiredEvse(1, True, False, None, "", cable_report_count=cable_reports),)
+        evses=(DesiredEvse(1, True, False, None, cable_report_count=cable_reports),)
     )
 
 
@@ -23,7 +23,7 @@ def test_energy_is_for_the_cable_it_was_decided_with(decided_with: int, allowed:
 
 
 def test_a_stop_counts_for_any_cable() -> None:
-    stop = DesiredState(evses=(DesiredEvse(1, False, False, None, "", cable_report_count=2),))
+    stop = DesiredState(evses=(DesiredEvse(1, False, False, None, cable_report_count=2),))
     assert _desired_evse(stop, 1, shutting_down=False, cable_report_count=3) == stop.evses[0]
 
 
