@@ -62,8 +62,8 @@ RECEIPT_MS: Final = 60_000  # how long the totals are shown after the cable was 
 LANGUAGE: Final = "DisplayMessageCtrlr.Language"
 CONTACT_NUMBER: Final = "DisplayMessageCtrlr.ContactNumber"
 
-# The color of a situation: ready for a new EV driver, the EV driver has to act, wait, energy flows, no
-# energy for now, finished, not usable, faulted.
+# The color of a situation: ready for a new EV driver, the EV driver has to act, wait, energy flows,
+# no energy for now, finished, not usable, faulted.
 Mood = Literal["ready", "act", "wait", "charging", "paused", "done", "closed", "fault"]
 PreparationStep = Literal["", "insulation_test", "precharge"]
 

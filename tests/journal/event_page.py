@@ -51,7 +51,8 @@ class Described(NamedTuple):
 
 def page_text() -> str:
     """The page as the source has it now."""
-    kinds = list(station_kinds().kinds.values())
+    # By module: classes are registered in the order of imports, which differs between programs.
+    kinds = sorted(station_kinds().kinds.values(), key=lambda kind: kind.__module__)
     decisions = [kind for kind in kinds if not issubclass(kind, Observation)]
     parts = [HEADER]
     parts += _table("Observations", [kind for kind in kinds if issubclass(kind, Observation)])
