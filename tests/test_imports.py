@@ -38,7 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     # Everything that awaits
     ("station.runtime.app",),
     ("station.runtime.control_socket",),
-    ("station.runtime.emulation",),
+    ("station.runtime.emulation", "station.runtime.service.*"),
     (
         "station.runtime.csms.*",
         "station.runtime.disk.*",

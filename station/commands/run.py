@@ -31,6 +31,8 @@ from station.config.station_toml import Config, ConfigError
 from station.profiles.toml_tables import TableError
 from station.runtime.app import run_station
 from station.runtime.hardware.emulator_process import run_emulator
+from station.runtime.service.log import configure_log
+from station.runtime.service.notify import ServiceManager
 
 log = logging.getLogger("station")
 
@@ -50,11 +52,8 @@ NEW_FIRMWARE: Final = "FirmwareUpdate"  # BootReasonEnumType
 @click.option("--until-stdin-closes", is_flag=True, hidden=True)
 def run_command(path: Path, quiet: bool, until_stdin_closes: bool) -> None:
     """Run the station that a station.toml describes, until SIGTERM or Ctrl-C."""
-    logging.basicConfig(
-        level=logging.WARNING if quiet else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    configure_log(logging.WARNING if quiet else logging.INFO)
+    service_manager = ServiceManager.from_environment()
     restrict_new_files()
     if until_stdin_closes:
         Thread(target=_end_on_stdin_close, name="stdin", daemon=True).start()
@@ -62,12 +61,13 @@ def run_command(path: Path, quiet: bool, until_stdin_closes: bool) -> None:
     with nullcontext() if config.hardware else run_emulator(config.data_directory):
         if not config.hardware:
             log.warning("no [hardware] in %s: the devices are emulated", path)
-        boot_reason = _run_with_repair(config)
+        boot_reason = _run_with_repair(config, service_manager)
         while boot_reason not in (None, NEW_FIRMWARE):
             log.info("restarting: %s", boot_reason)
-            boot_reason = _run_with_repair(config)
+            boot_reason = _run_with_repair(config, service_manager)
     if boot_reason == NEW_FIRMWARE:
         log.info("starting the new firmware")
+        os.environ.update(service_manager.to_environment())
         _exec_new_firmware()
 
 
@@ -78,7 +78,7 @@ def _end_on_stdin_close() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _run_with_repair(config: Config) -> str | None:
+def _run_with_repair(config: Config, service_manager: ServiceManager) -> str | None:
     """Run once; if that finds the journal damaged, run again, which repairs it.
 
     Returns:
@@ -90,7 +90,7 @@ def _run_with_repair(config: Config) -> str | None:
     damage, repaired_s = "", -REPAIR_INTERVAL_S
     while True:
         try:
-            return trio.run(_run_once, config, damage)
+            return trio.run(_run_once, config, damage, service_manager)
         except JournalDamaged as failure:
             if time.monotonic() - repaired_s < REPAIR_INTERVAL_S:
                 raise
@@ -125,10 +125,10 @@ def _check_devices(config: Config) -> None:
             raise ConfigError(f"station.toml: {error}") from None
 
 
-async def _run_once(config: Config, damage: str) -> str | None:
+async def _run_once(config: Config, damage: str, service_manager: ServiceManager) -> str | None:
     """One run; an exception in its nurseries is raised without their groups."""
     try:
-        return await run_station(config, damage)
+        return await run_station(config, damage, service_manager)
     except BaseExceptionGroup as group:
         raise _innermost_error(group) from group
 

@@ -59,6 +59,8 @@ from station.runtime.loop.recorder import Recorder
 from station.runtime.loop.startup import Startup, event_registry
 from station.runtime.secrets.store import SecretStore
 from station.runtime.secrets.urls import find_secret_reference
+from station.runtime.service.notify import ServiceManager
+from station.runtime.service.watchdog import ServiceReporter
 from station.runtime.timer import report_deadlines
 
 log = logging.getLogger("station")
@@ -74,12 +76,15 @@ def build_emulation(data_directory: Path) -> Emulation:
     return Emulation(socket, EmulatedNetwork(), EmulatedClock(), EmulatedCards())
 
 
-async def run_station(config: Config, damage_reason: str = "") -> str | None:
+async def run_station(
+    config: Config, damage_reason: str = "", service_manager: ServiceManager | None = None
+) -> str | None:
     """Run the station until a signal or a requested restart ends it.
 
     Args:
         config: station.toml.
         damage_reason: damage to the journal that the previous run found; empty: none.
+        service_manager: systemd, if it started this process.
 
     Returns:
         BootReasonEnumType of the next run if the station has to restart; None after a signal.
@@ -89,7 +94,7 @@ async def run_station(config: Config, damage_reason: str = "") -> str | None:
         JournalFailed: the journal cannot be opened or written.
         SocketPathError: the data directory's path is too long for a control socket.
     """
-    app = StationApp(config, damage_reason)
+    app = StationApp(config, damage_reason, service_manager)
     try:
         return await app.run()
     finally:
@@ -99,8 +104,14 @@ async def run_station(config: Config, damage_reason: str = "") -> str | None:
 class StationApp:
     """All objects and tasks of one run."""
 
-    def __init__(self, config: Config, damage_reason: str = "") -> None:
+    def __init__(
+        self,
+        config: Config,
+        damage_reason: str = "",
+        service_manager: ServiceManager | None = None,
+    ) -> None:
         self.config = config
+        self.service_manager = service_manager or ServiceManager(None, None)
         self.product = Product(config.profile, config.device_model)
         settings = StoreSettings(
             checkpoint_pages=config.journal.checkpoint_pages,
@@ -160,6 +171,7 @@ class StationApp:
             nursery.start_soon(self._restart_on_failure, "disk reserve", self.reserve.run)
             nursery.start_soon(self._restart_on_failure, "auditor", self._run_auditor)
             nursery.start_soon(self._run_checkpoints)
+            nursery.start_soon(ServiceReporter(self.service_manager, self.recorder).run)
             nursery.start_soon(self._restart_on_failure, "archiver", self._run_archiver)
             nursery.start_soon(self._restart_on_failure, "control socket", control.run)
             nursery.start_soon(
@@ -169,6 +181,8 @@ class StationApp:
                 nursery.start_soon(self._stop_on_signal, worker_scope)
                 nursery.start_soon(self._stop_on_restart_request, worker_scope)
                 await self._run_workers()
+            if self._restart_reason is None:
+                self.service_manager.report_stopping()
             self.recorder.observe(StationStopping(self._restart_reason or "asked to end"))
             nursery.cancel_scope.cancel()
         return self._restart_reason

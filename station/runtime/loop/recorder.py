@@ -114,6 +114,7 @@ class Recorder:
         self._commit_requested = trio.Event()
         self._delay_scope = trio.CancelScope()  # expires when a lazy observation has waited enough
         self._committing = False
+        self._commit_started_at: float | None = None  # of the commit under way
         self._payloads: OrderedDict[int, msgspec.Raw] = OrderedDict()
         self._wall_minus_uptime_ms = _wall_minus_uptime_ms(clock.utc(), clock.uptime_ms())
         self._logged_failure = ""  # of the desired state; the same one is logged once
@@ -147,6 +148,11 @@ class Recorder:
         while self._queue or self._committing:
             await self.committed.wait()
 
+    def commit_age_s(self) -> float:
+        """For how long the commit under way has been waiting for the disk; 0: none is."""
+        started_at = self._commit_started_at
+        return 0.0 if started_at is None else trio.current_time() - started_at
+
     # --- Commit ---------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -175,6 +181,7 @@ class Recorder:
 
     async def _commit_batch(self) -> None:
         self._committing = True
+        self._commit_started_at = trio.current_time()
         end_ms = self._clock.uptime_ms() + DECIDE_TIME_MAX_MS
         entries, state, count = decide_batch(
             self.product,
@@ -198,7 +205,7 @@ class Recorder:
         self._log_entries(entries)
         self._log_failures(entries, desired)
         self.desired_state.set(desired)
-        self._committing = False
+        self._committing, self._commit_started_at = False, None
         self.committed.set()
         self.committed = trio.Event()
 
