@@ -49,6 +49,8 @@ class DesiredEvse(msgspec.Struct, frozen=True):
     transaction_id: str | None
     # Reports of the cable that this was decided with; None: it applies to any.
     cable_report_count: int | None = None
+    limit_w: int | None = None  # the most this EVSE may give; None: no limit. SC.01
+    minimum_w: int = 0  # with less than this charging is inefficient. K01.FR.21
 
 
 FirmwareStep = Literal["wait", "download", "verify", "install", "confirm"]
@@ -96,6 +98,7 @@ class DesiredState(msgspec.Struct, frozen=True):
     evses: tuple[DesiredEvse, ...] = ()
     display: DisplaySituation = DisplaySituation()
     reader_enabled: bool = True
+    station_power_w: int | None = None  # the most all EVSEs may give together; None: no limit
     next_due_ms: int | None = None  # uptime at which a rule is due
     restart_reason: str | None = None  # BootReasonEnumType of the next run
     firmware: DesiredFirmware | None = None

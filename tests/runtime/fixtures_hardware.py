@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
+from msgspec.structs import replace
 
 from drivers.emulators.ev import Ev
 from drivers.emulators.orders import execute_order
@@ -56,6 +57,7 @@ class HardwareBench:
         self._settings, self._options = settings, options
         self._began = trio.current_time()
         self.cards = EmulatedCards()
+        self._limits_w: dict[int, int] = {}  # by EVSE; 0: all together
         self.hardware = Hardware(
             settings,
             load_profile("development"),
@@ -75,7 +77,26 @@ class HardwareBench:
     def request_energy(self, evse_id: int, energy: bool = True, *, suspended: bool = False) -> None:
         """Set the desired state of an EVSE."""
         self._requests[evse_id] = _desired_evse(evse_id, energy, suspended)
-        self.desired.set(DesiredState(evses=tuple(self._requests.values()), display=self.situation))
+        self._publish()
+
+    def limit_power(self, evse_id: int, limit_w: int | None) -> None:
+        """Set the limit of an EVSE, or of the station (0), in the desired state; None: no limit."""
+        self._limits_w.pop(evse_id, None)
+        if limit_w is not None:
+            self._limits_w[evse_id] = limit_w
+        self._publish()
+
+    def _publish(self) -> None:
+        self.desired.set(
+            DesiredState(
+                evses=tuple(
+                    replace(desired, limit_w=self._limits_w.get(evse))
+                    for evse, desired in self._requests.items()
+                ),
+                station_power_w=self._limits_w.get(0),
+                display=self.situation,
+            )
+        )
 
     def restart_station(self) -> HardwareBench:
         """The same station after a restart of the program: new `Hardware` on the same devices."""

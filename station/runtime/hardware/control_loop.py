@@ -4,7 +4,8 @@ A round, in this order:
 
 1. find faults in all inputs and update the fault registry (protections first, so that the power
    paths never act on a fault later than in the round that sees it);
-2. for each EVSE: set the limits, run a step of its power path, report changes as observations;
+2. divide the power among the EVSEs; for each EVSE: run a step of its power path, report changes as
+   observations;
 3. set what belongs to no EVSE: mains contactor, fan, reader, watchdogs, display.
 
 A round never waits: it reads the newest reports and the desired state, and sets levels. Drivers
@@ -53,7 +54,8 @@ from station.runtime.hardware.inputs import (
     EvseInputs,
     StationInputs,
 )
-from station.runtime.hardware.power_limits import current_limit_a, voltage_range_v
+from station.runtime.hardware.power_budget import PowerBudget
+from station.runtime.hardware.power_limits import HardwareLimit, hardware_limit, voltage_range_v
 from station.runtime.hardware.power_output import DEFAULT_MODULE_C, PowerDevices
 from station.runtime.hardware.power_path import Phase, PowerPath, no_energy
 from station.runtime.hardware.protections import Protections
@@ -76,6 +78,7 @@ class ControlLoop:
         devices: StationDrivers,
         evses: Sequence[Evse],
         *,
+        station_power_max_w: int,
         observe: Callable[[Observation], None],
         cable_report_counts: Mapping[int, int],
         on_token_presented: Callable[[TokenPresented], None],
@@ -87,6 +90,7 @@ class ControlLoop:
 
         Args:
             devices: the drivers, not yet running.
+            station_power_max_w: of all EVSEs together.
             cable_report_counts: by EVSE, how many CableReported were observed so far.
             on_token_presented: takes a card that was presented.
         """
@@ -122,6 +126,7 @@ class ControlLoop:
         self._protections = Protections(
             self._station_inputs, self._power_paths, self._settings, self.fault_registry, now
         )
+        self._power_budget = PowerBudget(station_power_max_w, self._limit_hardware)
         self._pressed_evse_ids: set[int] = set()
         self._shutting_down = False
         self._driver_supervisor = DriverSupervisor(
@@ -269,8 +274,8 @@ class ControlLoop:
             self.fault_registry.release_faults(visible_only=True)
         self.fault_registry.update_faults(self._protections.find_faults(now), now)
         desired_state = self._desired_state.value
+        self._power_budget.update(self._power_paths, desired_state, now)
         for evse_id, path in self._power_paths.items():
-            self._set_limits(evse_id, path)
             path.run_step(
                 _desired_evse(
                     desired_state, evse_id, self._shutting_down, self._cable_report_counts[evse_id]
@@ -287,7 +292,9 @@ class ControlLoop:
         if repeat:
             self._update_display(desired_state)
 
-    def _set_limits(self, evse_id: int, path: PowerPath) -> None:
+    def _limit_hardware(self, evse_id: int) -> HardwareLimit:
+        """What the hardware of an EVSE allows; also set what its controller is sent of it."""
+        path = self._power_paths[evse_id]
         usable = self._protections.usable_modules(evse_id)
         limits, states = self._station_inputs.module_limits, self._station_inputs.module_states
         modules = [limits[address] for address in usable if address in limits]
@@ -297,7 +304,7 @@ class ControlLoop:
             default=DEFAULT_MODULE_C,
         )
         path.output.voltage_range_v = voltage_range_v(modules)
-        path.output.current_limit_a = current_limit_a(
+        return hardware_limit(
             path.inputs,
             modules,
             power_max_w=self._power_max_w[evse_id],

@@ -99,6 +99,7 @@ class Hardware:
             self._settings,
             drivers,
             self._profile.evse,
+            station_power_max_w=self._profile.supply.power_max_w,
             observe=self._on_observation,
             cable_report_counts=self._cable_report_counts,
             on_token_presented=self._on_token_presented,

@@ -1,27 +1,49 @@
-"""Current limit of an EVSE: power modules, product, cable and its temperature."""
+"""Limits of an EVSE by its hardware: power modules, product, cable and its temperature.
+
+Each limit has a name, so that a report can say what limits the current.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import ROUND_DOWN, Decimal
-from typing import Final
+from typing import Final, Literal, NamedTuple
 
 from drivers.ports import ModuleLimits, PowerFunction
 from drivers.settings import SeccSettings
 from station.runtime.hardware.inputs import EvseInputs
 
 LIMIT_STEP_A: Final = Decimal(1)  # smaller changes are not sent to the EV
+# A limit is raised only by this much more than one step, so that a voltage that varies a little
+# does not change it in every round.
+RAISE_MARGIN_A: Final = Decimal("0.2")
+RAISE_MARGIN: Final = Decimal("0.005")  # of the limit
+
+HardwareLimiter = Literal["modules", "product", "cooling", "cable"]
 
 
-def current_limit_a(
+class HardwareLimit(NamedTuple):
+    """The highest current that the hardware of an EVSE allows, and what limits it."""
+
+    current_a: Decimal  # exact; 0: none
+    voltage_v: Decimal  # that power is computed with
+    limiter: HardwareLimiter
+
+    @property
+    def power_w(self) -> int:
+        """Whole watts, rounded down."""
+        return int(self.current_a * self.voltage_v)
+
+
+def hardware_limit(
     inputs: EvseInputs,
     modules: Sequence[ModuleLimits],
     *,
     power_max_w: int,
     settings: SeccSettings,
     cooling_works: bool,
-) -> Decimal:
-    """The highest current the EVSE may give.
+) -> HardwareLimit:
+    """What the hardware of an EVSE allows now.
 
     Args:
         inputs: of the EVSE.
@@ -29,20 +51,30 @@ def current_limit_a(
         power_max_w: of the EVSE.
         settings: the cable's temperatures and its rating without cooling.
         cooling_works: the cable is cooled.
-
-    Returns:
-        Whole amperes, rounded down; 0: no current is allowed.
     """
     if not modules:
-        return Decimal(0)
-    power_w = min(power_max_w, sum(module.power_w for module in modules))
-    limit_a = min(
-        Decimal(sum(module.current_max_ma for module in modules)).scaleb(-3),
-        power_w / _voltage_v(inputs, modules),
-    )
+        return HardwareLimit(Decimal(0), Decimal(1), "modules")
+    voltage_v = _power_voltage_v(inputs, modules)
+    limits: dict[HardwareLimiter, Decimal] = {
+        "modules": min(
+            Decimal(sum(module.current_max_ma for module in modules)).scaleb(-3),
+            sum(module.power_w for module in modules) / voltage_v,
+        ),
+        "product": power_max_w / voltage_v,
+    }
     if not cooling_works:
-        limit_a = min(limit_a, Decimal(settings.passive_a))
-    return (limit_a * _derating_factor(inputs.cable_c, settings)).quantize(LIMIT_STEP_A, ROUND_DOWN)
+        limits["cooling"] = Decimal(settings.passive_a)
+    limiter = min(limits, key=lambda name: limits[name])
+    factor = _derating_factor(inputs.cable_c, settings)
+    return HardwareLimit(limits[limiter] * factor, voltage_v, "cable" if factor < 1 else limiter)
+
+
+def round_limit_a(exact_a: Decimal, previous_a: Decimal) -> Decimal:
+    """A limit in whole amperes, rounded down; `previous_a` if it has hardly risen above that."""
+    margin_a = max(RAISE_MARGIN_A, previous_a * RAISE_MARGIN)
+    if previous_a <= exact_a < previous_a + LIMIT_STEP_A + margin_a:
+        return previous_a
+    return exact_a.quantize(LIMIT_STEP_A, ROUND_DOWN)
 
 
 def voltage_range_v(modules: Sequence[ModuleLimits]) -> tuple[int, int]:
@@ -55,12 +87,19 @@ def voltage_range_v(modules: Sequence[ModuleLimits]) -> tuple[int, int]:
     )
 
 
-def _voltage_v(inputs: EvseInputs, modules: Sequence[ModuleLimits]) -> Decimal:
+def _power_voltage_v(inputs: EvseInputs, modules: Sequence[ModuleLimits]) -> Decimal:
     """Voltage of the power: as measured during transfer, else the highest it may become."""
+    return max(_voltages_v(inputs, modules))
+
+
+def _voltages_v(inputs: EvseInputs, modules: Sequence[ModuleLimits]) -> Iterator[Decimal]:
+    yield Decimal(1)
     request = inputs.power_request
     if request is not None and request.function is PowerFunction.POWER_TRANSFER:
-        return max(inputs.output_v, Decimal(min(module.voltage_min_v for module in modules)))
-    return inputs.ev.voltage_max_v or Decimal(max(module.voltage_max_v for module in modules))
+        yield inputs.output_v
+        yield Decimal(min(module.voltage_min_v for module in modules))
+    else:
+        yield inputs.ev.voltage_max_v or Decimal(max(module.voltage_max_v for module in modules))
 
 
 def _derating_factor(cable_c: int | None, settings: SeccSettings) -> Decimal:

@@ -52,8 +52,9 @@ class PowerOutput:
     """Output of one EVSE.
 
     Attributes:
-        current_limit_a, voltage_range_v: upper limit of the current and voltages the modules can
-            give; set every round.
+        current_limit_a: the most that an EV may get; set every round.
+        hardware_limit_a, voltage_range_v: the current and the voltages that the hardware can give;
+            set every round. Insulation test and precharge are limited by these only.
         module_temperature_c: air at the hottest module, sent to the controller; set every round.
         modules_off_at: since when the modules have been off.
     """
@@ -62,6 +63,7 @@ class PowerOutput:
         self, inputs: EvseInputs, devices: PowerDevices, settings: HardwareSettings, now: float
     ) -> None:
         self.current_limit_a = Decimal(0)
+        self.hardware_limit_a = Decimal(0)
         self.voltage_range_v = (0, 0)
         self.module_temperature_c = DEFAULT_MODULE_C
         self.modules_off_at = now
@@ -143,12 +145,12 @@ class PowerOutput:
         self._order_modules(int(request.voltage_v * 1000), int(current_a * 1000), True, now)
 
     def _output_current_a(self, request: PowerRequest, suspended: bool) -> Decimal:
-        if suspended and request.function is PowerFunction.POWER_TRANSFER:
-            return Decimal(0)
+        if request.function is PowerFunction.POWER_TRANSFER:
+            return Decimal(0) if suspended else min(request.current_a, self.current_limit_a)
         current_a = request.current_a
         if request.function is PowerFunction.INSULATION_TEST:
             current_a = max(current_a, INSULATION_TEST_MIN_A)
-        return min(current_a, self.current_limit_a)
+        return min(current_a, self.hardware_limit_a)
 
     def cut(self, now: float) -> None:
         """Modules off and the controller informed, before anything else."""

@@ -65,7 +65,7 @@ class Bench:
             lambda: None,
             self.now,
         )
-        self.path.output.current_limit_a = Decimal(400)
+        self.path.output.current_limit_a = self.path.output.hardware_limit_a = Decimal(400)
         self.path.output.voltage_range_v = (150, 1000)
 
     def step(self, seconds: float = 0.0) -> Phase:

@@ -1,0 +1,135 @@
+"""The current limit of each EVSE, from all limits: desired state, hardware, and the other EVSEs.
+
+`PowerBudget.update` runs in each round of the control loop, before the power paths:
+
+1. the hardware's limit of each EVSE (`power_limits`), and the limit of the desired state;
+2. shares of what the station may give (`power_sharing`): the lower of the product's power and the
+   station's limit in the desired state;
+3. the share as a current, in whole amperes, at the voltage that it leads to: the voltage of a
+   battery rises with the current.
+
+The insulation test and the precharge are not subject to the limit in W: they take a few amperes
+for a moment, and without them an EV whose limit is 0 W would not get connected to wait for more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Final, Literal
+
+import msgspec
+
+from drivers.ports import PowerFunction
+from station.core.desired import DesiredEvse, DesiredState
+from station.runtime.hardware.inputs import EvseInputs
+from station.runtime.hardware.power_limits import HardwareLimit, round_limit_a
+from station.runtime.hardware.power_path import OPEN_PHASES, PowerPath
+from station.runtime.hardware.power_sharing import EvseDemand, PowerShare, share_power
+
+RESISTANCE_MAX_OHM: Final = Decimal("0.15")  # of a battery with its cable and contacts
+MINIMUM_A: Final = 1  # an EVSE that may give less gives nothing: no EV charges with it
+
+# What keeps an EVSE from giving more: its limit in the desired state, the limit of the station
+# there, the cabinet that the EVSEs share, its hardware, or the EV itself.
+Limiter = Literal[
+    "limit", "station_limit", "cabinet", "modules", "product", "cooling", "cable", "ev"
+]
+
+
+class EvseBudget(msgspec.Struct, frozen=True):
+    """What one EVSE may give now."""
+
+    current_a: Decimal  # whole amperes
+    power_w: int  # the set-point
+    limiter: Limiter
+
+
+class PowerBudget:
+    """Divides what the station may give; see above.
+
+    Attributes:
+        by_evse: the budgets of the last round.
+    """
+
+    def __init__(self, station_max_w: int, limit_hardware: Callable[[int], HardwareLimit]) -> None:
+        """Start without power on any EVSE.
+
+        Args:
+            station_max_w: what the product can give at all EVSEs together.
+            limit_hardware: gives the hardware's limit of an EVSE now.
+        """
+        self.by_evse: dict[int, EvseBudget] = {}
+        self._station_max_w = station_max_w
+        self._limit_hardware = limit_hardware
+        self._shares: dict[int, PowerShare] = {}
+
+    def update(
+        self, paths: Mapping[int, PowerPath], desired_state: DesiredState, now: float
+    ) -> None:
+        """Set the current limits of all power paths."""
+        desired = {evse.evse_id: evse for evse in desired_state.evses}
+        hardware = {evse_id: self._limit_hardware(evse_id) for evse_id in paths}
+        demands = [
+            _evse_demand(path, desired.get(evse_id), hardware[evse_id])
+            for evse_id, path in paths.items()
+        ]
+        total_w = self._station_max_w
+        if desired_state.station_power_w is not None:
+            total_w = min(total_w, desired_state.station_power_w)
+        self._shares = share_power(self._shares, demands, total_w, now)
+        for demand in demands:
+            path, limit = paths[demand.evse_id], hardware[demand.evse_id]
+            share = self._shares[demand.evse_id]
+            output = path.output
+            output.hardware_limit_a = limit.current_a
+            output.current_limit_a = _current_a(
+                share.setpoint_w, limit, path.inputs, output.current_limit_a
+            )
+            self.by_evse[demand.evse_id] = EvseBudget(
+                output.current_limit_a,
+                share.setpoint_w,
+                self._limiter(demand, share, limit, total_w),
+            )
+
+    def _limiter(
+        self, demand: EvseDemand, share: PowerShare, limit: HardwareLimit, total_w: int
+    ) -> Limiter:
+        if (
+            share.setpoint_w
+            and demand.request_w is not None
+            and demand.request_w < share.setpoint_w
+        ):
+            return "ev"
+        if share.setpoint_w < demand.limit_w:
+            return "station_limit" if total_w < self._station_max_w else "cabinet"
+        return "limit" if demand.limit_w < limit.power_w else limit.limiter
+
+
+def _evse_demand(path: PowerPath, desired: DesiredEvse | None, limit: HardwareLimit) -> EvseDemand:
+    inputs = path.inputs
+    request = inputs.power_request
+    is_charging = request is not None and request.function is PowerFunction.POWER_TRANSFER
+    limit_w, minimum_w = limit.power_w, int(MINIMUM_A * limit.voltage_v) + 1
+    if desired is not None and desired.limit_w is not None:
+        limit_w = min(limit_w, desired.limit_w)
+        minimum_w = max(minimum_w, min(desired.minimum_w, limit_w))
+    return EvseDemand(
+        evse_id=inputs.evse_id,
+        limit_w=limit_w,
+        minimum_w=minimum_w,
+        request_w=int(request.current_a * limit.voltage_v) if request and is_charging else None,
+        measured_w=int(inputs.output_v * inputs.output_a),
+        has_session=path.phase in OPEN_PHASES and bool(inputs.ev_plugged) and not path.suspended,
+    )
+
+
+def _current_a(
+    setpoint_w: int, limit: HardwareLimit, inputs: EvseInputs, previous_a: Decimal
+) -> Decimal:
+    """The set-point as a current; never more than the hardware allows."""
+    if setpoint_w >= limit.power_w:
+        return round_limit_a(limit.current_a, previous_a)
+    current_a = setpoint_w / limit.voltage_v
+    rise_v = max(current_a - inputs.output_a, Decimal(0)) * RESISTANCE_MAX_OHM
+    return round_limit_a(setpoint_w / (limit.voltage_v + rise_v), previous_a)
