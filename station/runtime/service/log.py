@@ -43,7 +43,8 @@ def configure_log(level: int) -> None:
 
 
 def _open_journald() -> JournaldHandler | None:
-    if not is_journald_stream(os.environ.get(STREAM_VARIABLE, ""), sys.stderr.fileno()):
+    stream = os.environ.get(STREAM_VARIABLE)
+    if stream is None or not is_journald_stream(stream, sys.stderr.fileno()):
         return None
     try:
         return JournaldHandler(JOURNALD_SOCKET)
