@@ -275,6 +275,15 @@ class ExternalLimitReported(Observation, frozen=True):
     is_grid_critical: bool | None = None
 
 
+class FaultReleaseRequested(Observation, frozen=True):
+    """A person requested the release of latched faults, after checking the device."""
+
+    device: str
+    fault: str = ""  # kind of fault of this device; empty: all of them
+    evse_id: int | None = None  # None: wherever this device has one
+    requested_by: str = ""  # as the client named the person
+
+
 # --- Files ---------------------------------------------------------------------------------------
 
 

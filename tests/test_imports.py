@@ -38,6 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     # Everything that awaits
     ("station.runtime.app",),
     ("station.runtime.control_socket",),
+    ("station.runtime.live_status",),
     ("station.runtime.emulation", "station.runtime.service.*"),
     (
         "station.runtime.csms.*",
@@ -56,6 +57,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "station.runtime",
         "station.runtime.clock",
         "station.runtime.late_imports",
+        "station.runtime.recent_maximum",
         "station.runtime.watched_value",
     ),
     # What is read from a journal afterwards, and the configuration

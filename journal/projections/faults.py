@@ -1,26 +1,49 @@
-"""Active faults of devices and protections."""
+"""Active faults of devices and protections, and the releases that people requested."""
 
 from __future__ import annotations
 
+import msgspec
+from msgspec.structs import replace
+
 from journal.events import Entry
-from journal.observations import DeviceFaulted, DeviceRecovered, StationStarted
+from journal.observations import (
+    DeviceFaulted,
+    DeviceRecovered,
+    FaultReleaseRequested,
+    StationStarted,
+)
 from journal.projections.base import Projection
+
+RELEASES_MAX = 8  # kept; the hardware acts on each within a round
+
+
+class FaultRelease(msgspec.Struct, frozen=True):
+    """A requested release of latched faults, by the entry that recorded it."""
+
+    seq: int
+    device: str
+    fault: str  # empty: all of the device
+    evse_id: int | None  # None: every EVSE
 
 
 class Faults(Projection, frozen=True):
     """A fault is a state of a device, not an event: after a start the devices report it again."""
 
-    HANDLES = (DeviceFaulted, DeviceRecovered, StationStarted)
+    HANDLES = (DeviceFaulted, DeviceRecovered, FaultReleaseRequested, StationStarted)
 
     active: tuple[DeviceFaulted, ...] = ()
+    releases: tuple[FaultRelease, ...] = ()  # the newest of this run
 
     def apply(self, entry: Entry) -> Faults:
         match entry.event:
             case DeviceFaulted() as fault:
-                return Faults((*self._without_fault(fault), fault))
+                return replace(self, active=(*self._without_fault(fault), fault))
             case DeviceRecovered() as end:
-                return Faults(self._without_fault(end))
-            case StationStarted() if self.active:
+                return replace(self, active=self._without_fault(end))
+            case FaultReleaseRequested(device=device, fault=fault_kind, evse_id=evse_id):
+                release = FaultRelease(entry.seq, device, fault_kind, evse_id)
+                return replace(self, releases=(*self.releases, release)[-RELEASES_MAX:])
+            case StationStarted() if self.active or self.releases:
                 return Faults()
             case _:
                 return self

@@ -19,6 +19,7 @@ import msgspec
 from journal.events import PROGRAMMING_ERRORS, Entry
 from journal.projections.certificates import CertificateInstalled
 from journal.projections.customer_requests import CustomerRequest
+from journal.projections.faults import FaultRelease
 from journal.projections.firmware import FirmwareUpdate, FirmwareUpdateOrdered
 from journal.projections.logs import LogUpload
 from journal.projections.network_profiles import NetworkProfile
@@ -98,6 +99,7 @@ class DesiredState(msgspec.Struct, frozen=True):
     evses: tuple[DesiredEvse, ...] = ()
     display: DisplaySituation = DisplaySituation()
     reader_enabled: bool = True
+    fault_releases: tuple[FaultRelease, ...] = ()  # of this run; each acts once
     station_power_w: int | None = None  # the most all EVSEs may give together; None: no limit
     next_due_ms: int | None = None  # uptime at which a rule is due
     restart_reason: str | None = None  # BootReasonEnumType of the next run
@@ -147,6 +149,7 @@ def _desired_state(ctx: Context) -> DesiredState:
         display=describe_display(ctx),
         reader_enabled=any(is_in_service(ctx, evse.evse_id) for evse in state.evses.all_evses)
         or bool(state.transactions.open),
+        fault_releases=state.faults.releases,
         next_due_ms=_next_due_ms(ctx),
         restart_reason=restart.boot_reason if restart else None,
         firmware=_desired_firmware(state.firmware.running_update),

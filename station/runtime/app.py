@@ -29,7 +29,7 @@ from typing import Final
 
 import trio
 
-from drivers.emulators.json_lines_socket import JsonLinesSocket
+from drivers.emulators.json_lines_socket import JsonLinesSocket, RequestQuota
 from journal.observations import MeterRead, SafeModeEntered, StationStarted, StationStopping
 from journal.state import State
 from journal.storage.connection import StoreSettings
@@ -43,7 +43,7 @@ from station.runtime.csms.connection import CsmsConnection
 from station.runtime.csms.dialer import Dialer
 from station.runtime.csms.frame_filter import FrameFilter
 from station.runtime.disk.archiver import Archiver, CurrentState
-from station.runtime.disk.auditor import audit_journal, verify_command
+from station.runtime.disk.auditor import AuditResult, audit_journal, verify_command
 from station.runtime.disk.reserve import DiskReserve
 from station.runtime.emulation import EmulatedCards, EmulatedClock, EmulatedNetwork, Emulation
 from station.runtime.hardware.emulator_process import emulator_socket
@@ -53,6 +53,7 @@ from station.runtime.jobs.customers import CustomerDataJob
 from station.runtime.jobs.firmware import FirmwareUpdateJob
 from station.runtime.jobs.installer_process import DEFAULT_INSTALLER as OWN_INSTALLER
 from station.runtime.jobs.logs import LogUploadJob
+from station.runtime.live_status import LiveStatus
 from station.runtime.loop.commit_thread import CommitThread
 from station.runtime.loop.initial_observations import initial_observations
 from station.runtime.loop.recorder import Recorder
@@ -150,6 +151,7 @@ class StationApp:
         )
 
         self._restart_reason: str | None = None
+        self._last_audit: AuditResult | None = None
 
     def _latest_reading(self, evse_id: int) -> MeterRead | None:
         """For the recorder, which is built before the hardware that reports to it."""
@@ -162,7 +164,9 @@ class StationApp:
     async def run(self) -> str | None:
         """Start, work, and end in order: outputs off first, the last commit last."""
         control = JsonLinesSocket(
-            self.config.data_directory / "control.sock", self._build_control().handle_line
+            self.config.data_directory / "control.sock",
+            self._build_control().handle_line,
+            quota=RequestQuota(),
         )
         self._allocate_reserve()
         await self._record_start()
@@ -260,7 +264,15 @@ class StationApp:
 
     async def _run_auditor(self) -> None:
         command = verify_command(self.config.data_directory / "journal.db")
-        await audit_journal(command, self.recorder.observe, lambda: self.recorder.state.health)
+        await audit_journal(
+            command,
+            self.recorder.observe,
+            lambda: self.recorder.state.health,
+            on_result=self._record_audit,
+        )
+
+    def _record_audit(self, result: AuditResult) -> None:
+        self._last_audit = result
 
     def _allocate_reserve(self) -> None:
         try:
@@ -345,7 +357,14 @@ class StationApp:
         return configured.reveal() if configured else None
 
     def _build_control(self) -> ControlHandler:
-        return ControlHandler(self.recorder, self.hardware, self.emulation)
+        live = LiveStatus(
+            self.recorder,
+            self.hardware,
+            self.clock,
+            emulated=self.emulation is not None,
+            last_audit=lambda: self._last_audit,
+        )
+        return ControlHandler(self.recorder, self.hardware, self.emulation, live)
 
     # --- Work -----------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 One JSON object per line in, one out, at once; no operation waits for the CSMS.
 
-* `state`, `retry`, `forget` and `data_transfer` are answered by every station.
+* `state`, `live`, `release`, `retry`, `forget` and `data_transfer` are answered by every station.
 * `link` and `clock` disturb the emulated network and clock; operations of devices are forwarded
   to the process of the emulated devices. A station with real devices refuses all of these.
 
@@ -21,14 +21,16 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from journal.observations import DataTransferRequested, ErasureRequested
+from journal.observations import DataTransferRequested, ErasureRequested, FaultReleaseRequested
 from journal.projections.evses import Evse
 from journal.projections.outbox import CallRetryRequested
 from journal.state import digest_state
 from station.core.display import render_display
 from station.runtime.clock import HostClock
 from station.runtime.emulation import Emulation
+from station.runtime.hardware.fault_registry import FAULT_RULES
 from station.runtime.hardware.hardware import Hardware
+from station.runtime.live_status import LiveStatus
 from station.runtime.loop.recorder import Recorder
 
 JsonObject = dict[str, Any]
@@ -39,11 +41,12 @@ EMULATOR_OPS: Final = frozenset(
     }
 )  # fmt: skip
 RELEASE_OPS: Final = {"emergency_release": "emergency_stop", "clear_fault": None}
-REAL_DEVICE_OPS: Final = ("state", "retry", "forget", "data_transfer")
+REAL_DEVICE_OPS: Final = ("state", "live", "release", "retry", "forget", "data_transfer")
 REFERENCE_PATTERN: Final = re.compile("#[0-9a-f]{16}", re.ASCII)
 VENDOR_ID_MAX: Final = 255  # characters. DataTransferRequest
 MESSAGE_ID_MAX: Final = 50  # characters. DataTransferRequest
 DATA_BYTES_MAX: Final = 64 * 1024  # of one DataTransfer; a quarter of the largest frame
+NAME_CHARS_MAX: Final = 100  # of the person who released a fault
 LINK_MODES: Final = ("up", "closed", "silent")
 EMULATOR_TIMEOUT_S: Final = 5.0  # the emulated devices answer in milliseconds
 
@@ -60,13 +63,17 @@ class ControlHandler:
         recorder: Recorder,
         hardware: Hardware,
         emulation: Emulation | None,
+        live: LiveStatus,
     ) -> None:
         """`emulation`: emulated network, clock and devices; None with real devices."""
         self._recorder = recorder
         self._hardware = hardware
         self._emulation = emulation
+        self._live = live
         self._operations: dict[str, Callable[[JsonObject], JsonObject]] = {
             "state": self._report_state,
+            "live": self._report_live,
+            "release": self._release_faults,
             "retry": self._retry_calls,
             "forget": self._erase_values,
             "data_transfer": self._send_data_transfer,
@@ -155,6 +162,55 @@ class ControlHandler:
         state = self._recorder.desired_state.value
         display = render_display(state.display, {}, HostClock().uptime_ms())
         return next((each.headline for each in display.evses if each.evse_id == evse_id), "")
+
+    def _report_live(self, arguments: JsonObject) -> JsonObject:
+        """What is true and measured now, for people."""
+        _refuse_arguments(arguments, "live")
+        return self._live.report()
+
+    def _release_faults(self, arguments: JsonObject) -> JsonObject:
+        """Release latched faults of a device; the hardware acts once the request is committed."""
+        device, kind = arguments.pop("device", None), arguments.pop("kind", None)
+        evse_id, requested_by = arguments.pop("evse_id", None), arguments.pop("requested_by", "")
+        _refuse_arguments(arguments, "release")
+        if not isinstance(device, str) or not isinstance(kind, str | None):
+            raise RequestRefused("release: device is a text, and so is kind if it is given")
+        if evse_id is not None and type(evse_id) is not int:
+            raise RequestRefused("release: evse_id is a number")
+        if not isinstance(requested_by, str) or len(requested_by) > NAME_CHARS_MAX:
+            raise RequestRefused(f"release: requested_by is a text of at most {NAME_CHARS_MAX}")
+        released = self._find_releasable(device, kind, evse_id)
+        self._recorder.observe(FaultReleaseRequested(device, kind or "", evse_id, requested_by))
+        return {"released": released}
+
+    def _find_releasable(self, device: str, kind: str | None, evse_id: int | None) -> list[str]:
+        """The latched faults that a release means.
+
+        Raises:
+            RequestRefused: there is none, or the device still reports one.
+        """
+        if device not in {rule.device for rule in FAULT_RULES.values()}:
+            devices = {rule.device for rule in FAULT_RULES.values()}
+            raise RequestRefused(
+                f"release: device {device!r} is not known{_suggest_name(device, devices)}"
+            )
+        faults = [
+            fault
+            for fault in self._hardware.active_faults()
+            if fault.latched
+            and fault.device == device
+            and kind in (None, fault.fault)
+            and (evse_id is None or fault.evse_id in (0, evse_id))
+        ]
+        name = " ".join(filter(None, (device, kind)))
+        if not faults:
+            raise RequestRefused(f"release: {name} has no latched fault there")
+        for fault in faults:
+            if fault.found:
+                raise RequestRefused(
+                    f"release: {device} {fault.fault} is still present; remove its cause first"
+                )
+        return [f"{fault.device} {fault.fault}" for fault in faults]
 
     def _retry_calls(self, arguments: JsonObject) -> JsonObject:
         """Send parked calls again: those listed in `calls`, or all."""

@@ -127,6 +127,13 @@ OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
             f"requests a retry of {list_calls(e.call_seqs) if e.call_seqs else 'all parked calls'}"
         ),
     ),
+    "FaultReleaseRequested": (
+        "operator",
+        lambda e: (
+            f"releases {' '.join(filter(None, (e.device, e.fault)))}{at_evse(e.evse_id)}"
+            f"{f', requested by {e.requested_by}' if e.requested_by else ''}"
+        ),
+    ),
     "ErasureRequested": ("operator", lambda e: f"requests erasure of {', '.join(e.refs)}"),
     "CableReported": (
         "device",

@@ -12,8 +12,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
@@ -27,6 +28,18 @@ AUDIT_INTERVAL_S: Final = 86_400.0
 REPORTED_MAX: Final = 5  # damages per audit; more add nothing a person needs
 COMPLAINT_LENGTH_MAX: Final = 200  # characters
 COMPLAINT_PATTERN: Final = re.compile(r"(?:entry (?P<first>\d+): )?(?P<why>.+)")
+
+
+class AuditResult(NamedTuple):
+    """Result of one audit."""
+
+    at: datetime  # the host's UTC at its end
+    ok: bool
+    complaints: tuple[str, ...]
+
+
+def _ignore_result(result: AuditResult) -> None:
+    """For a caller that needs only the damages."""
 
 
 def verify_command(journal: Path) -> list[str]:
@@ -43,6 +56,7 @@ async def audit_journal(
     *,
     first_delay_s: float = FIRST_DELAY_S,
     interval_s: float = AUDIT_INTERVAL_S,
+    on_result: Callable[[AuditResult], None] = _ignore_result,
 ) -> None:
     """Run the audit daily until cancelled; report damage that is not reported yet.
 
@@ -52,17 +66,23 @@ async def audit_journal(
         health: has the damage already reported.
         first_delay_s: before the first audit.
         interval_s: between two audits.
+        on_result: receives the result of each audit that could be done.
     """
     await trio.sleep(first_delay_s)
     while True:
-        for damage in await _run_verify(command):
+        damages = await _run_verify(command)
+        if damages is not None:
+            complaints = tuple(damage.reason for damage in damages)
+            on_result(AuditResult(datetime.now(UTC), not complaints, complaints))
+        for damage in damages or ():
             if damage not in health().journal_damages:
                 log.error("journal: %s. Run `station verify`.", damage.reason)
                 observe(damage)
         await trio.sleep(interval_s)
 
 
-async def _run_verify(command: Sequence[str]) -> list[JournalDamageFound]:
+async def _run_verify(command: Sequence[str]) -> list[JournalDamageFound] | None:
+    """The damages; None: the journal could not be verified."""
     result = await trio.run_process(
         list(command),
         stdout=subprocess.DEVNULL,
@@ -78,6 +98,7 @@ async def _run_verify(command: Sequence[str]) -> list[JournalDamageFound]:
             result.returncode,
             " ".join(lines[-1:]),
         )
+        return None
     return []
 
 

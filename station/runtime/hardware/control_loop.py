@@ -45,7 +45,7 @@ from station.core.display_rows import compose_rows
 from station.profiles.profile import Evse
 from station.runtime.hardware.assembly import StationDrivers
 from station.runtime.hardware.driver_supervisor import DriverSupervisor
-from station.runtime.hardware.fault_registry import FaultRegistry
+from station.runtime.hardware.fault_registry import FaultRegistry, FaultStatus
 from station.runtime.hardware.inputs import (
     DISPENSER_IO,
     STATION_IO,
@@ -54,12 +54,13 @@ from station.runtime.hardware.inputs import (
     EvseInputs,
     StationInputs,
 )
-from station.runtime.hardware.power_budget import PowerBudget
+from station.runtime.hardware.power_budget import EvseBudget, PowerBudget
 from station.runtime.hardware.power_limits import HardwareLimit, hardware_limit, voltage_range_v
 from station.runtime.hardware.power_output import DEFAULT_MODULE_C, PowerDevices
 from station.runtime.hardware.power_path import Phase, PowerPath, no_energy
 from station.runtime.hardware.protections import Protections
 from station.runtime.hardware.reporter import Reporter
+from station.runtime.recent_maximum import RecentMaximum
 from station.runtime.watched_value import WatchedValue
 
 log = logging.getLogger("station.hardware")
@@ -127,8 +128,10 @@ class ControlLoop:
             self._station_inputs, self._power_paths, self._settings, self.fault_registry, now
         )
         self._power_budget = PowerBudget(station_power_max_w, self._limit_hardware)
+        self._released_seq = _last_release_seq(desired_state.value)  # a new latch is not meant
         self._pressed_evse_ids: set[int] = set()
         self._shutting_down = False
+        self.round_lag = RecentMaximum()  # how late rounds ended, s; a loop that is held shows here
         self._driver_supervisor = DriverSupervisor(
             devices.drivers_by_name(), self._station_inputs.lost_devices, self._on_report
         )
@@ -151,6 +154,14 @@ class ControlLoop:
 
     def latest_reading(self, evse_id: int) -> MeterRead | None:
         return self._reporters[evse_id].latest_reading(self._clock.now())
+
+    def active_faults(self) -> list[FaultStatus]:
+        """Every active fault, for people."""
+        return self.fault_registry.active_faults(self._clock.now())
+
+    def power_budget(self, evse_id: int) -> EvseBudget | None:
+        """What the EVSE may give now, and what limits it; None before the first round."""
+        return self._power_budget.by_evse.get(evse_id)
 
     # --- Tasks -----------------------------------------------------------------------------------
 
@@ -177,6 +188,7 @@ class ControlLoop:
         while not self._driver_supervisor.crashed.is_set():
             self._clock.tick()
             self._run_round(repeat=True)
+            self.round_lag.add(trio.current_time() - due, due)
             due = max(due + TICK_S, trio.current_time())
             seen = self._desired_state.value
             with trio.move_on_at(due):
@@ -272,6 +284,7 @@ class ControlLoop:
         now = self._clock.now()
         if not self._settings.in_field:
             self.fault_registry.release_faults(visible_only=True)
+        self._release_faults(self._desired_state.value)
         self.fault_registry.update_faults(self._protections.find_faults(now), now)
         desired_state = self._desired_state.value
         self._power_budget.update(self._power_paths, desired_state, now)
@@ -291,6 +304,15 @@ class ControlLoop:
         self._set_station_outputs(desired_state)
         if repeat:
             self._update_display(desired_state)
+
+    def _release_faults(self, desired_state: DesiredState) -> None:
+        """Act on the releases that were recorded since the last round."""
+        for release in desired_state.fault_releases:
+            if release.seq > self._released_seq:
+                self.fault_registry.release_faults(
+                    release.device, release.evse_id, release.fault or None
+                )
+        self._released_seq = max(self._released_seq, _last_release_seq(desired_state))
 
     def _limit_hardware(self, evse_id: int) -> HardwareLimit:
         """What the hardware of an EVSE allows; also set what its controller is sent of it."""
@@ -350,6 +372,10 @@ class ControlLoop:
         for number, report in self._station_inputs.digital_inputs.items():
             if report.watchdog_fired and idle:
                 self._devices.io_modules[number].clear_watchdog()
+
+
+def _last_release_seq(desired_state: DesiredState) -> int:
+    return max((release.seq for release in desired_state.fault_releases), default=0)
 
 
 def _desired_evse(

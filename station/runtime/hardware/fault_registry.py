@@ -160,6 +160,7 @@ _FAULT_RULES = (
     FaultRule("reader", "lost", _NONE, _NEVER, dwell_s=0.0),
     FaultRule("display", "lost", _NONE, _NEVER, dwell_s=0.0),
 )  # fmt: skip
+FOUND_S: Final = 0.5  # a fault found within this time, a few rounds, is still there
 FAULT_RULES: Final = {f"{rule.device}/{rule.fault}": rule for rule in _FAULT_RULES}
 
 
@@ -170,6 +171,29 @@ class _ActiveFault(msgspec.Struct):
     blocks_charging: bool
     latched: bool
     last_seen_at: float
+    began_at: float
+
+
+class FaultStatus(msgspec.Struct, frozen=True):
+    """An active fault, for people.
+
+    Attributes:
+        evse_id: 0: the whole station.
+        info: details of the finding.
+        latched: it needs a release.
+        found: the last round still found it.
+        age_s: since the first finding.
+    """
+
+    evse_id: int
+    device: str
+    fault: str
+    blocks_charging: bool
+    latched: bool
+    found: bool
+    age_s: float
+    tech_code: str
+    info: str
 
 
 class FaultRegistry:
@@ -220,7 +244,8 @@ class FaultRegistry:
             active.latched = active.latched or latched
             if blocks <= active.blocks_charging:
                 return
-        self._active_faults[key] = _ActiveFault(finding, blocks, latched, now)
+        began_at = active.began_at if active else now
+        self._active_faults[key] = _ActiveFault(finding, blocks, latched, now, began_at)
         self._observe(
             DeviceFaulted(
                 evse_id=finding.evse_id,
@@ -240,21 +265,46 @@ class FaultRegistry:
             return not self._has_session(finding.evse_id)
         return finding.rule.block_mode is BlockMode.ALWAYS
 
+    def active_faults(self, now: float) -> list[FaultStatus]:
+        """Every active fault, in the order in which they were reported."""
+        return [
+            FaultStatus(
+                evse_id=evse_id,
+                device=active.finding.rule.device,
+                fault=active.finding.rule.fault,
+                blocks_charging=active.blocks_charging,
+                latched=active.latched,
+                found=now - active.last_seen_at < FOUND_S,
+                age_s=now - active.began_at,
+                tech_code=active.finding.rule.tech_code,
+                info=active.finding.info,
+            )
+            for (evse_id, _), active in self._active_faults.items()
+        ]
+
     def release_faults(
-        self, device: str | None = None, evse_id: int | None = None, *, visible_only: bool = False
+        self,
+        device: str | None = None,
+        evse_id: int | None = None,
+        fault: str | None = None,
+        *,
+        visible_only: bool = False,
     ) -> None:
         """Release latched faults after a person has checked: each ends as soon as it is good.
 
         Args:
             device: None: all.
+            fault: kind of fault; None: all.
             evse_id: None: all; faults of the whole station are released with any EVSE.
             visible_only: only faults that are visible without power too, which come back if they
                 are not gone.
         """
         for (fault_evse_id, _), active in self._active_faults.items():
             rule = active.finding.rule
-            matches = device in (None, rule.device) and (
-                evse_id is None or fault_evse_id in (0, evse_id)
+            matches = (
+                device in (None, rule.device)
+                and fault in (None, rule.fault)
+                and (evse_id is None or fault_evse_id in (0, evse_id))
             )
             if matches and (rule.visible_when_idle or not visible_only):
                 active.latched = False

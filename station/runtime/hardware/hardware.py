@@ -25,6 +25,8 @@ from station.profiles import Profile
 from station.runtime.clock import HostClock
 from station.runtime.hardware.assembly import StationDrivers
 from station.runtime.hardware.control_loop import ControlLoop
+from station.runtime.hardware.fault_registry import FaultStatus
+from station.runtime.hardware.power_budget import EvseBudget
 from station.runtime.watched_value import WatchedValue
 
 HOST_CLOCK: Final = HostClock()
@@ -124,6 +126,18 @@ class Hardware:
     def live_readings(self) -> dict[int, LiveReading]:
         """What is measured at each EVSE now; empty while the devices do not run."""
         return self._control_loop.live_readings() if self._control_loop else {}
+
+    def active_faults(self) -> list[FaultStatus]:
+        """Every active fault of the devices; empty before they run."""
+        return self._control_loop.active_faults() if self._control_loop else []
+
+    def power_budget(self, evse_id: int) -> EvseBudget | None:
+        """What an EVSE may give now, and what limits it; None before the devices run."""
+        return self._control_loop.power_budget(evse_id) if self._control_loop else None
+
+    def round_lag_s(self, now: float) -> float:
+        """How late a round of the control loop ended at most in the last minute."""
+        return self._control_loop.round_lag.read(now) if self._control_loop else 0.0
 
     def release_faults(self, device: str | None = None, evse_id: int | None = None) -> None:
         """Release latched faults after a person has checked the device; each ends once it is good.

@@ -50,6 +50,7 @@ from station.core.decide_batch import TimedObservation, decide_batch, station_ti
 from station.core.desired import DesiredState, compute_desired_state
 from station.runtime.clock import Clock
 from station.runtime.loop.commit_thread import CommitThread
+from station.runtime.recent_maximum import RecentMaximum
 from station.runtime.watched_value import WatchedValue
 from station.transcript.lines import describe_event
 
@@ -69,11 +70,34 @@ LOGGED_EVENTS: Final[dict[type[Event], int]] = {
 CACHED_PAYLOADS_MAX: Final = 64  # queued calls with the payload in RAM
 
 
+class CommitTimes:
+    """How long commits take, from the first byte handed to the thread until they are on disk.
+
+    Attributes:
+        count, total_s: of this run.
+        last_s: the last commit.
+        recent: the longest of the last minute, s.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total_s = 0.0
+        self.last_s = 0.0
+        self.recent = RecentMaximum()
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.total_s += seconds
+        self.last_s = seconds
+        self.recent.add(seconds, trio.current_time())
+
+
 class Recorder:
     """Owns state and head of the journal.
 
     Attributes:
         state, head: of the last commit.
+        commit_times: how long commits take.
         desired_state: computed from them.
         committed: set by the next commit, then replaced.
     """
@@ -105,6 +129,7 @@ class Recorder:
         self.head = store.head
         self.desired_state: WatchedValue[DesiredState] = WatchedValue(DesiredState())
         self.committed = trio.Event()
+        self.commit_times = CommitTimes()
         self._latest_reading = latest_reading
         self._release_reserve = release_reserve
         self._store = store
@@ -196,10 +221,12 @@ class Recorder:
             self._queue.popleft()
         if not self._queue:
             self._commit_requested, self._delay_scope = trio.Event(), trio.CancelScope()
+        started_s = trio.current_time()
         self._start_commit(entries)
         desired = compute_desired_state(self.product, state, entries[-1])  # while the disk is busy
         with trio.CancelScope(shield=True):  # a batch that was decided is stored
             await self._store_entries(entries)
+        self.commit_times.add(trio.current_time() - started_s)
         self.state, self.head = state, self._store.head
         self._cache_payloads(entries)
         self._log_entries(entries)

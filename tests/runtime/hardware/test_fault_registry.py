@@ -151,3 +151,23 @@ def test_every_device_of_the_device_model_can_have_a_fault() -> None:
     devices_with_faults = {rule.device for rule in FAULT_RULES.values()}
     for component, devices in DEVICES_BY_COMPONENT.items():
         assert devices & devices_with_faults, component
+
+
+def test_the_status_of_a_fault_has_its_age_and_whether_it_is_still_found() -> None:
+    bench = RegistryBench()
+    bench.update_at(10.0, "contactor/welded")
+    bench.update_at(14.0, "contactor/welded")
+    [status] = bench.registry.active_faults(14.2)
+    assert (status.device, status.fault, status.evse_id) == ("contactor", "welded", 1)
+    assert (status.latched, status.found, round(status.age_s, 1)) == (True, True, 4.2)
+    [later] = bench.registry.active_faults(20.0)
+    assert (later.latched, later.found) == (True, False)
+
+
+def test_a_release_of_one_kind_leaves_the_others_latched() -> None:
+    bench = RegistryBench()
+    bench.update_at(0.0, "output/over_voltage", "output/over_current")
+    bench.registry.release_faults("output", 1, "over_current")
+    bench.update_at(10.0)
+    [left] = bench.registry.active_faults(10.0)
+    assert left.fault == "over_voltage"

@@ -1,0 +1,183 @@
+"""Operations `live` and `release` of the control socket, on doubles of the hardware."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import trio
+
+from journal.observations import FaultReleaseRequested, MeterRead
+from journal.projections.faults import FaultRelease
+from station.runtime.control_socket import REAL_DEVICE_OPS, ControlHandler
+from station.runtime.disk.auditor import AuditResult
+from station.runtime.hardware.fault_registry import FaultStatus
+from station.runtime.hardware.hardware import Hardware
+from station.runtime.hardware.power_limits import PowerLimit
+from station.runtime.live_status import MIN_INTERVAL_S, LiveStatus
+from station.runtime.loop.recorder import Recorder
+from tests.runtime.fixtures_recorder import IDLE_REPORTS, STATION_STARTED, open_recorder
+
+
+def make_fault(device: str, fault: str, evse_id: int = 1, **changes: Any) -> FaultStatus:
+    values = {"blocks_charging": True, "latched": True, "found": False, "age_s": 12.34}
+    return FaultStatus(
+        evse_id, device, fault, **{**values, "tech_code": "CX017", "info": "", **changes}
+    )
+
+
+class HardwareDouble:
+    """What the control socket reads of the hardware."""
+
+    def __init__(self) -> None:
+        self.faults: list[FaultStatus] = []
+        self.reading: MeterRead | None = None
+
+    def latest_reading(self, evse_id: int) -> MeterRead | None:
+        return self.reading if evse_id == 1 else None
+
+    def active_faults(self) -> list[FaultStatus]:
+        return self.faults
+
+    def power_limit(self, evse_id: int) -> PowerLimit | None:
+        return PowerLimit(Decimal(150_000), Decimal(300), "power of the EVSE")
+
+    def round_lag_s(self, now: float) -> float:
+        return 0.003
+
+
+class SocketBench:
+    """A handler of a station with real devices; its recorder is committed by the test."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.hardware = HardwareDouble()
+        self.audit: AuditResult | None = None
+        hardware = cast(Hardware, self.hardware)
+        live = LiveStatus(
+            recorder,
+            hardware,
+            recorder._clock,
+            emulated=False,
+            last_audit=lambda: self.audit,
+        )
+        self.handler = ControlHandler(recorder, hardware, None, live)
+
+    async def request(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        line = json.dumps({"op": operation, **arguments}).encode()
+        reply = json.dumps(await self.handler.handle_line(line))  # as it goes over the socket
+        return cast(dict[str, Any], json.loads(reply))
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[SocketBench]:
+    with open_recorder(tmp_path) as (recorder, _, _):
+        for observation in (STATION_STARTED, *IDLE_REPORTS):
+            recorder.observe(observation)
+        yield SocketBench(recorder)
+
+
+async def test_live_reports_what_is_measured_now(bench: SocketBench) -> None:
+    await bench.recorder.commit_now()
+    bench.hardware.reading = MeterRead(
+        1, Decimal("1234.5"), power_w=Decimal(60000), voltage_v=Decimal(400), soc_percent=55
+    )
+    bench.hardware.faults = [make_fault("contactor", "welded")]
+    bench.audit = AuditResult(datetime(2026, 11, 22, tzinfo=UTC), True, ())
+    live = await bench.request("live")
+    assert (live["ok"], live["identity"], live["emulated"]) == (True, "CS001", False)
+    first, second = live["evses"]
+    assert (first["power_w"], first["energy_wh"], first["soc"]) == (60000, 1234.5, 55)
+    assert (first["limit_w"], first["limit_reason"]) == (150000, "power of the EVSE")
+    assert (second["power_w"], second["status"], second["plugged"]) == (None, "Available", False)
+    assert live["faults"][0]["latched"]
+    assert live["faults"][0]["age_s"] == 12.3
+    assert live["journal"]["verified"] == {
+        "at": "2026-11-22T00:00:00.000Z",
+        "ok": True,
+        "complaints": [],
+    }
+    assert live["link"]["online"] is False
+    assert live["loop"]["commits"] == 1
+
+
+async def test_a_flood_of_live_builds_one_report_in_an_interval(
+    bench: SocketBench, autojump_clock: trio.testing.MockClock
+) -> None:
+    await bench.recorder.commit_now()
+    built = bench.handler._live
+    first = built.report()
+    assert all(built.report() is first for _ in range(1000))
+    await trio.sleep(MIN_INTERVAL_S)
+    assert built.report() is not first
+
+
+async def test_live_takes_no_argument(bench: SocketBench) -> None:
+    assert "no argument" in (await bench.request("live", evse_id=1))["error"]
+
+
+async def test_a_release_is_recorded_with_who_did_it_before_it_acts(bench: SocketBench) -> None:
+    bench.hardware.faults = [make_fault("contactor", "welded")]
+    reply = await bench.request(
+        "release", device="contactor", kind="welded", evse_id=1, requested_by="ada"
+    )
+    assert reply == {"ok": True, "released": ["contactor welded"]}
+    assert bench.recorder.desired_state.value.fault_releases == ()
+    await bench.recorder.commit_now()
+    [release] = bench.recorder.desired_state.value.fault_releases
+    assert release == FaultRelease(release.seq, "contactor", "welded", 1)
+    assert bench.recorder._store.read_entry(release.seq).event == FaultReleaseRequested(
+        "contactor", "welded", 1, "ada"
+    )
+
+
+async def test_the_next_run_does_not_repeat_a_release(bench: SocketBench) -> None:
+    bench.hardware.faults = [make_fault("contactor", "welded")]
+    await bench.request("release", device="contactor")
+    await bench.recorder.commit_now()
+    assert bench.recorder.desired_state.value.fault_releases
+    bench.recorder.observe(STATION_STARTED)
+    await bench.recorder.commit_now()
+    assert bench.recorder.desired_state.value.fault_releases == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"device": "contactr"}, "did you mean contactor?"),
+        ({"device": "contactor"}, "no latched fault"),
+        ({"device": "door", "evse_id": 2, "kind": "open"}, "still present"),
+        ({"device": "cable"}, "no latched fault"),
+        ({"device": 7}, "is a text"),
+        ({}, "is a text"),
+        ({"device": "door", "evse_id": "1"}, "is a number"),
+        ({"device": "door", "evse_id": True}, "is a number"),
+        ({"device": "door", "requested_by": "x" * 101}, "at most 100"),
+        ({"device": "door", "why": "x"}, "no argument why"),
+    ],
+    ids=str,
+)
+async def test_a_release_that_cannot_help_is_refused_and_not_recorded(
+    bench: SocketBench, arguments: dict[str, Any], error: str
+) -> None:
+    bench.hardware.faults = [
+        make_fault("door", "open", evse_id=0, found=True),
+        make_fault("cable", "over_temperature", latched=False),
+    ]
+    await bench.recorder.commit_now()
+    head = bench.recorder.head.seq
+    reply = await bench.request("release", **arguments)
+    assert not reply["ok"]
+    assert error in reply["error"]
+    assert bench.recorder.head.seq == head
+    assert not bench.recorder._queue
+
+
+async def test_only_emulated_devices_can_be_driven(bench: SocketBench) -> None:
+    reply = await bench.request("plug_in", evse_id=1)
+    assert reply["error"].endswith(f"only {', '.join(REAL_DEVICE_OPS)} are accepted")
