@@ -36,6 +36,8 @@ VERBS: Final = {
     "probe": ("station.commands.probe:probe_command", "Report which devices answer."),
     "drivers": ("station.commands.drivers:drivers_command", "List the device drivers."),
     "sim": ("station.commands.sim:sim_command", "Drive the emulated hardware of a station."),
+    "status": ("station.commands.status:status_command", "Print the state of a running station."),
+    "release": ("station.commands.status:release_command", "Release a latched fault."),
     "emulate": ("station.commands.emulate:emulate_command", "Run the emulated devices alone."),
     "replay": (
         "station.commands.replay:replay_command",

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import click
 
 from station.commands.shared.control_client import DEVICES_SOCKET, STATION_SOCKET, send_request
-
-DEFAULT_CONFIG: Final = Path("station.toml")  # used without --config and --data
+from station.commands.shared.station_option import CONFIG_HELP, DATA_HELP, find_data_directory
 
 if TYPE_CHECKING:
     OptionType: TypeAlias = click.ParamType[Any]  # older releases of click have it without []
@@ -144,7 +143,7 @@ def _send_operation(verb: str, options: dict[str, Any]) -> None:
         ev := {key: arguments.pop(key) for key in EV_ARGUMENTS if key in arguments}
     ):
         arguments["ev"] = ev
-    socket = _data_directory(config, data) / (DEVICES_SOCKET if devices else STATION_SOCKET)
+    socket = find_data_directory(config, data) / (DEVICES_SOCKET if devices else STATION_SOCKET)
     reply = send_request(socket, verb.replace("-", "_"), **arguments)
     if as_json:
         click.echo(json.dumps({"ok": True, **reply}, default=_json_number))
@@ -153,21 +152,6 @@ def _send_operation(verb: str, options: dict[str, Any]) -> None:
     else:
         details = ", ".join(f"{key} {value}" for key, value in reply.items())
         click.echo(f"{verb}: done" + (f" ({details})" if details else ""))
-
-
-def _data_directory(config: Path | None, data: Path | None) -> Path:
-    """The data directory of the station named by --data, --config or ./station.toml."""
-    if data is not None:
-        if config is not None:
-            raise click.UsageError("--config and --data both name a station. Omit one.")
-        return data
-    if config is None and not DEFAULT_CONFIG.is_file():
-        raise click.UsageError(
-            f"No station named: no {DEFAULT_CONFIG} in this directory. Give --data or --config."
-        )
-    from station.config.station_toml import load_config
-
-    return load_config(config or DEFAULT_CONFIG).data_directory
 
 
 def _integer_if_whole(value: Any) -> Any:
@@ -212,12 +196,8 @@ def _format_rest(fields: Mapping[str, Any]) -> str:
 def _station_options() -> list[click.Parameter]:
     """The options of every verb: which station, and the form of the response."""
     return [
-        click.Option(
-            ["--config"], type=click.Path(path_type=Path), help="The station's station.toml."
-        ),
-        click.Option(
-            ["--data"], type=click.Path(path_type=Path), help="The station's data directory."
-        ),
+        click.Option(["--config"], type=click.Path(path_type=Path), help=CONFIG_HELP),
+        click.Option(["--data"], type=click.Path(path_type=Path), help=DATA_HELP),
         click.Option(["--json", "as_json"], is_flag=True, help="Print the response as JSON."),
         click.Option(
             ["--devices"],

@@ -127,7 +127,7 @@ async def test_a_release_is_recorded_with_who_did_it_before_it_acts(bench: Socke
         "release", device="contactor", kind="welded", evse_id=1, requested_by="ada"
     )
     assert reply == {"ok": True, "released": ["contactor welded"]}
-    assert bench.recorder.desired_state.value.fault_releases == ()
+    assert not bench.recorder.desired_state.value.fault_releases
     await bench.recorder.commit_now()
     [release] = bench.recorder.desired_state.value.fault_releases
     assert release == FaultRelease(release.seq, "contactor", "welded", 1)
