@@ -17,6 +17,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, Final
 
+import msgspec
 import trio
 
 from journal.events import Entry
@@ -27,6 +28,7 @@ from journal.projections.transactions import Transaction
 from station.core import evse_status
 from station.core.blocks.evse_conditions import charging_state, is_closed_for_firmware
 from station.core.context import Context
+from station.core.display import EvseDisplay, StationDisplay, render_display
 from station.runtime.clock import Clock
 from station.runtime.disk.auditor import AuditResult
 from station.runtime.hardware.fault_registry import FaultStatus
@@ -90,6 +92,10 @@ class LiveStatus:
             Entry(head.seq, at, uptime_ms, DeadlineReached(uptime_ms)),
         )
         lifecycle = state.lifecycle
+        display = render_display(
+            self._recorder.desired_state.value.display, self._hardware.live_readings(), uptime_ms
+        )
+        display_by_evse = {each.evse_id: each for each in display.evses}
         return {
             "at": _format_time(at),
             "identity": lifecycle.identity,
@@ -97,7 +103,11 @@ class LiveStatus:
             "profile": lifecycle.product_profile,
             "emulated": self._emulated,
             "running_s": _seconds(uptime_ms - lifecycle.started_ms),
-            "evses": [self._report_evse(ctx, evse) for evse in state.evses.all_evses],
+            "evses": [
+                self._report_evse(ctx, evse, display_by_evse.get(evse.evse_id))
+                for evse in state.evses.all_evses
+            ],
+            "display": _report_station_display(display),
             "faults": [
                 _report_fault(fault) for fault in self._hardware.active_faults()[:LISTED_FAULTS_MAX]
             ],
@@ -135,7 +145,7 @@ class LiveStatus:
 
     # --- EVSEs -----------------------------------------------------------------------------------
 
-    def _report_evse(self, ctx: Context, evse: Evse) -> JsonObject:
+    def _report_evse(self, ctx: Context, evse: Evse, display: EvseDisplay | None) -> JsonObject:
         transaction = ctx.state.transactions.on_evse(evse.evse_id)
         reading = self._latest_reading(evse.evse_id)
         limit = self._hardware.power_limit(evse.evse_id)
@@ -156,18 +166,12 @@ class LiveStatus:
             "limit_w": _number(limit.power_w) if limit else None,
             "limit_a": _number(limit.current_a) if limit else None,
             "limit_reason": limit.reason if limit else "the devices are not running",
-            "display": self._report_display(evse.evse_id),
+            "display": msgspec.to_builtins(display),
         }
 
     def _latest_reading(self, evse_id: int) -> MeterRead | None:
         recorded = self._recorder.state.readings.on_evse(evse_id)
         return self._hardware.latest_reading(evse_id) or (recorded.meter_read if recorded else None)
-
-    def _report_display(self, evse_id: int) -> JsonObject:
-        for evse in self._recorder.desired_state.value.evses:
-            if evse.evse_id == evse_id:
-                return {"headline": evse.display_text}
-        return {"headline": ""}
 
     # --- Link and loop ---------------------------------------------------------------------------
 
@@ -211,6 +215,13 @@ def _status_of(ctx: Context, evse_id: int) -> tuple[str, str | None]:
         if cause is not None and cause.status == status:
             return status, cause.description
     return status, None
+
+
+def _report_station_display(display: StationDisplay) -> JsonObject:
+    """The texts of the station as a whole; those of the EVSEs are with the EVSEs."""
+    report: JsonObject = msgspec.to_builtins(msgspec.structs.replace(display, evses=()))
+    del report["evses"]
+    return report
 
 
 def _report_transaction(transaction: Transaction) -> JsonObject:

@@ -14,6 +14,7 @@ import trio
 
 from journal.observations import FaultReleaseRequested, MeterRead
 from journal.projections.faults import FaultRelease
+from station.core.display import LiveReading
 from station.runtime.control_socket import REAL_DEVICE_OPS, ControlHandler
 from station.runtime.disk.auditor import AuditResult
 from station.runtime.hardware.fault_registry import FaultStatus
@@ -43,6 +44,9 @@ class HardwareDouble:
 
     def active_faults(self) -> list[FaultStatus]:
         return self.faults
+
+    def live_readings(self) -> dict[int, LiveReading]:
+        return {1: LiveReading(soc_percent=55)}
 
     def power_limit(self, evse_id: int) -> PowerLimit | None:
         return PowerLimit(Decimal(150_000), Decimal(300), "power of the EVSE")
@@ -95,6 +99,8 @@ async def test_live_reports_what_is_measured_now(bench: SocketBench) -> None:
     assert (first["power_w"], first["energy_wh"], first["soc"]) == (60000, 1234.5, 55)
     assert (first["limit_w"], first["limit_reason"]) == (150000, "power of the EVSE")
     assert (second["power_w"], second["status"], second["plugged"]) == (None, "Available", False)
+    assert second["display"]["headline"] == "Not ready yet"
+    assert live["display"]["situation"] == "station.offline"
     assert live["faults"][0]["latched"]
     assert live["faults"][0]["age_s"] == 12.3
     assert live["journal"]["verified"] == {
