@@ -33,6 +33,7 @@ from station.runtime.clock import Clock
 from station.runtime.disk.auditor import AuditResult
 from station.runtime.hardware.fault_registry import FaultStatus
 from station.runtime.hardware.hardware import Hardware
+from station.runtime.hardware.power_budget import Limiter
 from station.runtime.loop.recorder import Recorder
 
 JsonObject = dict[str, Any]
@@ -42,6 +43,17 @@ LISTED_CALLS_MAX: Final = 20  # of the general lane and of the parked calls, eac
 LISTED_FAULTS_MAX: Final = 50
 LISTED_CERTIFICATES_MAX: Final = 50
 INFO_CHARS_MAX: Final = 200
+NOT_RUNNING: Final = "the devices are not running"
+LIMIT_REASONS: Final[dict[Limiter, str]] = {
+    "limit": "limit for this EVSE",
+    "station_limit": "limit for the station",
+    "cabinet": "power shared by the EVSEs",
+    "modules": "power modules",
+    "product": "rated power of the EVSE",
+    "cooling": "cable without cooling",
+    "cable": "temperature of the cable",
+    "ev": "request of the EV",
+}
 
 
 class LiveStatus:
@@ -148,7 +160,7 @@ class LiveStatus:
     def _report_evse(self, ctx: Context, evse: Evse, display: EvseDisplay | None) -> JsonObject:
         transaction = ctx.state.transactions.on_evse(evse.evse_id)
         reading = self._latest_reading(evse.evse_id)
-        limit = self._hardware.power_limit(evse.evse_id)
+        budget = self._hardware.power_budget(evse.evse_id)
         status, cause = _status_of(ctx, evse.evse_id)
         return {
             "evse_id": evse.evse_id,
@@ -163,9 +175,9 @@ class LiveStatus:
             "current_a": _number(reading.current_a) if reading else None,
             "energy_wh": _number(reading.energy_wh) if reading else None,
             "soc": reading.soc_percent if reading else None,
-            "limit_w": _number(limit.power_w) if limit else None,
-            "limit_a": _number(limit.current_a) if limit else None,
-            "limit_reason": limit.reason if limit else "the devices are not running",
+            "limit_w": budget.power_w if budget else None,
+            "limit_a": _number(budget.current_a) if budget else None,
+            "limit_reason": LIMIT_REASONS[budget.limiter] if budget else NOT_RUNNING,
             "display": msgspec.to_builtins(display),
         }
 

@@ -19,7 +19,7 @@ from station.runtime.control_socket import REAL_DEVICE_OPS, ControlHandler
 from station.runtime.disk.auditor import AuditResult
 from station.runtime.hardware.fault_registry import FaultStatus
 from station.runtime.hardware.hardware import Hardware
-from station.runtime.hardware.power_limits import PowerLimit
+from station.runtime.hardware.power_budget import EvseBudget
 from station.runtime.live_status import MIN_INTERVAL_S, LiveStatus
 from station.runtime.loop.recorder import Recorder
 from tests.runtime.fixtures_recorder import IDLE_REPORTS, STATION_STARTED, open_recorder
@@ -48,8 +48,8 @@ class HardwareDouble:
     def live_readings(self) -> dict[int, LiveReading]:
         return {1: LiveReading(soc_percent=55)}
 
-    def power_limit(self, evse_id: int) -> PowerLimit | None:
-        return PowerLimit(Decimal(150_000), Decimal(300), "power of the EVSE")
+    def power_budget(self, evse_id: int) -> EvseBudget | None:
+        return EvseBudget(Decimal(300), 150_000, "product")
 
     def round_lag_s(self, now: float) -> float:
         return 0.003
@@ -97,7 +97,7 @@ async def test_live_reports_what_is_measured_now(bench: SocketBench) -> None:
     assert (live["ok"], live["identity"], live["emulated"]) == (True, "CS001", False)
     first, second = live["evses"]
     assert (first["power_w"], first["energy_wh"], first["soc"]) == (60000, 1234.5, 55)
-    assert (first["limit_w"], first["limit_reason"]) == (150000, "power of the EVSE")
+    assert (first["limit_w"], first["limit_reason"]) == (150000, "rated power of the EVSE")
     assert (second["power_w"], second["status"], second["plugged"]) == (None, "Available", False)
     assert second["display"]["headline"] == "Not ready yet"
     assert live["display"]["situation"] == "station.offline"
