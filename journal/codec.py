@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
 import msgspec
 
@@ -17,7 +16,7 @@ from journal.events import Event
 from journal.upcasters import STEPS, Steps, upcast
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
-_untyped = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class CodecError(ValueError):
@@ -133,7 +132,7 @@ class Registry:
             return decode
 
         def decode_older(body: str) -> Event:
-            newer = upcast(self._steps, kind, version, newest, _untyped.decode(body))
+            newer = upcast(self._steps, kind, version, newest, _fields.decode(body))
             return decode(_encoder.encode(newer))
 
         return decode_older

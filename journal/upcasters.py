@@ -1,16 +1,21 @@
 """Steps that turn a body of an older version into one of the newest.
 
 One small function per step, named `<kind>_<from>_to_<to>` and entered in `STEPS`. A released step
-is never edited and never removed, because journals of that age are still read. Before release 1.0
-`STEPS` is empty: no format of the development was kept.
+is never edited and never removed, because journals of that age are still read.
+
+The fields of a body are `msgspec.Raw`: JSON text that is not decoded. So a field that no step
+changes (the payload of a call, for example) keeps every byte; a step that needs the value of a
+field decodes that field.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Final
 
-Body = dict[str, Any]
+import msgspec
+
+Body = dict[str, msgspec.Raw]
 Step = Callable[[Body], Body]
 Steps = Mapping[tuple[str, int], Step]
 
@@ -26,4 +31,60 @@ def upcast(steps: Steps, kind: str, version: int, newest: int, body: Body) -> Bo
     return body
 
 
-STEPS: Steps = {}
+# --- Reasons of decisions: version 1 did not record them -----------------------------------------
+
+_NO_REASON: Final = {"because": msgspec.Raw(b'""')}
+_decode_body = msgspec.json.Decoder(Body | None).decode
+
+
+def authorization_ended_1_to_2(body: Body) -> Body:
+    return body | _NO_REASON
+
+
+def authorization_refused_1_to_2(body: Body) -> Body:
+    return body | _NO_REASON
+
+
+def authorization_requested_1_to_2(body: Body) -> Body:
+    return body | _NO_REASON
+
+
+def call_parked_1_to_2(body: Body) -> Body:
+    return body | _NO_REASON
+
+
+def call_queued_1_to_2(body: Body) -> Body:
+    """The reason is that of the connector status, if the call reports one."""
+    status = _decode_body(body.get("connector_status", b"null"))
+    if status is None:
+        return body
+    return body | {"connector_status": msgspec.Raw(msgspec.json.encode(status | _NO_REASON))}
+
+
+def calls_dropped_1_to_2(body: Body) -> Body:
+    return body | _NO_REASON
+
+
+def status_resend_required_1_to_2(body: Body) -> Body:
+    return body | _NO_REASON
+
+
+def transaction_started_1_to_2(body: Body) -> Body:
+    return body | _NO_REASON
+
+
+def transaction_stop_ordered_1_to_2(body: Body) -> Body:
+    return body | _NO_REASON
+
+
+STEPS: Steps = {
+    ("AuthorizationEnded", 1): authorization_ended_1_to_2,
+    ("AuthorizationRefused", 1): authorization_refused_1_to_2,
+    ("AuthorizationRequested", 1): authorization_requested_1_to_2,
+    ("CallParked", 1): call_parked_1_to_2,
+    ("CallQueued", 1): call_queued_1_to_2,
+    ("CallsDropped", 1): calls_dropped_1_to_2,
+    ("StatusResendRequired", 1): status_resend_required_1_to_2,
+    ("TransactionStarted", 1): transaction_started_1_to_2,
+    ("TransactionStopOrdered", 1): transaction_stop_ordered_1_to_2,
+}

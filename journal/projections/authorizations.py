@@ -31,11 +31,14 @@ AuthorizedBy = Literal["CSMS", "Cache", "OfflineUnknownId", "Remote", "NotNeeded
 class AuthorizationRequested(Decision, frozen=True, kw_only=True):
     """An AuthorizeRequest is needed; the next entry queues it. C01.FR.02."""
 
+    VERSION = 2
+
     id_token: IdToken
     evse_id: int | None = None
     stop_only: bool = False  # only to end a transaction that another token started. C09.FR.05
     remote_start_id: int | None = None
     cacheable: bool = True  # whether the answer may go into the cache
+    because: str = ""  # code of the reason; empty: its release recorded none
 
 
 class AuthorizationGranted(Decision, frozen=True, kw_only=True):
@@ -52,9 +55,12 @@ class AuthorizationGranted(Decision, frozen=True, kw_only=True):
 class AuthorizationRefused(Decision, frozen=True, kw_only=True):
     """The EV driver may not charge. The display shows it; nothing else follows."""
 
+    VERSION = 2
+
     id_token: IdToken
     status: str  # AuthorizationStatusEnumType, or another reason
     evse_id: int | None = None
+    because: str = ""  # code of the reason; empty: its release recorded none
 
 
 class AuthorizationBoundToEvse(Decision, frozen=True):
@@ -82,11 +88,14 @@ class AuthorizationLimited(Decision, frozen=True):
 class AuthorizationEnded(Decision, frozen=True, kw_only=True):
     """The authorization ended. TxStopPoint decides whether that ends the transaction."""
 
+    VERSION = 2
+
     authorization_seq: int
     evse_id: int | None
     trigger_reason: str
     stopped_reason: str
     ended_by_id_token: IdToken | None = None  # the token that ended it, if any. E07.FR.02
+    because: str = ""  # code of the reason; empty: its release recorded none
 
 
 class PendingAuthorization(msgspec.Struct, frozen=True):

@@ -51,10 +51,14 @@ class ConnectorStatusSummary(msgspec.Struct, frozen=True):
     evse_id: int
     connector_id: int
     status: str
+    # Fact of `station.core.evse_status` that it follows from; empty: Available, or not recorded
+    because: str = ""
 
 
 class CallQueued(Decision, frozen=True, kw_only=True):
     """A CALL was queued. Its payload is final except for `offline`."""
+
+    VERSION = 2
 
     lane: Lane
     action: str
@@ -95,16 +99,22 @@ class CallAttemptFailed(Decision, frozen=True):
 class CallParked(Decision, frozen=True):
     """The last attempt failed: the call is parked and its lane continues. E13.FR.04."""
 
+    VERSION = 2
+
     call_seq: int
     reason: str
+    because: str = ""  # code of the reason; empty: its release recorded none
 
 
 class CallsDropped(Decision, frozen=True):
     """Calls were removed without delivery, because they are no longer needed."""
 
+    VERSION = 2
+
     call_seqs: tuple[int, ...]
     reason: str
     rejected_by_csms: bool = False  # the CSMS answered with a CALLERROR
+    because: str = ""  # code of the reason; empty: its release recorded none
 
 
 class CallRetryRequested(Observation, frozen=True):

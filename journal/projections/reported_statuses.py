@@ -17,7 +17,10 @@ from journal.projections.outbox import CallQueued, CallsDropped, ConnectorStatus
 class StatusResendRequired(Decision, frozen=True):
     """The status of every connector has to be sent again. B01.FR.05, B04.FR.01."""
 
+    VERSION = 2
+
     reason: str
+    because: str = ""  # code of the reason; empty: its release recorded none
 
 
 class ReportedStatus(msgspec.Struct, frozen=True):

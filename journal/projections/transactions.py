@@ -32,6 +32,8 @@ class Sample(msgspec.Struct, frozen=True):
 class TransactionStarted(Decision, frozen=True, kw_only=True):
     """A transaction started."""
 
+    VERSION = 2
+
     transaction_id: str  # unique for ever. E01.FR.08
     evse_id: int  # 0: authorized, but not plugged in yet. E01.FR.17
     trigger_reason: str
@@ -39,6 +41,7 @@ class TransactionStarted(Decision, frozen=True, kw_only=True):
     id_token: IdToken | None = None
     group_id_token: IdToken | None = None
     remote_start_id: int | None = None
+    because: str = ""  # code of the reason; empty: its release recorded none
 
 
 class TransactionAuthorized(Decision, frozen=True, kw_only=True):
@@ -54,10 +57,13 @@ class TransactionAuthorized(Decision, frozen=True, kw_only=True):
 class TransactionStopOrdered(Decision, frozen=True, kw_only=True):
     """The transaction is to end; it ends as soon as no energy flows. E06."""
 
+    VERSION = 2
+
     transaction_id: str
     trigger_reason: str  # TriggerReasonEnumType
     stopped_reason: str  # ReasonEnumType
     stopped_by_id_token: IdToken | None = None
+    because: str = ""  # code of the reason; empty: its release recorded none
 
 
 class TransactionSampleKept(Decision, frozen=True):

@@ -12,11 +12,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
+
 from journal.codec import Registry
 from journal.events import Entry, Event, IdToken
 from journal.maintenance.retention import ArchiveResult, RetentionLimits, archive_oldest_entries
 from journal.storage.connection import StoreSettings
 from journal.storage.store import Store
+from journal.upcasters import Body
 
 JOURNAL_ID = "5f0c7c6e-3d0b-4b0e-9a51-0d6f1c2b3a49"
 START = datetime(2026, 11, 22, 17, 25, 8, 123000, tzinfo=UTC)
@@ -51,14 +54,15 @@ class LidOpened(Event, frozen=True):
     opened_by: str | None
 
 
-def lid_opened_1_to_2(body: dict[str, Any]) -> dict[str, Any]:
+def lid_opened_1_to_2(body: Body) -> Body:
     """Milliseconds, as everywhere else."""
-    return {"open_ms": int(body["open_s"] * 1000)}
+    open_ms = int(msgspec.json.decode(body["open_s"]) * 1000)
+    return {"open_ms": msgspec.Raw(msgspec.json.encode(open_ms))}
 
 
-def lid_opened_2_to_3(body: dict[str, Any]) -> dict[str, Any]:
+def lid_opened_2_to_3(body: Body) -> Body:
     """Not recorded before version 3."""
-    return body | {"opened_by": None}
+    return body | {"opened_by": msgspec.Raw(b"null")}
 
 
 UPCASTERS = {("LidOpened", 1): lid_opened_1_to_2, ("LidOpened", 2): lid_opened_2_to_3}
