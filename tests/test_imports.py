@@ -85,7 +85,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "station.core.x509",
     ),
     ("station.core.context",),
-    ("station.core", "station.core.device_model.*"),
+    ("station.core", "station.core.device_model.*", "station.core.reasons"),
     # The journal
     ("journal.maintenance.*",),
     ("journal.storage.*",),

@@ -8,6 +8,9 @@ table it has nothing for is left out:
     OBSERVED   class of an observation         -> rule (ctx)
     DEADLINES  functions (ctx) that give the uptime at which a rule of the block is due, or None
     RULES      rules (ctx) that run after every entry; `decide.RULE_SECTIONS` has their order
+    REASONS       class of a decision -> why it is made: a row of `core.reasons`, or one per code
+    CALL_REASONS  action of a CALL of the station -> why it is queued
+    REFUSALS      (action, reasonCode) of an answer -> the requirement that refuses the CALL
 
 A key has one handler: two blocks that declare the same key are refused when this module is
 imported. `tests/core/test_block_tables.py` fails when a file of `core/blocks` is neither in
@@ -21,6 +24,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from journal.events import Event
+from journal.projections.outbox import CallQueued
 from station.core import outbox_rules
 from station.core.blocks import (
     a_security,
@@ -42,6 +46,7 @@ from station.core.blocks import (
     p_data_transfer,
 )
 from station.core.context import CallHandler, Deadline, ResultHandler, Rule
+from station.core.reasons import TRIGGERED, Reason, Reasons, Refusals, select_reason
 
 BLOCKS: Final[tuple[ModuleType, ...]] = (
     outbox_rules,
@@ -97,3 +102,19 @@ RESULTS: Final[dict[str, ResultHandler]] = merge_tables("RESULTS", BLOCKS)
 OBSERVED: Final[dict[type[Event], Rule]] = merge_tables("OBSERVED", BLOCKS)
 DEADLINES: Final[tuple[Deadline, ...]] = collect_declared("DEADLINES", BLOCKS)
 BLOCK_RULES: Final[tuple[Rule, ...]] = collect_declared("RULES", BLOCKS)
+REASONS: Final[Reasons] = merge_tables("REASONS", BLOCKS)
+CALL_REASONS: Final[dict[str, Reason]] = merge_tables("CALL_REASONS", BLOCKS)
+REFUSALS: Final[Refusals] = merge_tables("REFUSALS", BLOCKS)
+
+
+def find_reason(event: Event) -> Reason | None:
+    """The row of a decision; None: it has none, or its release did not record which one.
+
+    A CALL that reports a transaction or a connector status has the reason of that report.
+    """
+    if not isinstance(event, CallQueued):
+        return select_reason(REASONS, event)
+    if event.requested_by_csms and event.action in f_remote_control.TRIGGERS:
+        return TRIGGERED
+    report = event.transaction_event or event.connector_status
+    return select_reason(REASONS, report) if report else CALL_REASONS.get(event.action)

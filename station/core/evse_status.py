@@ -23,12 +23,17 @@ EVSEs, because it can be used while one of them can.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
-from journal.projections.availability import Availability
+from journal.projections.availability import (
+    Availability,
+    AvailabilityChanged,
+    AvailabilityScheduled,
+)
 from journal.projections.station_health import StationHealth
 from journal.state import State
+from station.core.reasons import Reason
 from station.ocpp.messages.enums import ConnectorStatusEnumType
 
 # From the most to the least usable.
@@ -61,19 +66,85 @@ class StatusCause(NamedTuple):
     fact: str
     status: ConnectorStatusEnumType
     description: str
+    text: str  # of the reason, see `station.core.reasons`
+    requirement: str = ""
+    requirement_of_cause: Callable[[Any], str] | None = None
+
+    @property
+    def reason(self) -> Reason:
+        return Reason(
+            self.text,
+            self.requirement,
+            facts=(self.fact,),
+            requirement_of_cause=self.requirement_of_cause,
+        )
+
+
+def _availability_requirement(change: AvailabilityChanged | AvailabilityScheduled) -> str:
+    """The requirement that takes the part of a change out of service, now or later."""
+    if isinstance(change, AvailabilityScheduled):
+        return "G03.FR.05" if change.evse_id else "G04.FR.06"
+    if change.connector_id:
+        return "G03.FR.04"
+    return "G03.FR.06" if change.evse_id else "G04.FR.07"
 
 
 STATUS_CAUSES: Final = (
-    StatusCause("has_blocking_fault", "Faulted", "a device fault blocks charging"),
-    StatusCause("has_transaction", "Occupied", "a transaction is open"),
-    StatusCause("is_out_of_service", "Unavailable", "out of service by ChangeAvailability"),
-    StatusCause("is_restart_ordered", "Unavailable", "the station is about to restart"),
-    StatusCause("is_out_of_order", "Faulted", "a rule of the program failed"),
-    StatusCause("is_storage_full", "Unavailable", "the disk is full"),
-    StatusCause("is_closed_for_firmware", "Unavailable", "a firmware update is pending"),
-    StatusCause("is_plugged_in", "Occupied", "an EV is plugged in"),
+    StatusCause(
+        "has_blocking_fault",
+        "Faulted",
+        "a device fault blocks charging",
+        "{location} had a fault, {cause.device} {cause.fault}",
+        "ConnectorStatusEnumType",  # only its value Faulted defines this
+    ),
+    StatusCause(
+        "has_transaction",
+        "Occupied",
+        "a transaction is open",
+        "a transaction is open there",
+        "G01.FR.03",
+    ),
+    StatusCause(
+        "is_out_of_service",
+        "Unavailable",
+        "out of service by ChangeAvailability",
+        "the CSMS requested Inoperative for {location}",
+        requirement_of_cause=_availability_requirement,
+    ),
+    StatusCause(
+        "is_restart_ordered",
+        "Unavailable",
+        "the station is about to restart",
+        "the station was about to restart",
+        "B11.FR.03",
+    ),
+    StatusCause(
+        "is_out_of_order",
+        "Faulted",
+        "a rule of the program failed",
+        "rule {cause.rule} failed, so new EV drivers are refused",
+    ),
+    StatusCause(
+        "is_storage_full",
+        "Unavailable",
+        "the disk is full",
+        "the disk had space left only to end open transactions",
+    ),
+    StatusCause(
+        "is_closed_for_firmware",
+        "Unavailable",
+        "a firmware update is pending",
+        "a firmware update waits until the EVSEs are free",
+        "L01.FR.06, L01.FR.07",
+    ),
+    StatusCause(
+        "is_plugged_in", "Occupied", "an EV is plugged in", "an EV is plugged in", "G01.FR.03"
+    ),
 )
 assert ConnectorFacts._fields == tuple(cause.fact for cause in STATUS_CAUSES)
+
+# fact -> the reason of a connector status
+STATUS_REASONS: Final = {cause.fact: cause.reason for cause in STATUS_CAUSES}
 
 
 def status_cause(facts: Sequence[bool]) -> StatusCause | None:

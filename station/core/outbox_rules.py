@@ -59,6 +59,7 @@ from journal.projections.outbox import (
 from journal.projections.registration import RegistrationFailed
 from journal.projections.thinnable import TransactionUpdatesThinned
 from station.core.context import Context, Deadline, Rule
+from station.core.reasons import Reason, Reasons, ReasonTable
 
 BACKLOG_MIN: Final = 16  # transaction calls; with more waiting, general calls go first
 THINNED_CALLS_MAX: Final = 512  # samples looked at for one entry
@@ -115,14 +116,16 @@ def fail_attempt(
                 call_seq, flight.message_id, reason, interval_s * 1000 * attempts
             )
             if attempts >= ctx.variable_integer(MESSAGE_ATTEMPTS, default=3):
-                yield CallParked(call_seq, f"attempt {attempts} of {attempts}: {reason}")
+                text = f"attempt {attempts} of {attempts}: {reason}"
+                yield CallParked(call_seq, text, because="last_attempt")
         case "boot":
             yield CallAttemptFailed(call_seq, flight.message_id, reason, 0)
-            yield CallsDropped((call_seq,), reason)
+            yield CallsDropped((call_seq,), reason, because="boot_attempt")
             yield RegistrationFailed(BOOT_RETRY_S)
         case "general" if refused_by_csms or not outbox.is_kept_when_offline(call_seq):
             yield CallAttemptFailed(call_seq, flight.message_id, reason, 0)
-            yield CallsDropped((call_seq,), reason, refused_by_csms)
+            because = "rejected" if refused_by_csms else "not_kept"
+            yield CallsDropped((call_seq,), reason, refused_by_csms, because)
         case _:
             yield CallAttemptFailed(call_seq, flight.message_id, reason, 0)
 
@@ -140,9 +143,9 @@ def on_payload_lost(ctx: Context) -> Iterator[Decision]:
     if flight is None or flight.call_seq != call_seq:
         return
     if flight.lane == "transaction":
-        yield CallParked(call_seq, reason)
+        yield CallParked(call_seq, reason, because="payload_lost")
     else:
-        yield CallsDropped((call_seq,), reason)
+        yield CallsDropped((call_seq,), reason, because="payload_lost")
 
 
 # --- Calls that are dropped ----------------------------------------------------------------------
@@ -162,7 +165,9 @@ def drop_calls_of_link(ctx: Context) -> Iterator[Decision]:
     if outbox.boot_call_seq is not None:
         dropped = (outbox.boot_call_seq, *dropped)
     if dropped:
-        yield CallsDropped(dropped, LINK_LOST_REASON)
+        started = isinstance(ctx.entry.event, StationStarted)
+        because = "program_ended" if started else "link_lost"
+        yield CallsDropped(dropped, LINK_LOST_REASON, because=because)
 
 
 def thin_waiting_samples(ctx: Context) -> Iterator[Decision]:
@@ -180,7 +185,7 @@ def thin_waiting_samples(ctx: Context) -> Iterator[Decision]:
         for call_seq in calls[: len(calls) // 2 * 2 : 2]
     )
     if dropped:
-        yield CallsDropped(tuple(dropped), THINNED_REASON)
+        yield CallsDropped(tuple(dropped), THINNED_REASON, because="thinned")
         yield TransactionUpdatesThinned(examined[-1])
 
 
@@ -267,3 +272,57 @@ def next_attempt_due_ms(ctx: Context) -> int | None:
 OBSERVED: Final[dict[type[Event], Rule]] = {CallPayloadLost: on_payload_lost}
 DEADLINES: Final[tuple[Deadline, ...]] = (next_attempt_due_ms,)
 RULES: Final[tuple[Rule, ...]] = (drop_calls_of_link, thin_waiting_samples, attempt_next_call)
+
+# What led to an attempt is no field of it: `station why` reads it from the entries of the call.
+ATTEMPT_REASONS: Final = {
+    "first": Reason("it was next in the queue"),
+    "first_after_offline": Reason(
+        "sent for the first time, after waiting for the link", "E11.FR.02"
+    ),
+    "failed": Reason("sent again: the previous attempt failed, {cause.reason}"),
+    "failed_transaction": Reason(
+        "sent again: the previous attempt failed, {cause.reason}", "E13.FR.02, E13.FR.03"
+    ),
+    "operator": Reason("sent again: an operator requested it"),
+    "program_ended": Reason("sent again: the program ended before the answer was recorded"),
+    "link_lost": Reason(
+        "sent again: the link was lost before the answer, which does not count as a failed attempt"
+    ),
+}
+REASONS: Final[Reasons] = {
+    CallAttemptFailed: ReasonTable(
+        {
+            "transaction": Reason("no valid answer arrived", "E13.FR.02"),
+            "other": Reason("no valid answer arrived"),
+        },
+        lambda failed: "transaction" if failed.retry_after_ms else "other",
+    ),
+    CallDelivered: Reason("the CSMS answered"),
+    CallParked: ReasonTable(
+        {
+            "last_attempt": Reason("its last attempt failed, {event.reason}", "E13.FR.04"),
+            "payload_lost": Reason("its payload cannot be read: {event.reason}"),
+        }
+    ),
+    CallsDropped: ReasonTable(
+        {
+            "boot_attempt": Reason("{event.reason}; BootNotification is sent again later"),
+            "link_lost": Reason(
+                "the link was lost; current values are sent after reconnecting",
+                "B04.FR.01, B04.FR.02",
+            ),
+            "not_kept": Reason("{event.reason}, and its delivery is not required"),
+            "payload_lost": Reason("its payload cannot be read: {event.reason}"),
+            "program_ended": Reason(
+                "the program ended; current values are sent after reconnecting",
+                "B04.FR.01, B04.FR.02",
+            ),
+            "rejected": Reason("the CSMS rejected it, {event.reason}"),
+            "thinned": Reason(
+                "disk space was low, so every second waiting sample was dropped",
+                "E12.FR.05",
+                ("disk_low",),
+            ),
+        }
+    ),
+}

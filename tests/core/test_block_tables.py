@@ -22,6 +22,7 @@ from station.ocpp.messages import ACTIONS
 # Modules of core/blocks that handle nothing themselves: what several blocks use.
 HELPER_MODULES: Final = frozenset(
     {
+        "c_authorization_reasons",
         "c_id_token",
         "e_start_stop_points",
         "e_transaction_events",

@@ -13,14 +13,16 @@ from tests.ground_truth.scene import SceneBuilder, SceneScript
 def station_inoperative(script: SceneScript) -> None:
     script.change_availability(2, False)
     script.change_availability(100, True)
-    script.add_question("status", "the CSMS set the station to Inoperative (G04", "Unavailable")
+    script.add_question(
+        "status", "the CSMS requested Inoperative for the station (G04", "Unavailable"
+    )
 
 
 def connector_inoperative(script: SceneScript) -> None:
     connector = script.evse | {"connectorId": 1}
     script.change_availability(2, False, connector)
     script.change_availability(100, True, connector)
-    expected = f"the CSMS set EVSE {script.evse_id} connector 1 to Inoperative (G03.FR.04)"
+    expected = f"the CSMS requested Inoperative for EVSE {script.evse_id} connector 1 (G03.FR.04)"
     script.add_question("status", expected, "Unavailable")
 
 
@@ -31,7 +33,7 @@ def inoperative_after_transaction(script: SceneScript) -> None:
     script.unplug(110)
     script.change_availability(150, True, script.evse)
     script.add_question(
-        "status", f"the CSMS set EVSE {script.evse_id} to Inoperative (G03", "Unavailable"
+        "status", f"the CSMS requested Inoperative for EVSE {script.evse_id} (G03", "Unavailable"
     )
 
 
@@ -41,7 +43,7 @@ def inoperative_after_restart(script: SceneScript) -> None:
     script.add_event(40, "kill_now", gap_s=5, host=True)
     script.change_availability(120, True, script.evse)
     script.add_question(
-        "status", f"the CSMS set EVSE {script.evse_id} to Inoperative (G03", "Unavailable"
+        "status", f"the CSMS requested Inoperative for EVSE {script.evse_id} (G03", "Unavailable"
     )
 
 
@@ -120,7 +122,7 @@ def firmware_signature_invalid(script: SceneScript) -> None:
 def firmware_install_fails(script: SceneScript) -> None:
     _start_update(script, install="the partition is broken")
     script.add_question(
-        "firmware_status", "the installer failed: the partition is broken", "InstallationFailed"
+        "firmware_status", "the installation failed: the partition is broken", "InstallationFailed"
     )
 
 
@@ -132,7 +134,7 @@ def firmware_rejected(script: SceneScript) -> None:
 
 def firmware_not_running(script: SceneScript) -> None:
     _start_update(script, confirm="1.0 is in place, not 1.1")
-    expected = "it is not running after the restart: 1.0 is in place, not 1.1"
+    expected = "the installation failed: 1.0 is in place, not 1.1"
     script.add_question("firmware_status", expected, "InstallationFailed")
 
 

@@ -80,7 +80,9 @@ def offline_and_cache_expired(script: SceneScript) -> None:
     script.set_variable("AuthCacheCtrlr.LifeTime", "20")
     _refuse_cached_offline(
         script,
-        "the CSMS could not be asked, and its cache entry had expired (C10.FR.10, C15.FR.08)",
+        "the CSMS could not be asked, and the IdToken is not cached: only "
+        "OfflineTxForUnknownIdEnabled would accept it (C15.FR.08), after its lifetime in the cache "
+        "ended (C10.FR.10)",
     )
 
 
@@ -128,7 +130,7 @@ def link_lost_during_authorize(script: SceneScript) -> None:
     _refuse_token(
         script,
         script.new_id_token(),
-        "the CSMS could not be asked, and the IdToken is not cached",
+        "the link was lost before the CSMS answered, and the IdToken is not cached",
         12,
     )
 
@@ -176,9 +178,11 @@ def evse_inoperative(script: SceneScript) -> None:
     script.change_availability(2, False, script.evse)
     script.present_id_token(30, ALICE)
     script.change_availability(100, True, script.evse)
-    script.add_question("refusal", f"the CSMS set EVSE {script.evse_id} to Inoperative (G03.FR.06")
     script.add_question(
-        "status", f"the CSMS set EVSE {script.evse_id} to Inoperative (G03", "Unavailable"
+        "refusal", f"the CSMS requested Inoperative for EVSE {script.evse_id} (G03.FR.06"
+    )
+    script.add_question(
+        "status", f"the CSMS requested Inoperative for EVSE {script.evse_id} (G03", "Unavailable"
     )
 
 

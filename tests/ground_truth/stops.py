@@ -31,7 +31,9 @@ def stopped_by_id_token(script: SceneScript) -> None:
     script.present_id_token(script.random_time(60, 60), ALICE)
     script.unplug()
     script.add_question(
-        "start", "an IdToken was authorized: TxStartPoint was reached (E01.FR.03 or E01.FR.05"
+        "start",
+        "the CSMS accepted the IdToken (C01.FR.02): TxStartPoint PowerPathClosed was reached "
+        "(E01.FR.05)",
     )
     script.add_question("stop", STARTED_BY_TOKEN, "Local")
     script.add_question("status", "(G01.FR.03)", "Occupied")
@@ -84,8 +86,8 @@ def stopped_by_id_token_before_unplugging(script: SceneScript) -> None:
     script.add_question("refusal", f"{refusal} (C01.FR.23)")
     script.add_question(
         "stop",
-        "the EV was disconnected, after the IdToken that started it was presented "
-        "(E06.FR.02 or E06.FR.06",
+        "the EV was disconnected: TxStopPoint EVConnected was reached (E06.FR.02), "
+        "after the IdToken that started it was presented (E07.FR.02)",
         "Local",
     )
 
@@ -100,7 +102,11 @@ def no_ev_plugged_in(script: SceneScript) -> None:
 def no_ev_plugged_in_after_start(script: SceneScript) -> None:
     script.set_variable("TxCtrlr.TxStartPoint", "Authorized")
     script.present_id_token(5, ALICE)
-    script.add_question("start", "an IdToken was authorized: TxStartPoint was reached (E01.FR.03")
+    script.add_question(
+        "start",
+        "the CSMS accepted the IdToken (C01.FR.02): TxStartPoint Authorized was reached "
+        "(E01.FR.03)",
+    )
     script.add_question(
         "stop", "no EV was plugged in within EVConnectionTimeOut (E03.FR.05)", "Timeout"
     )
@@ -146,7 +152,9 @@ def ev_unplugged_at_stop_point(script: SceneScript) -> None:
     script.start_charging()
     script.unplug(60)
     script.add_question(
-        "stop", "the EV was disconnected (E06.FR.02 or E06.FR.06)", "EVDisconnected"
+        "stop",
+        "the EV was disconnected: TxStopPoint EVConnected was reached (E06.FR.02)",
+        "EVDisconnected",
     )
 
 
@@ -225,9 +233,11 @@ def stopped_by_csms_before_unplugging(script: SceneScript) -> None:
     script.add_event(60, "stop_remotely", evse_id=script.evse_id)
     script.unplug(130)
     script.add_question("event_update", "the CSMS requested it (F03.FR.02)", "RemoteStop")
-    rules = "E06.FR.02 or E06.FR.06, after F03.FR.02"
     script.add_question(
-        "stop", f"the EV was disconnected, after the CSMS requested it ({rules})", "Remote"
+        "stop",
+        "the EV was disconnected: TxStopPoint EVConnected was reached (E06.FR.02), "
+        "after the CSMS requested it (F03.FR.02)",
+        "Remote",
     )
 
 
@@ -315,7 +325,10 @@ def unknown_token_after_offline_start(script: SceneScript) -> None:
 
 def started_by_csms(script: SceneScript) -> None:
     _start_from_csms(script)
-    script.add_question("authorization", "the CSMS accepted the IdToken (C01.FR.02)")
+    script.add_question(
+        "authorization",
+        "the CSMS requested the start, and the CSMS accepted the IdToken (C01.FR.02)",
+    )
 
 
 def started_by_csms_without_authorize(script: SceneScript) -> None:
@@ -332,9 +345,7 @@ def _start_from_csms(script: SceneScript) -> None:
     script.csms_starts(10, script.accepted_id_token())
     script.add_event(100, "stop_remotely", evse_id=script.evse_id)
     script.unplug()
-    script.add_question(
-        "start", "the CSMS requested the start, and TxStartPoint was reached (F02.FR.21)"
-    )
+    script.add_question("start", "TxStartPoint PowerPathClosed was reached (E01.FR.05)")
     script.add_question("stop", "the CSMS requested it (F03.FR.03", "Remote")
 
 
@@ -347,7 +358,9 @@ def no_authorization_needed(script: SceneScript) -> None:
         "authorization", "AuthCtrlr.Enabled is false: no authorization is needed (C01.FR.01)"
     )
     script.add_question(
-        "start", "an EV was plugged in and no authorization is needed: TxStartPoint was"
+        "start",
+        "AuthCtrlr.Enabled is false: no authorization is needed (C01.FR.01): "
+        "TxStartPoint PowerPathClosed was reached (E01.FR.05)",
     )
     script.add_question("stop", "the EV was disconnected (E09.FR.01", "EVDisconnected")
 

@@ -22,10 +22,8 @@ START_OFFSET_S: Final = {"firmware_not_running": 5.0}  # starts after the certif
 NAMES: Final = ("SIM-1", "csms.invalid", "files.invalid", "001122334455", "Maker root")
 
 
-def stop_causes_without(requirement: str) -> object:
-    return tuple(
-        cause for cause in e_start_stop_points.STOP_CAUSES if cause.requirement != requirement
-    )
+def stop_causes_without(*codes: str) -> object:
+    return tuple(cause for cause in e_start_stop_points.STOP_CAUSES if cause.code not in codes)
 
 
 # Scene -> the function or table that decided it, and its replacement in a broken station.
@@ -41,11 +39,11 @@ BROKEN: Final[dict[str, tuple[object, str, object]]] = {
         "connection_due_ms",
         lambda ctx, authorization: None,
     ),
-    "device_fault": (e_start_stop_points, "STOP_CAUSES", stop_causes_without("E06.FR.16")),
+    "device_fault": (e_start_stop_points, "STOP_CAUSES", stop_causes_without("fault")),
     "deauthorized_after_offline_start": (
         e_transactions,
         "end_authorization",
-        lambda authorization, trigger, stopped: None,
+        lambda authorization, trigger, stopped, because: None,
     ),
     "offline_and_other_evses_only": (c_authorization, "evse_allowed", lambda cached, evse_id: True),
     "evse_inoperative": (
@@ -58,7 +56,7 @@ BROKEN: Final[dict[str, tuple[object, str, object]]] = {
     "power_loss": (
         e_start_stop_points,
         "STOP_CAUSES",
-        stop_causes_without("OCPP 2.1 E17.FR.20 to 22"),
+        stop_causes_without("interrupted", "interrupted_for_unknown_time", "evse_lost"),
     ),
 }
 

@@ -291,7 +291,7 @@ _DISK_FULL_ANSWERS: Final[AnswerChecks] = {
 }
 _CLOSED_ANSWERS: Final[AnswerChecks] = {
     **_DISK_FULL_ANSWERS,
-    r"the CSMS (set|requested Inoperative for) (EVSE|the station)": (
+    r"the CSMS requested Inoperative for (EVSE|the station)": (
         lambda world, seq, evse, match: world.was_requested(seq, "ChangeAvailability")
     ),
     r"the station was about to restart": lambda world, seq, evse, match: world.was_requested(
@@ -335,7 +335,10 @@ _STOP_ANSWERS: Final[AnswerChecks] = {
         seq, "Blocked", "Unknown"
     ),
 }
-_CSMS_UNREACHABLE: Final = "(the CSMS could not be asked|the CSMS sent no valid answer)"
+_CSMS_UNREACHABLE: Final = (
+    "(the CSMS could not be asked|the CSMS sent no valid answer|"
+    "the link was lost before the CSMS answered)"
+)
 _REFUSAL_ANSWERS: Final[AnswerChecks] = {
     **_FAULT_ANSWERS,
     **_CLOSED_ANSWERS,
@@ -363,24 +366,26 @@ _AUTHORIZATION_ANSWERS: Final[AnswerChecks] = {
     ),
 }
 _START_ANSWERS: Final[AnswerChecks] = {
-    r"an IdToken was authorized": lambda world, seq, evse, match: (
-        world.has_csms_status(seq, "Accepted")
-        and world.has_start_point("Authorized", "PowerPathClosed")
+    r"the CSMS requested the start.* TxStartPoint (\w+) was reached": (
+        lambda world, seq, evse, match: (
+            world.was_requested(seq, "RequestStartTransaction") and world.has_start_point(match[1])
+        )
     ),
-    r"an EV was plugged in and no authorization is needed": lambda world, seq, evse, match: (
-        world.had_ev(seq, evse) and world.was_requested(seq, "SetVariables")
+    r"AuthCtrlr.Enabled is false.* TxStartPoint (\w+) was reached": (
+        lambda world, seq, evse, match: (
+            world.was_requested(seq, "SetVariables") and world.has_start_point(match[1])
+        )
     ),
-    r"the EV was plugged in after authorization": lambda world, seq, evse, match: (
-        world.had_ev(seq, evse) and world.has_start_point("EVConnected", "PowerPathClosed")
+    r"the (?:CSMS accepted|IdToken was cached).* TxStartPoint (\w+) was reached": (
+        lambda world, seq, evse, match: (
+            world.has_csms_status(seq, "Accepted") and world.has_start_point(match[1])
+        )
     ),
-    r"an EV was plugged in": lambda world, seq, evse, match: (
-        world.had_ev(seq, evse) and world.has_start_point("EVConnected")
+    r"an EV was plugged in: TxStartPoint (EVConnected) was reached": (
+        lambda world, seq, evse, match: world.had_ev(seq, evse) and world.has_start_point(match[1])
     ),
-    r"energy (began to flow|flowed)": lambda world, seq, evse, match: (
-        world.had_ev(seq, evse) and world.has_start_point("EnergyTransfer")
-    ),
-    r"the CSMS requested the start": lambda world, seq, evse, match: world.was_requested(
-        seq, "RequestStartTransaction"
+    r"energy began to flow: TxStartPoint (EnergyTransfer) was reached": (
+        lambda world, seq, evse, match: world.had_ev(seq, evse) and world.has_start_point(match[1])
     ),
 }
 _PARKED_ANSWERS: Final[AnswerChecks] = {

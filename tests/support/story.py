@@ -80,6 +80,7 @@ from journal.projections.outbox import (
 from journal.projections.pending_replies import CallErrorQueued, CallResultQueued
 from journal.projections.transactions import Transaction
 from journal.state import State, apply_entry, decode_state, encode_state
+from station.core.block_tables import find_reason
 from station.core.context import Product
 from station.core.decide import decide
 from station.core.desired import DesiredState, compute_desired_state
@@ -541,6 +542,7 @@ class StoryChecks:
         desired: DesiredState,
     ) -> None:
         self._check_replay(before, entries, after)
+        self._check_reasons(entries)
         self._check_one_in_flight(entries)
         self._check_calls_answered(entries)
         if isinstance(entries[0].event, CallRetryRequested):
@@ -587,6 +589,12 @@ class StoryChecks:
         assert [entry.seq for entry in entries] == list(
             range(entries[0].seq, entries[0].seq + len(entries))
         )
+
+    def _check_reasons(self, entries: Sequence[Entry]) -> None:
+        """A decision with several possible reasons carries the code of one, which has a row."""
+        for entry in entries:
+            if hasattr(entry.event, "because"):
+                assert find_reason(entry.event), f"no row in REASONS: {entry.event}"
 
     def _check_one_in_flight(self, entries: Sequence[Entry]) -> None:
         """Part 4 §4.1.1: no second CALL before the first is answered or has failed."""

@@ -21,6 +21,7 @@ from journal.observations import (
 )
 from journal.projections.security import SecurityEventLogged
 from station.core.context import Context, Rule, queue_call
+from station.core.reasons import Reason
 from station.ocpp.messages import format_timestamp
 from station.ocpp.messages.a_security import SecurityEventNotificationRequest
 
@@ -112,3 +113,6 @@ def log_observed_events(ctx: Context) -> Iterator[Decision]:
 
 
 RULES: Final[tuple[Rule, ...]] = (log_startup, log_observed_events)
+CALL_REASONS: Final = {
+    "SecurityEventNotification": Reason("a critical security event happened", "A04.FR.01")
+}

@@ -30,6 +30,7 @@ from journal.projections.variables import VariableChanged
 from station.core.blocks import a_security
 from station.core.context import Context, Deadline, ResultHandler, Rule, encode_raw, queue_call
 from station.core.outbox_rules import BOOT_RETRY_S
+from station.core.reasons import Reason, Reasons, ReasonTable
 from station.ocpp.messages import parse_timestamp
 from station.ocpp.messages.b_provisioning import (
     BootNotificationRequest,
@@ -101,7 +102,7 @@ def on_boot_notification_response(
         yield RegistrationAnswered(response.status, retry_s)
         return
     yield RegistrationAnswered("Accepted", 0)
-    yield StatusResendRequired("accepted by the CSMS")  # B01.FR.05
+    yield StatusResendRequired("accepted by the CSMS", "accepted")  # B01.FR.05
     if response.interval <= 0:
         return
     interval_s = ctx.product.device_model.by_path[HEARTBEAT_INTERVAL].nearest_in_limits(
@@ -199,7 +200,8 @@ def require_status_resend(ctx: Context) -> Iterator[Decision]:
     if isinstance(ctx.entry.event, LinkOpened):
         threshold_ms = ctx.variable_integer(OFFLINE_THRESHOLD) * 1000
         if ctx.state.link.last_offline_ms > threshold_ms:
-            yield StatusResendRequired(f"offline for {ctx.state.link.last_offline_ms // 1000} s")
+            offline_s = ctx.state.link.last_offline_ms // 1000
+            yield StatusResendRequired(f"offline for {offline_s} s", "offline")
 
 
 RESULTS: Final[dict[str, ResultHandler]] = {
@@ -208,3 +210,24 @@ RESULTS: Final[dict[str, ResultHandler]] = {
 }
 DEADLINES: Final[tuple[Deadline, ...]] = (boot_due_ms, heartbeat_due_ms)
 RULES: Final[tuple[Rule, ...]] = (require_status_resend, queue_boot_notification, queue_heartbeat)
+CALL_REASONS: Final = {
+    "BootNotification": Reason("the CSMS has to accept the station first", "B01.FR.01"),
+    "Heartbeat": Reason("no other message was sent for HeartbeatInterval", "G02.FR.02"),
+}
+_RESEND_TEXT: Final = "the CSMS may not have the current statuses"
+REASONS: Final[Reasons] = {
+    ClockCorrected: ReasonTable(
+        {
+            "BootNotification": Reason("the CSMS sent the time", "B01.FR.06"),
+            "Heartbeat": Reason("the CSMS sent the time", "G02.FR.06"),
+        },
+        lambda correction: correction.source,
+    ),
+    RegistrationAnswered: Reason("the CSMS sent this status"),
+    StatusResendRequired: ReasonTable(
+        {
+            "accepted": Reason(_RESEND_TEXT, "B01.FR.05"),
+            "offline": Reason(_RESEND_TEXT, "B04.FR.01"),
+        }
+    ),
+}

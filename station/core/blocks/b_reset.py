@@ -25,6 +25,7 @@ from station.core.context import (
     status_info,
 )
 from station.core.outbox_rules import message_timeout_ms
+from station.core.reasons import Reason, Reasons, ReasonTable, Refusals
 from station.ocpp.messages.b_provisioning import ResetRequest, ResetResponse
 
 BOOT_REASON_BY_SCHEDULED: Final = {False: "RemoteReset", True: "ScheduledReset"}
@@ -105,3 +106,30 @@ def restart_due_ms(ctx: Context) -> int | None:
 CALLS: Final[dict[str, CallHandler]] = {"Reset": reset_station}
 DEADLINES: Final[tuple[Deadline, ...]] = (restart_due_ms,)
 RULES: Final[tuple[Rule, ...]] = (order_restart,)
+REASONS: Final[Reasons] = {
+    ResetOrdered: ReasonTable(
+        {
+            "now": Reason("the CSMS requested it"),
+            "scheduled": Reason(
+                "the CSMS requested it for when no transaction is open", "B12.FR.01"
+            ),
+        },
+        lambda reset: "scheduled" if reset.scheduled else "now",
+    ),
+    RestartOrdered: ReasonTable(
+        {
+            "FirmwareUpdate": Reason("it starts the new firmware", "L01.FR.32", ("firmware",)),
+            **dict.fromkeys(
+                BOOT_REASON_BY_SCHEDULED.values(),
+                Reason(
+                    "the CSMS requested it, and nothing blocks it", "B11.FR.03", ("reset_ordered",)
+                ),
+            ),
+        },
+        lambda restart: restart.boot_reason,
+    ),
+}
+REFUSALS: Final[Refusals] = {
+    ("Reset", "FwUpdateInProgress"): "B11.FR.06",
+    ("Reset", "UnsupportedParam"): "B11.FR.09",
+}

@@ -43,6 +43,7 @@ from station.core.device_model.reports import (
     select_variables,
     split_into_messages,
 )
+from station.core.reasons import Reason
 from station.ocpp.messages import format_timestamp
 from station.ocpp.messages.b_provisioning import (
     GetBaseReportRequest,
@@ -336,3 +337,4 @@ CALLS: Final[dict[str, CallHandler]] = {
     "GetBaseReport": get_base_report,
     "GetReport": get_report,
 }
+CALL_REASONS: Final = {"NotifyReport": Reason("the CSMS requested a report")}

@@ -49,7 +49,9 @@ from station.core.blocks.c_authorization_cache import (
     find_cache_entry,
     renew_cache_entry,
 )
+from station.core.blocks.c_authorization_reasons import AUTHORIZATION_REASONS
 from station.core.blocks.c_id_token import (
+    Refusal,
     authorization_allows_evse,
     authorization_of_token,
     bound_authorizations,
@@ -72,6 +74,7 @@ from station.core.context import (
     id_token_for_message,
     id_token_from_message,
 )
+from station.core.reasons import Reason
 from station.ocpp.messages.c_authorization import AuthorizeRequest, AuthorizeResponse
 from station.ocpp.messages.datatypes import IdTokenInfoType
 
@@ -101,14 +104,16 @@ def on_id_token_presented(ctx: Context) -> Iterator[Decision]:
     own = authorization_of_token(ctx, presentation)
     if own:
         if not is_just_accepted(ctx, own):
-            yield end_by_id_token(own, presentation.id_token)  # C01.FR.03 (a), E07.FR.01
+            # C01.FR.03 (a), E07.FR.01
+            yield end_by_id_token(own, presentation.id_token, "same_id_token")
         return
     evse_id = presentation.evse_id or find_waiting_evse(ctx)
     is_taken = evse_id is not None and ctx.state.authorizations.on_evse(evse_id) is not None
     if evse_id is None or is_taken:
         of_group = _authorization_of_group(ctx, presentation)
         if of_group:
-            yield end_by_id_token(of_group, presentation.id_token)  # C01.FR.03 (b), C09.FR.07
+            # C01.FR.03 (b), C09.FR.07
+            yield end_by_id_token(of_group, presentation.id_token, "cached_group")
             return
     if is_taken or (evse_id is None and not has_free_evse(ctx)):
         yield from _request_stop(ctx, presentation)
@@ -131,7 +136,9 @@ def is_just_accepted(ctx: Context, authorization: Authorization) -> bool:
     )
 
 
-def end_by_id_token(authorization: Authorization, id_token: IdToken) -> AuthorizationEnded:
+def end_by_id_token(
+    authorization: Authorization, id_token: IdToken, because: str
+) -> AuthorizationEnded:
     """The end of an authorization by its own idToken or one of its group. E07.FR.02."""
     return AuthorizationEnded(
         authorization_seq=authorization.seq,
@@ -139,6 +146,7 @@ def end_by_id_token(authorization: Authorization, id_token: IdToken) -> Authoriz
         trigger_reason="StopAuthorized",
         stopped_reason="Local",
         ended_by_id_token=id_token,
+        because=because,
     )
 
 
@@ -158,7 +166,9 @@ def _request_stop(ctx: Context, presentation: IdTokenPresented) -> Iterator[Deci
         for authorization in bound_authorizations(ctx, presentation)
     )
     if not has_group or not ctx.may_send_calls:
-        yield AuthorizationRefused(id_token=presentation.id_token, status="NoEvseFree")
+        yield AuthorizationRefused(
+            id_token=presentation.id_token, status="NoEvseFree", because="no_evse_free"
+        )
         return
     yield from _queue_authorize_request(
         ctx,
@@ -166,6 +176,7 @@ def _request_stop(ctx: Context, presentation: IdTokenPresented) -> Iterator[Deci
         evse_id=presentation.evse_id,
         stop_only=True,
         cacheable=presentation.cacheable,
+        because="stop_only",
     )
 
 
@@ -193,8 +204,13 @@ class ChargingRequest(NamedTuple):
             remote_start_id=self.remote_start_id,
         )
 
-    def refuse(self, status: str) -> AuthorizationRefused:
-        return AuthorizationRefused(id_token=self.id_token, status=status, evse_id=self.evse_id)
+    def refuse(self, refusal: Refusal) -> AuthorizationRefused:
+        return AuthorizationRefused(
+            id_token=self.id_token,
+            status=refusal.status,
+            evse_id=self.evse_id,
+            because=refusal.because,
+        )
 
 
 def request_charging(
@@ -217,7 +233,7 @@ def request_charging(
         return
     cache_entry = find_cache_entry(ctx, id_token)
     if not ctx.may_send_calls:
-        yield from _decide_offline(ctx, request, cache_entry)
+        yield from _decide_offline(ctx, request, cache_entry, "not_asked")
         return
     remote_disabled = ctx.variable_boolean(DISABLE_REMOTE_AUTHORIZATION)
     accepted = cache_entry is not None and cache_entry.status == "Accepted"
@@ -229,29 +245,49 @@ def request_charging(
     if remote_disabled or (
         cache_entry and not accepted and ctx.variable_boolean(DISABLE_POST_AUTHORIZE)
     ):
-        yield request.refuse(cached_refusal(cache_entry) if cache_entry else "Unknown")
+        yield request.refuse(
+            cached_refusal(cache_entry, "cached_online")
+            if cache_entry
+            else Refusal("Unknown", "not_cached_online")
+        )
         return
     yield from _queue_authorize_request(
-        ctx, id_token, evse_id=evse_id, remote_start_id=remote_start_id, cacheable=cacheable
+        ctx,
+        id_token,
+        evse_id=evse_id,
+        remote_start_id=remote_start_id,
+        cacheable=cacheable,
+        because=_code_of_authorize_request(cache_entry),
     )  # C01.FR.02, C10.FR.03, C12.FR.05
 
 
+def _code_of_authorize_request(cache_entry: CachedIdToken | None) -> str:
+    if cache_entry is None:
+        return "not_cached"
+    return "cached_accepted" if cache_entry.status == "Accepted" else "cached_refused"
+
+
 def _decide_offline(
-    ctx: Context, request: ChargingRequest, cache_entry: CachedIdToken | None
+    ctx: Context, request: ChargingRequest, cache_entry: CachedIdToken | None, because: str
 ) -> Iterator[Decision]:
-    """Decide by the cache, or by OfflineTxForUnknownIdEnabled. C12, C15.FR.08."""
+    """Decide by the cache, or by OfflineTxForUnknownIdEnabled. C12, C15.FR.08.
+
+    Args:
+        because: why there is no answer, a code of NO_ANSWER_TEXTS.
+    """
     if not may_start_before_accepted(ctx):
-        yield request.refuse("CSNotAccepted")
+        yield request.refuse(Refusal("CSNotAccepted", "not_registered"))
     elif cache_entry and ctx.variable_boolean(LOCAL_AUTHORIZE_OFFLINE):
         if cache_entry.status == "Accepted" and evse_allowed(cache_entry, request.evse_id):
             yield request.grant("Cache", cache_entry)
             yield from renew_cache_entry(ctx, request.id_token)
         else:
-            yield request.refuse(cached_refusal(cache_entry))
+            yield request.refuse(cached_refusal(cache_entry, f"{because}/cached"))
     elif cache_entry is None and ctx.variable_boolean(OFFLINE_TX_FOR_UNKNOWN_ID):
         yield request.grant("OfflineUnknownId")
     else:
-        yield request.refuse("Offline")
+        cause = "cache_not_used" if cache_entry else "not_cached"
+        yield request.refuse(Refusal("Offline", f"{because}/{cause}"))
 
 
 def grant_authorization(
@@ -285,6 +321,7 @@ def _queue_authorize_request(
     remote_start_id: int | None = None,
     stop_only: bool = False,
     cacheable: bool = True,
+    because: str,
 ) -> Iterator[Decision]:
     """Queue an AuthorizeRequest, unless the same one is pending. C01.FR.02."""
     for pending in ctx.state.authorizations.pending:
@@ -296,6 +333,7 @@ def _queue_authorize_request(
         stop_only=stop_only,
         remote_start_id=remote_start_id,
         cacheable=cacheable,
+        because=because,
     )
     request = AuthorizeRequest(id_token=id_token_for_message(id_token))
     yield CallQueued(lane="general", action="Authorize", payload=encode_raw(request))
@@ -309,7 +347,7 @@ def on_authorize_response(
     if pending is None:
         return
     if response is None:
-        yield from _resolve_offline(ctx, pending)
+        yield from _resolve_offline(ctx, pending, "no_answer")
         return
     request, info = pending.request, response.id_token_info
     yield from cache_id_token_info(ctx, request.id_token, info, cacheable=request.cacheable)
@@ -321,13 +359,14 @@ def on_authorize_response(
                 if authorization.id_token != request.id_token or not is_just_accepted(
                     ctx, authorization
                 ):
-                    yield end_by_id_token(authorization, request.id_token)  # C09.FR.03, C09.FR.11
+                    # C09.FR.03, C09.FR.11
+                    yield end_by_id_token(authorization, request.id_token, "group_by_csms")
                 return
     if request.stop_only or not accepted:
-        status = "NoEvseFree" if accepted else info.status
-        yield AuthorizationRefused(
-            id_token=request.id_token, status=status, evse_id=request.evse_id
+        refusal = (
+            Refusal("NoEvseFree", "no_evse_free") if accepted else Refusal(info.status, "csms")
         )
+        yield ChargingRequest(request.id_token, request.evse_id).refuse(refusal)
         return
     yield from _grant_by_csms(ctx, request, info, group)
 
@@ -363,9 +402,9 @@ def _grant_by_csms(
         and evse_id is not None
         and evse_id not in allowed_evse_ids
     ):
-        refusal = "NotAllowedTypeEVSE"
+        refusal = Refusal("NotAllowedTypeEVSE", "other_evses_only")
     if refusal:
-        yield AuthorizationRefused(id_token=request.id_token, status=refusal, evse_id=evse_id)
+        yield ChargingRequest(request.id_token, evse_id).refuse(refusal)
         return
     yield grant_authorization(
         request.id_token,
@@ -384,11 +423,11 @@ def _target_evse(ctx: Context, request: AuthorizationRequested) -> int | None:
 
 def _refusal_at_target(
     ctx: Context, request: AuthorizationRequested, evse_id: int | None
-) -> str | None:
+) -> Refusal | None:
     """Why a request that was pending can no longer be granted; None: it can."""
     refusal = local_refusal(ctx, request.id_token, evse_id)
     if refusal is None and evse_id is None and not has_free_evse(ctx):
-        return "NoEvseFree"
+        return Refusal("NoEvseFree", "no_evse_free")
     return refusal
 
 
@@ -403,23 +442,39 @@ def resolve_pending_offline(ctx: Context) -> Iterator[Decision]:
     for pending in ctx.state.authorizations.pending:
         evse_id = _target_evse(ctx, pending.request)
         if evse_id in granted_evse_ids:
-            yield AuthorizationRefused(id_token=pending.request.id_token, status="Offline")
+            yield AuthorizationRefused(
+                id_token=pending.request.id_token,
+                status="Offline",
+                because="link_lost/other_request",
+            )
             continue
-        for decision in _resolve_offline(ctx, pending):
+        for decision in _resolve_offline(ctx, pending, "link_lost"):
             if isinstance(decision, AuthorizationGranted):
                 granted_evse_ids.add(evse_id)
             yield decision
 
 
-def _resolve_offline(ctx: Context, pending: PendingAuthorization) -> Iterator[Decision]:
-    """Decide a pending request that the CSMS did not answer, if its EVSE is still free."""
+def _resolve_offline(
+    ctx: Context, pending: PendingAuthorization, because: str
+) -> Iterator[Decision]:
+    """Decide a pending request that the CSMS did not answer, if its EVSE is still free.
+
+    Args:
+        because: why there is no answer, a code of NO_ANSWER_TEXTS.
+    """
     request, evse_id = pending.request, _target_evse(ctx, pending.request)
     charging_request = ChargingRequest(request.id_token, evse_id, request.remote_start_id)
-    refusal = "Offline" if request.stop_only else _refusal_at_target(ctx, request, evse_id)
+    refusal = (
+        Refusal("Offline", f"{because}/stop_only")
+        if request.stop_only
+        else _refusal_at_target(ctx, request, evse_id)
+    )
     if refusal:
         yield charging_request.refuse(refusal)
         return
-    yield from _decide_offline(ctx, charging_request, find_cache_entry(ctx, request.id_token))
+    yield from _decide_offline(
+        ctx, charging_request, find_cache_entry(ctx, request.id_token), because
+    )
 
 
 # --- The cable -----------------------------------------------------------------------------------
@@ -479,7 +534,15 @@ def expire_authorizations(ctx: Context) -> Iterator[Decision]:
                 evse_id=authorization.evse_id,
                 trigger_reason="EVConnectTimeout",
                 stopped_reason="Timeout",
+                because=_code_of_expiry(ctx, authorization, is_due),
             )
+
+
+def _code_of_expiry(ctx: Context, authorization: Authorization, is_due: bool) -> str:
+    if not is_due:
+        return "restarted"
+    cable_reported_seq = ctx.state.evses.by_id(authorization.evse_id or 0).cable_reported_seq
+    return "not_reconnected" if cable_reported_seq > authorization.seq else "not_connected"
 
 
 def connection_due_ms(ctx: Context, authorization: Authorization) -> int | None:
@@ -510,6 +573,8 @@ def next_connection_due_ms(ctx: Context) -> int | None:
 OBSERVED: Final[dict[type[Event], Rule]] = {IdTokenPresented: on_id_token_presented}
 RESULTS: Final[dict[str, ResultHandler]] = {"Authorize": on_authorize_response}
 DEADLINES: Final[tuple[Deadline, ...]] = (next_connection_due_ms,)
+REASONS: Final = AUTHORIZATION_REASONS
+CALL_REASONS: Final = {"Authorize": Reason("the CSMS has to authorize an IdToken")}
 RULES: Final[tuple[Rule, ...]] = (
     resolve_pending_offline,
     expire_authorizations,

@@ -29,6 +29,7 @@ from station.core.context import (
     id_token_from_message,
     status_info,
 )
+from station.core.reasons import Reason, Reasons, Refusals
 from station.ocpp.messages import format_timestamp, parse_timestamp
 from station.ocpp.messages.c_authorization import ClearCacheRequest, ClearCacheResponse
 from station.ocpp.messages.datatypes import IdTokenInfoType
@@ -116,3 +117,10 @@ def clear_cache(ctx: Context, call: Call, request: ClearCacheRequest) -> Iterato
 
 CALLS: Final[dict[str, CallHandler]] = {"ClearCache": clear_cache}
 RULES: Final[tuple[Rule, ...]] = (drop_expired_cache_entry,)
+REASONS: Final[Reasons] = {
+    AuthCacheCleared: Reason("the CSMS requested it", "C11.FR.01"),
+    AuthCacheEntryExpired: Reason("its lifetime in the cache ended", "C10.FR.10"),
+    AuthCacheUpdated: Reason("the CSMS sent the status of the IdToken", "C10.FR.04, C10.FR.05"),
+    AuthCacheUsed: Reason("its lifetime in the cache starts at the last use", "C10.FR.08"),
+}
+REFUSALS: Final[Refusals] = {("ClearCache", "NotEnabled"): "C11.FR.04"}

@@ -22,14 +22,14 @@ then.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from journal.events import IdToken
 from journal.observations import IdTokenPresented
 from journal.projections.auth_cache import CachedIdToken
 from journal.projections.authorizations import Authorization
 from station.core.blocks.c_authorization_cache import find_cache_entry
-from station.core.blocks.evse_conditions import is_in_service
+from station.core.blocks.evse_conditions import is_in_service, out_of_service_cause
 from station.core.context import Context
 
 TX_BEFORE_ACCEPTED: Final = "TxCtrlr.TxBeforeAcceptedEnabled"
@@ -118,8 +118,15 @@ def has_free_evse(ctx: Context) -> bool:
 # --- Refusals ------------------------------------------------------------------------------------
 
 
-def local_refusal(ctx: Context, id_token: IdToken, evse_id: int | None) -> str | None:
-    """The status of AuthorizationRefused, whatever the CSMS would answer; None: none."""
+class Refusal(NamedTuple):
+    """Status of AuthorizationRefused, and the code of its reason."""
+
+    status: str
+    because: str
+
+
+def local_refusal(ctx: Context, id_token: IdToken, evse_id: int | None) -> Refusal | None:
+    """What refuses an idToken whatever the CSMS would answer; None: nothing does."""
     if evse_id is not None:
         refusal = _refusal_at_evse(ctx, id_token, evse_id)
         if refusal:
@@ -128,20 +135,21 @@ def local_refusal(ctx: Context, id_token: IdToken, evse_id: int | None) -> str |
     group = cache_entry.group_id_token if cache_entry else None
     master_group = ctx.variable_text(MASTER_PASS_GROUP_ID)
     if master_group and group and group.ref == master_group:
-        return "Invalid"  # C12.FR.09: a master pass cannot start a transaction
+        return Refusal("Invalid", "master_pass")  # C12.FR.09
     return None
 
 
-def _refusal_at_evse(ctx: Context, id_token: IdToken, evse_id: int) -> str | None:
+def _refusal_at_evse(ctx: Context, id_token: IdToken, evse_id: int) -> Refusal | None:
     if evse_id not in ctx.state.lifecycle.evse_ids:
-        return "UnknownEvse"
-    if not is_in_service(ctx, evse_id):
-        return "NotAtThisTime"
+        return Refusal("UnknownEvse", "unknown_evse")
+    out_of_service = out_of_service_cause(ctx, evse_id)
+    if out_of_service:
+        return Refusal("NotAtThisTime", out_of_service)
     if ctx.state.authorizations.on_evse(evse_id):
-        return "ConcurrentTx"
+        return Refusal("ConcurrentTx", "evse_taken")
     transaction = ctx.state.transactions.on_evse(evse_id)
     if transaction and transaction.id_token not in (None, id_token):
-        return "NotAtThisTime"  # C01.FR.23
+        return Refusal("NotAtThisTime", "other_transaction")  # C01.FR.23
     return None
 
 
@@ -154,9 +162,15 @@ def evse_allowed(cache_entry: CachedIdToken, evse_id: int | None) -> bool:
     )
 
 
-def cached_refusal(cache_entry: CachedIdToken) -> str:
-    """The status of a refusal by the cache; an accepted idToken may charge elsewhere. C01.FR.21."""
-    return "NotAllowedTypeEVSE" if cache_entry.status == "Accepted" else cache_entry.status
+def cached_refusal(cache_entry: CachedIdToken, because: str) -> Refusal:
+    """A refusal by the cache; an accepted idToken may charge elsewhere. C01.FR.21.
+
+    Args:
+        because: the code of a refusal by the cached status.
+    """
+    if cache_entry.status == "Accepted":
+        return Refusal("NotAllowedTypeEVSE", "other_evses_only")
+    return Refusal(cache_entry.status, because)
 
 
 def may_start_before_accepted(ctx: Context) -> bool:

@@ -3,10 +3,10 @@
 Helper module of `e_transactions`, which has the rules. It decides two questions from facts and
 yields no decisions:
 
-* `is_start_point_reached`: may a transaction start on this EVSE now? One row of `START_POINTS` that
+* `reached_start_point`: may a transaction start on this EVSE now? One row of `START_POINTS` that
   TxStartPoint contains is enough (E01.FR.02 to 06). The product does not offer ParkingBayOccupancy
   and DataSigned: it has no bay detector and no meter that signs.
-* `stop_cause`: must this transaction stop, and with which triggerReason and stoppedReason? The
+* `find_stop`: must this transaction stop, and with which triggerReason and stoppedReason? The
   first row of `STOP_CAUSES` that holds decides. A row with stop points counts only if TxStopPoint
   contains one of them; a row without always counts.
 
@@ -27,14 +27,17 @@ flows, so that the register in the Ended event is the last one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from journal.projections.authorizations import AuthorizationEnded
+from msgspec.structs import replace
+
+from journal.projections.authorizations import AuthorizationEnded, AuthorizationGranted
 from journal.projections.evses import Evse
 from journal.projections.transactions import Transaction
 from station.core.blocks.evse_conditions import is_storage_full
 from station.core.context import Context
+from station.core.reasons import Reason
 
 TX_START_POINT: Final = "TxCtrlr.TxStartPoint"
 TX_STOP_POINT: Final = "TxCtrlr.TxStopPoint"
@@ -57,27 +60,51 @@ class StartFacts(NamedTuple):
 
 class StartPoint(NamedTuple):
     is_reached: Callable[[StartFacts], bool]
-    requirement: str
+    reason: Reason  # its code is the name of the point
 
 
 START_POINTS: Final[dict[str, StartPoint]] = {
     "EVConnected": StartPoint(
-        lambda facts: facts.is_plugged_in and facts.is_newly_plugged, "E01.FR.02"
+        lambda facts: facts.is_plugged_in and facts.is_newly_plugged,
+        Reason(
+            "an EV was plugged in: TxStartPoint EVConnected was reached", "E01.FR.02", ("cable",)
+        ),
     ),
-    "Authorized": StartPoint(lambda facts: facts.is_authorized, "E01.FR.03"),
+    "Authorized": StartPoint(
+        lambda facts: facts.is_authorized,
+        Reason(
+            "{after}: TxStartPoint Authorized was reached",
+            "E01.FR.03",
+            ("authorization",),
+            after=AuthorizationGranted,
+        ),
+    ),
     "PowerPathClosed": StartPoint(
-        lambda facts: facts.is_authorized and facts.is_plugged_in, "E01.FR.05"
+        lambda facts: facts.is_authorized and facts.is_plugged_in,
+        Reason(
+            "{after}: TxStartPoint PowerPathClosed was reached",
+            "E01.FR.05",
+            ("authorization", "cable"),
+            after=AuthorizationGranted,
+        ),
     ),
-    "EnergyTransfer": StartPoint(lambda facts: facts.is_charging, "E01.FR.06"),
+    "EnergyTransfer": StartPoint(
+        lambda facts: facts.is_charging,
+        Reason(
+            "energy began to flow: TxStartPoint EnergyTransfer was reached",
+            "E01.FR.06",
+            ("charging", "authorization"),
+        ),
+    ),
 }
 
 
-def is_start_point_reached(ctx: Context, evse_id: int) -> bool:
-    """Whether one of the points of TxStartPoint is reached on an EVSE. E01.FR.02 to 06."""
+def reached_start_point(ctx: Context, evse_id: int) -> str | None:
+    """The first point of TxStartPoint that is reached on an EVSE; None: none. E01.FR.02 to 06."""
     evse = ctx.state.evses.by_id(evse_id)
     is_authorized = ctx.state.authorizations.on_evse(evse_id) is not None
     if not (is_authorized or evse.is_plugged_in or evse.flow == "charging"):
-        return False  # no row can hold: the usual case, found without reading the variable
+        return None  # no row can hold: the usual case, found without reading the variable
     last_end_seq = ctx.state.transactions.last_end_seq(evse_id)
     facts = StartFacts(
         is_plugged_in=evse.is_plugged_in,
@@ -85,20 +112,25 @@ def is_start_point_reached(ctx: Context, evse_id: int) -> bool:
         is_authorized=is_authorized,
         is_charging=evse.flow == "charging",
     )
-    return any(
-        START_POINTS[point].is_reached(facts)
-        for point in ctx.variable_list(TX_START_POINT)
-        if point in START_POINTS
-    )
+    for point in ctx.variable_list(TX_START_POINT):
+        if point in START_POINTS and START_POINTS[point].is_reached(facts):
+            return point
+    return None
 
 
 # --- Stop ----------------------------------------------------------------------------------------
 
 StopReasons = tuple[str, str]  # TriggerReasonEnumType, ReasonEnumType
 
-# Points at which the end of an authorization stops a transaction. E06.FR.03, E06.FR.04, E06.FR.06;
-# for EnergyTransfer the transfer ends with the authorization (E06.FR.07).
-AUTHORIZATION_STOP_POINTS: Final = frozenset({"Authorized", "PowerPathClosed", "EnergyTransfer"})
+# Points at which the end of an authorization stops a transaction. For EnergyTransfer the transfer
+# ends with the authorization. E06.FR.04: also if the CSMS ends the authorization.
+AUTHORIZATION_STOP_POINTS: Final = {
+    "Authorized": "E06.FR.03",
+    "PowerPathClosed": "E06.FR.06",
+    "EnergyTransfer": "E06.FR.07",
+}
+REMOTE_STOP: Final = "remote_stop"
+RESUMPTION_REQUIREMENT: Final = "OCPP 2.1 E17.FR.20 to 22"
 
 
 class StopFacts(NamedTuple):
@@ -114,28 +146,41 @@ class StopFacts(NamedTuple):
 
 
 class StopCause(NamedTuple):
-    """A row of the table of causes."""
+    """A row of the table of causes. Its code is recorded in `TransactionStopOrdered.because`."""
 
-    description: str
-    stop_points: frozenset[str] | None  # TxStopPoint must contain one of them; None: always counts
+    code: str
+    # TxStopPoint must contain one of them -> the requirement of that point; None: always counts
+    stop_points: Mapping[str, str] | None
     holds: Callable[[StopFacts], bool]
     reasons: Callable[[StopFacts], StopReasons]
-    requirement: str
+    reason: Reason  # with stop points: `{point}` in its text is replaced by the point
+
+
+def _is_interrupted(facts: StopFacts) -> bool:
+    """The start of this run of the program interrupted the transaction."""
+    return facts.transaction.interrupted_seq == facts.ctx.state.lifecycle.started_seq
 
 
 def _is_interruption_too_long(facts: StopFacts) -> bool:
-    """The program was away longer than ResumptionTimeout, or for an unknown time."""
-    lifecycle = facts.ctx.state.lifecycle
-    if facts.transaction.interrupted_seq != lifecycle.started_seq:
-        return False
-    return lifecycle.downtime_ms is None or lifecycle.downtime_ms > _resumption_limit_ms(facts.ctx)
+    """The program was away longer than ResumptionTimeout."""
+    downtime_ms = facts.ctx.state.lifecycle.downtime_ms
+    return (
+        _is_interrupted(facts)
+        and downtime_ms is not None
+        and downtime_ms > _resumption_limit_ms(facts.ctx)
+    )
+
+
+def _is_interruption_unknown(facts: StopFacts) -> bool:
+    """Nothing shows how long the program was away: the clock ran backwards, for example."""
+    return _is_interrupted(facts) and facts.ctx.state.lifecycle.downtime_ms is None
 
 
 def _is_evse_lost(facts: StopFacts) -> bool:
     """After an interruption the cable of the EVSE has not been reported in time."""
-    lifecycle = facts.ctx.state.lifecycle
-    if facts.transaction.interrupted_seq != lifecycle.started_seq or facts.evse.is_cable_known:
+    if not _is_interrupted(facts) or facts.evse.is_cable_known:
         return False
+    lifecycle = facts.ctx.state.lifecycle
     limit_ms = max(_resumption_limit_ms(facts.ctx), METER_TIMEOUT_MS)
     return facts.ctx.uptime_ms - lifecycle.started_ms > limit_ms
 
@@ -181,92 +226,165 @@ def _transfer_reasons(facts: StopFacts) -> StopReasons:
 
 STOP_CAUSES: Final = (
     StopCause(
-        "a device fault blocks charging",
+        "fault",
         None,
         lambda facts: facts.ctx.state.faults.blocking_fault(facts.transaction.evse_id) is not None,
         _fault_reasons,
-        "E06.FR.16",
+        Reason(
+            "{location} had a fault, {cause.device} {cause.fault}: charging was not allowed",
+            "E06.FR.16",
+            ("has_blocking_fault",),
+        ),
     ),
     StopCause(
-        "the program was interrupted too long",
+        "interrupted",
         None,
         _is_interruption_too_long,
         _interruption_reasons,
-        "OCPP 2.1 E17.FR.20 to 22",
+        Reason(
+            "{outage} for {outage_s} s, more than TxCtrlr.ResumptionTimeout",
+            RESUMPTION_REQUIREMENT,
+            ("program_started",),
+        ),
     ),
     StopCause(
-        "the EVSE does not report after an interruption",
+        "interrupted_for_unknown_time",
+        None,
+        _is_interruption_unknown,
+        _interruption_reasons,
+        Reason("{outage} for an unknown time{clock}", RESUMPTION_REQUIREMENT, ("program_started",)),
+    ),
+    StopCause(
+        "evse_lost",
         None,
         _is_evse_lost,
         _interruption_reasons,
-        "OCPP 2.1 E17.FR.20 to 22",
+        Reason(
+            "{outage}, and then the EVSE reported nothing",
+            RESUMPTION_REQUIREMENT,
+            ("program_started",),
+        ),
     ),
     StopCause(
-        "an immediate reset was requested",
+        "reset",
         None,
         _is_reset_immediate,
         lambda facts: ("ResetCommand", "ImmediateReset"),
-        "B12.FR.04",
+        Reason("an immediate reset was requested", "B12.FR.04", ("reset_ordered",)),
     ),
-    StopCause(
-        "the disk is full: what is left is reserved for ends",
+    StopCause(  # what is left of the disk is reserved for ends. P6
+        "storage_full",
         None,
         lambda facts: is_storage_full(facts.ctx),
         lambda facts: ("AbnormalCondition", "Other"),
-        "P6",
+        Reason(
+            "the disk had space left only to end open transactions",
+            "E06.FR.16",
+            ("is_storage_full",),
+        ),
     ),
     StopCause(
-        "the authorization ended",
+        "authorization_ended",
         AUTHORIZATION_STOP_POINTS,
         lambda facts: facts.end is not None,
         _end_reasons,
-        "E06.FR.03, E06.FR.04, E06.FR.06, E06.FR.07",
+        Reason(
+            "{after}: TxStopPoint {point} was reached",
+            facts=("authorization_ended",),
+            after=AuthorizationEnded,
+        ),
     ),
     StopCause(
-        "no EV was connected in time",
+        "not_connected",
         None,
         lambda facts: facts.end is not None and facts.end.trigger_reason == "EVConnectTimeout",
         _end_reasons,
-        "E03.FR.05",
+        Reason("{after}", facts=("authorization_ended",), after=AuthorizationEnded),
     ),
     StopCause(
-        "the EV was disconnected",
-        frozenset({"EVConnected", "PowerPathClosed"}),
+        "unplugged",
+        {"EVConnected": "E06.FR.02", "PowerPathClosed": "E06.FR.06"},
         lambda facts: facts.is_ev_gone,
         _unplug_reasons,
-        "E06.FR.02, E06.FR.06",
+        Reason(
+            "the EV was disconnected: TxStopPoint {point} was reached",
+            facts=("cable", "authorization_ended"),
+            after=AuthorizationEnded,
+        ),
     ),
     StopCause(
-        "the EV was disconnected without an authorization: no stop point can be reached any more",
+        "unplugged_without_authorization",
         None,
         lambda facts: facts.is_ev_gone and not facts.is_authorized,
         _unplug_reasons,
-        "E06.FR.02",
+        Reason(
+            "the EV was disconnected, and without an authorization no TxStopPoint can be reached",
+            "E06.FR.02",
+            ("cable", "authorization_ended"),
+            after=AuthorizationEnded,
+        ),
     ),
     StopCause(
-        "the authorization ended before an EV was connected",
+        "ended_before_connection",
         None,
         lambda facts: facts.end is not None and facts.is_unplugged,
         _end_reasons,
-        "E06.FR.03",
+        Reason(
+            "{after}, before an EV was connected",
+            "E06.FR.03",
+            ("authorization_ended",),
+            after=AuthorizationEnded,
+        ),
     ),
     StopCause(
-        "the energy transfer stopped",
-        frozenset({"EnergyTransfer"}),
+        "transfer_stopped",
+        {"EnergyTransfer": "E06.FR.07"},
         _has_transfer_stopped,
         _transfer_reasons,
-        "E06.FR.07",
+        Reason("energy stopped flowing: TxStopPoint {point} was reached", facts=("flow",)),
     ),
 )
 
 
-def stop_cause(ctx: Context, transaction: Transaction) -> tuple[StopCause, StopReasons] | None:
-    """The first cause that holds, with triggerReason and stoppedReason; None: it goes on."""
+class Stop(NamedTuple):
+    """A cause that holds, the code to record, and the reasons that the CSMS receives."""
+
+    cause: StopCause
+    because: str  # the code of the cause; with stop points CODE/POINT
+    reasons: StopReasons
+
+
+def find_stop(ctx: Context, transaction: Transaction) -> Stop | None:
+    """The first cause that holds; None: the transaction goes on."""
     facts = _gather_stop_facts(ctx, transaction)
     for cause in STOP_CAUSES:
-        if cause.holds(facts) and _applies(ctx, cause):
-            return cause, cause.reasons(facts)
+        if not cause.holds(facts):
+            continue
+        if cause.stop_points is None:
+            return Stop(cause, cause.code, cause.reasons(facts))
+        for point in ctx.variable_list(TX_STOP_POINT):
+            if point in cause.stop_points:
+                return Stop(cause, f"{cause.code}/{point}", cause.reasons(facts))
     return None
+
+
+def _stop_reasons() -> Iterator[tuple[str, Reason]]:
+    """Code and row of each cause; with stop points one for each point."""
+    for cause in STOP_CAUSES:
+        if cause.stop_points is None:
+            yield cause.code, cause.reason
+            continue
+        for point, requirement in cause.stop_points.items():
+            text = cause.reason.text.replace("{point}", point)
+            yield f"{cause.code}/{point}", replace(cause.reason, text=text, requirement=requirement)
+
+
+START_REASONS: Final = {point: row.reason for point, row in START_POINTS.items()}
+STOP_REASONS: Final = {
+    **dict(_stop_reasons()),
+    # RequestStopTransaction for a transaction without an active authorization
+    REMOTE_STOP: Reason("the CSMS requested it", "F03.FR.03"),
+}
 
 
 def _gather_stop_facts(ctx: Context, transaction: Transaction) -> StopFacts:
@@ -283,13 +401,6 @@ def _gather_stop_facts(ctx: Context, transaction: Transaction) -> StopFacts:
     )
 
 
-def _applies(ctx: Context, cause: StopCause) -> bool:
-    """Whether TxStopPoint makes a cause count."""
-    if cause.stop_points is None:
-        return True
-    return not cause.stop_points.isdisjoint(ctx.variable_list(TX_STOP_POINT))
-
-
 def stops_with_authorization(ctx: Context) -> bool:
     """Whether TxStopPoint makes the end of an authorization stop the transaction."""
-    return bool(AUTHORIZATION_STOP_POINTS & set(ctx.variable_list(TX_STOP_POINT)))
+    return not AUTHORIZATION_STOP_POINTS.keys().isdisjoint(ctx.variable_list(TX_STOP_POINT))

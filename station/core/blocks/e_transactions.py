@@ -37,6 +37,7 @@ from journal.projections.authorizations import (
     AuthorizationLimited,
     AuthorizationSuspended,
 )
+from journal.projections.outbox import TransactionEventSummary
 from journal.projections.transactions import (
     GroupIdTokenReceived,
     Transaction,
@@ -49,9 +50,11 @@ from station.core.blocks.c_authorization_cache import cache_id_token_info
 from station.core.blocks.e_start_stop_points import (
     METER_TIMEOUT_MS,
     RESUMPTION_TIMEOUT,
+    START_REASONS,
+    STOP_REASONS,
     TX_START_POINT,
-    is_start_point_reached,
-    stop_cause,
+    find_stop,
+    reached_start_point,
 )
 from station.core.blocks.e_transaction_events import SAMPLED_DATA_ENABLED, build_transaction_event
 from station.core.blocks.evse_conditions import charging_state, is_in_service
@@ -66,6 +69,7 @@ from station.core.context import (
     id_token_from_message,
 )
 from station.core.meter_values import make_sample
+from station.core.reasons import Reason, Reasons, ReasonTable
 from station.ocpp.messages.e_transactions import (
     GetTransactionStatusRequest,
     GetTransactionStatusResponse,
@@ -88,11 +92,10 @@ def start_transactions(ctx: Context) -> Iterator[Decision]:
     """Start a transaction on each EVSE that reaches a start point and has none open. E01.FR.14."""
     for evse in ctx.state.evses.all_evses:
         evse_id = evse.evse_id
-        if (
-            ctx.state.transactions.on_evse(evse_id)
-            or not is_start_point_reached(ctx, evse_id)
-            or not is_in_service(ctx, evse_id)
-        ):
+        if ctx.state.transactions.on_evse(evse_id):
+            continue
+        point = reached_start_point(ctx, evse_id)
+        if point is None or not is_in_service(ctx, evse_id):
             continue
         authorization = ctx.state.authorizations.on_evse(evse_id)
         granted = authorization.granted if authorization else None
@@ -104,6 +107,7 @@ def start_transactions(ctx: Context) -> Iterator[Decision]:
             id_token=authorization.id_token if authorization else None,
             group_id_token=granted.group_id_token if granted else None,
             remote_start_id=granted.remote_start_id if granted else None,
+            because=point,
         )
 
 
@@ -122,6 +126,7 @@ def start_unbound_transactions(ctx: Context) -> Iterator[Decision]:
                 authorization_seq=authorization.seq,
                 id_token=authorization.id_token,
                 group_id_token=authorization.granted.group_id_token,
+                because="Authorized",
             )
 
 
@@ -174,7 +179,7 @@ def on_stop_pressed(ctx: Context) -> Iterator[Decision]:
     assert isinstance(ctx.entry.event, StopButtonPressed)
     authorization = ctx.state.authorizations.on_evse(ctx.entry.event.evse_id)
     if authorization:
-        yield end_authorization(authorization, "StopAuthorized", "Local")
+        yield end_authorization(authorization, "StopAuthorized", "Local", "stop_button")
 
 
 def on_ev_stopped(ctx: Context) -> Iterator[Decision]:
@@ -182,7 +187,7 @@ def on_ev_stopped(ctx: Context) -> Iterator[Decision]:
     assert isinstance(ctx.entry.event, EvStoppedCharging)
     authorization = ctx.state.authorizations.on_evse(ctx.entry.event.evse_id)
     if authorization:
-        yield end_authorization(authorization, "StopAuthorized", "StoppedByEV")
+        yield end_authorization(authorization, "StopAuthorized", "StoppedByEV", "ev_stopped")
 
 
 def end_authorization_on_unplug(ctx: Context) -> Iterator[Decision]:
@@ -195,20 +200,23 @@ def end_authorization_on_unplug(ctx: Context) -> Iterator[Decision]:
                 and ctx.state.transactions.on_evse(evse_id)
                 and ctx.variable_boolean(STOP_TX_ON_UNPLUG, default=True)
             ):
-                yield end_authorization(authorization, "EVCommunicationLost", "EVDisconnected")
+                yield end_authorization(
+                    authorization, "EVCommunicationLost", "EVDisconnected", "unplugged"
+                )
         case _:
             return
 
 
 def end_authorization(
-    authorization: Authorization, trigger_reason: str, stopped_reason: str
+    authorization: Authorization, trigger_reason: str, stopped_reason: str, because: str
 ) -> AuthorizationEnded:
-    """The decision that ends an authorization."""
+    """The decision that ends an authorization; `because` is a code of its reasons."""
     return AuthorizationEnded(
         authorization_seq=authorization.seq,
         evse_id=authorization.evse_id,
         trigger_reason=trigger_reason,
         stopped_reason=stopped_reason,
+        because=because,
     )
 
 
@@ -223,16 +231,17 @@ def decide_stop(ctx: Context) -> Iterator[Decision]:
 
 
 def _stop_transaction(ctx: Context, transaction: Transaction) -> Iterator[Decision]:
-    stop = stop_cause(ctx, transaction)
+    stop = find_stop(ctx, transaction)
     if stop is None:
         return
-    _, (trigger_reason, stopped_reason) = stop
+    trigger_reason, stopped_reason = stop.reasons
     end = transaction.authorization_end
     yield TransactionStopOrdered(
         transaction_id=transaction.transaction_id,
         trigger_reason=trigger_reason,
         stopped_reason=stopped_reason,
         stopped_by_id_token=end.ended_by_id_token if end else None,
+        because=stop.because,
     )
 
 
@@ -397,8 +406,10 @@ def on_transaction_event_response(
     if info.status == "Accepted" or authorization is None or transaction.stop_order:
         return
     if ctx.variable_boolean(STOP_TX_ON_INVALID_ID, default=True):
-        # E05.FR.09, E05.FR.10
-        yield end_authorization(authorization, "Deauthorized", "DeAuthorized")
+        # E05.FR.09, E05.FR.10; C15.FR.03, C15.FR.04
+        is_unknown = authorization.granted.authorized_by == "OfflineUnknownId"
+        because = "deauthorized_unknown" if is_unknown else "deauthorized"
+        yield end_authorization(authorization, "Deauthorized", "DeAuthorized", because)
     elif authorization.until_register_wh is None and not authorization.suspended:
         yield from _limit_or_suspend(ctx, authorization, info.status)
 
@@ -442,6 +453,11 @@ def get_transaction_status(
     yield call_result(call, response)
 
 
+def _code_of_transaction_event(summary: TransactionEventSummary) -> str:
+    """The row of a TransactionEvent: Started, Ended, or what an Updated event reports."""
+    return summary.trigger_reason if summary.event_type == "Updated" else summary.event_type
+
+
 CALLS: Final[dict[str, CallHandler]] = {"GetTransactionStatus": get_transaction_status}
 RESULTS: Final[dict[str, ResultHandler]] = {"TransactionEvent": on_transaction_event_response}
 OBSERVED: Final[dict[type[Event], Rule]] = {
@@ -461,3 +477,55 @@ RULES: Final[tuple[Rule, ...]] = (
     report_changes,
     take_samples,
 )
+_END_REPORTED: Final = Reason("{after}", facts=("authorization_ended",), after=AuthorizationEnded)
+REASONS: Final[Reasons] = {
+    AuthorizationLimited: Reason(
+        "the CSMS does not accept the IdToken, and MaxEnergyOnInvalidId allows this energy",
+        "E05.FR.03",
+        ("authorization",),
+    ),
+    AuthorizationSuspended: ReasonTable(
+        {
+            "allowance": Reason(
+                "the energy allowed by MaxEnergyOnInvalidId was delivered",
+                "E05.FR.02",
+                ("authorization",),
+            ),
+            "csms": Reason("the CSMS does not accept the IdToken", "E05.FR.02", ("authorization",)),
+        },
+        lambda event: "allowance" if event.status == "MaxEnergyOnInvalidId" else "csms",
+    ),
+    TransactionAuthorized: Reason(
+        "an IdToken was authorized in it", "E02.FR.20", ("authorization",)
+    ),
+    TransactionSampleKept: Reason("a sample for the Ended message was due"),
+    TransactionStarted: ReasonTable(START_REASONS),
+    TransactionStopOrdered: ReasonTable(STOP_REASONS),
+    TransactionEventSummary: ReasonTable(
+        {
+            "Started": Reason("a transaction started", facts=("transaction_started",)),
+            "Ended": Reason(
+                "the transaction was stopped, and no energy flows", facts=("transaction_stopped",)
+            ),
+            "Authorized": Reason(
+                "an IdToken was authorized for it", "E02.FR.01", ("transaction_authorized",)
+            ),
+            "CablePluggedIn": Reason("the EV was plugged in", "E02.FR.13"),
+            "ChargingStateChanged": Reason("the charging state changed", "E02.FR.13"),
+            "Deauthorized": _END_REPORTED,
+            "EVCommunicationLost": Reason(
+                "the EV was disconnected", "E02.FR.13", ("authorization_ended",)
+            ),
+            "EVConnectTimeout": _END_REPORTED,
+            "MeterValueClock": Reason("a clock-aligned sample was due", "J01.FR.22"),
+            "MeterValuePeriodic": Reason("a sample was due", "J02.FR.11"),
+            "RemoteStart": Reason(
+                "the CSMS authorized it", "F01.FR.19", ("transaction_authorized",)
+            ),
+            "RemoteStop": Reason("the CSMS requested it", "F03.FR.02", ("authorization_ended",)),
+            "StopAuthorized": _END_REPORTED,
+            "Trigger": Reason("the CSMS requested it", "F06.FR.07"),
+        },
+        _code_of_transaction_event,
+    ),
+}

@@ -16,9 +16,24 @@ from journal.projections.firmware import FirmwareUpdate
 from station.core import evse_status
 from station.core.blocks.transfer_fields import has_passed
 from station.core.context import Context
+from station.core.reasons import Reason
 
 ALLOW_NEW_SESSIONS: Final = "ChargingStation.AllowNewSessionsPendingFirmwareUpdate"
 INSTALLS_WHILE_CHARGING: Final = "C-43"
+
+# Why an EVSE accepts no new EV driver: codes of `out_of_service_cause`. A pending reset is no cause
+# of a status.
+OUT_OF_SERVICE_REASONS: Final = {
+    **evse_status.STATUS_REASONS,
+    "reset_OnIdle": Reason(
+        "the CSMS requested a reset, which waits for open transactions",
+        "B12.FR.03",
+        facts=("reset_ordered",),
+    ),
+    "reset_Immediate": Reason(
+        "the CSMS requested an immediate reset", "B11.FR.03", facts=("reset_ordered",)
+    ),
+}
 
 
 def charging_state(ctx: Context, evse_id: int) -> str:
@@ -77,19 +92,33 @@ def may_charge(ctx: Context, evse_id: int) -> bool:
 
 def is_in_service(ctx: Context, evse_id: int) -> bool:
     """Whether a new EV driver may start at this EVSE."""
+    return out_of_service_cause(ctx, evse_id) is None
+
+
+def out_of_service_cause(ctx: Context, evse_id: int) -> str | None:
+    """Why no new EV driver may start: a code of OUT_OF_SERVICE_REASONS; None: one may."""
+    lifecycle = ctx.state.lifecycle
+    if ctx.state.faults.blocking_fault(evse_id) is not None:
+        return "has_blocking_fault"
+    if not _has_usable_connector(ctx, evse_id):
+        return "is_out_of_service"
+    if lifecycle.restart is not None:
+        return "is_restart_ordered"
+    if lifecycle.reset is not None:
+        return f"reset_{lifecycle.reset.reset_type}"
+    if is_out_of_order(ctx):
+        return "is_out_of_order"
+    if is_storage_full(ctx):
+        return "is_storage_full"
+    return "is_closed_for_firmware" if is_closed_for_firmware(ctx, evse_id) else None
+
+
+def _has_usable_connector(ctx: Context, evse_id: int) -> bool:
     availability = ctx.state.availability
     connector_ids = dict(ctx.state.lifecycle.evses).get(evse_id, ())
-    return (
-        any(
-            evse_status.is_connector_usable(availability, evse_id, connector_id)
-            for connector_id in connector_ids
-        )
-        and ctx.state.faults.blocking_fault(evse_id) is None
-        and not is_out_of_order(ctx)
-        and not is_storage_full(ctx)
-        and ctx.state.lifecycle.reset is None
-        and ctx.state.lifecycle.restart is None
-        and not is_closed_for_firmware(ctx, evse_id)
+    return any(
+        evse_status.is_connector_usable(availability, evse_id, connector_id)
+        for connector_id in connector_ids
     )
 
 

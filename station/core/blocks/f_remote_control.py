@@ -17,7 +17,7 @@ from station.core.blocks.b_registration import build_boot_notification
 from station.core.blocks.c_authorization import grant_authorization, request_charging
 from station.core.blocks.c_authorization_cache import UNCACHED_TYPES
 from station.core.blocks.c_id_token import find_waiting_evse, has_stopping_transaction
-from station.core.blocks.e_start_stop_points import stops_with_authorization
+from station.core.blocks.e_start_stop_points import REMOTE_STOP, stops_with_authorization
 from station.core.blocks.e_transaction_events import build_transaction_event
 from station.core.blocks.e_transactions import end_authorization
 from station.core.blocks.evse_conditions import is_in_service
@@ -35,6 +35,7 @@ from station.core.context import (
     queue_call,
     status_info,
 )
+from station.core.reasons import Refusals
 from station.ocpp.messages.datatypes import EVSEType
 from station.ocpp.messages.f_remote_control import (
     RequestStartTransactionRequest,
@@ -158,7 +159,7 @@ def request_stop_transaction(
         return
     authorization = ctx.state.authorizations.on_evse(transaction.evse_id)
     if authorization:
-        yield end_authorization(authorization, "RemoteStop", "Remote")
+        yield end_authorization(authorization, "RemoteStop", "Remote", "remote_stop")
     else:
         yield from _stop_without_authorization(ctx, transaction)
 
@@ -170,6 +171,7 @@ def _stop_without_authorization(ctx: Context, transaction: Transaction) -> Itera
             transaction_id=transaction.transaction_id,
             trigger_reason="RemoteStop",
             stopped_reason="Remote",
+            because=REMOTE_STOP,
         )
     else:
         yield build_transaction_event(ctx, transaction, "Updated", "RemoteStop")
@@ -270,4 +272,11 @@ CALLS: Final[dict[str, CallHandler]] = {
     "RequestStopTransaction": request_stop_transaction,
     "UnlockConnector": unlock_connector,
     "TriggerMessage": trigger_message,
+}
+REFUSALS: Final[Refusals] = {
+    ("RequestStartTransaction", "CSNotAccepted"): "B02.FR.05",
+    ("RequestStartTransaction", "TxInProgress"): "F01.FR.24",
+    ("RequestStartTransaction", "Unspecified"): "F01.FR.23",
+    ("RequestStopTransaction", "CSNotAccepted"): "B02.FR.05",
+    ("RequestStopTransaction", "TxNotFound"): "F03.FR.08",
 }

@@ -30,6 +30,7 @@ from station.core.context import (
     queue_call,
     status_info,
 )
+from station.core.reasons import Reason, Reasons, ReasonTable
 from station.ocpp.messages import format_timestamp
 from station.ocpp.messages.enums import ConnectorStatusEnumType
 from station.ocpp.messages.g_availability import (
@@ -45,10 +46,13 @@ def current_connector_status(
     ctx: Context, evse_id: int, connector_id: int
 ) -> ConnectorStatusEnumType:
     """ConnectorStatusEnumType at this entry. G01.FR.01 to 05, G03.FR.06, G04.FR.07."""
-    facts = evse_status.connector_facts(
+    return evse_status.connector_status(_connector_facts(ctx, evse_id, connector_id))
+
+
+def _connector_facts(ctx: Context, evse_id: int, connector_id: int) -> tuple[bool, ...]:
+    return evse_status.connector_facts(
         ctx.state, evse_id, connector_id, ctx.uptime_ms, is_closed_for_firmware(ctx, evse_id)
     )
-    return evse_status.connector_status(facts)
 
 
 def current_evse_status(ctx: Context, evse_id: int) -> ConnectorStatusEnumType:
@@ -109,7 +113,10 @@ def queue_status_notification(
         evse_id=evse_id,
         connector_id=connector_id,
     )
-    summary = ConnectorStatusSummary(evse_id, connector_id, status)
+    cause = evse_status.status_cause(_connector_facts(ctx, evse_id, connector_id))
+    summary = ConnectorStatusSummary(
+        evse_id, connector_id, status, because=cause.fact if cause else ""
+    )
     yield from queue_call(ctx, request, solicited=solicited, status=summary)
 
 
@@ -171,3 +178,21 @@ def apply_scheduled_changes(ctx: Context) -> Iterator[Decision]:
 CALLS: Final[dict[str, CallHandler]] = {"ChangeAvailability": change_availability}
 DEADLINES: Final[tuple[Deadline, ...]] = (out_of_order_due_ms,)
 RULES: Final[tuple[Rule, ...]] = (apply_scheduled_changes, report_statuses)
+REASONS: Final[Reasons] = {
+    ConnectorStatusSummary: ReasonTable(
+        {
+            "Available": Reason("it is in service, with no EV, no transaction and no fault"),
+            **evse_status.STATUS_REASONS,
+        },
+        # Available has no cause; another status without one is of a release that recorded none
+        lambda summary: summary.because or ("Available" * (summary.status == "Available")),
+    ),
+    AvailabilityChanged: Reason("the CSMS requested it", facts=("change_scheduled",)),
+    AvailabilityScheduled: ReasonTable(
+        {
+            "station": Reason("a transaction is open", "G04.FR.06"),
+            "EVSE": Reason("a transaction is open", "G03.FR.05"),
+        },
+        lambda change: "EVSE" if change.evse_id else "station",
+    ),
+}

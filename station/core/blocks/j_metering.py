@@ -24,6 +24,7 @@ from journal.projections.transactions import TransactionSampleKept
 from station.core.blocks.e_transaction_events import build_transaction_event
 from station.core.context import Context, Deadline, Rule, queue_call
 from station.core.meter_values import build_meter_value, make_sample
+from station.core.reasons import Reason
 from station.ocpp.messages.datatypes import EVSEType
 from station.ocpp.messages.j_metering import MeterValuesRequest
 
@@ -142,3 +143,4 @@ def trigger_meter_values(ctx: Context, evse: EVSEType | None) -> Iterator[Decisi
 
 DEADLINES: Final[tuple[Deadline, ...]] = (aligned_due_ms, keep_due_ms)
 RULES: Final[tuple[Rule, ...]] = (keep_aligned_samples, report_aligned_values)
+CALL_REASONS: Final = {"MeterValues": Reason("a clock-aligned sample was due", "J01.FR.14")}

@@ -62,6 +62,7 @@ from station.core.context import (
     status_info,
 )
 from station.core.outbox_rules import message_timeout_ms
+from station.core.reasons import Reason, Reasons, ReasonTable, Refusals
 from station.ocpp.messages.l_firmware import (
     FirmwareStatusNotificationRequest,
     UpdateFirmwareRequest,
@@ -358,3 +359,41 @@ def is_update_active(ctx: Context) -> bool:
 CALLS: Final[dict[str, CallHandler]] = {"UpdateFirmware": update_firmware}
 DEADLINES: Final[tuple[Deadline, ...]] = (update_due_ms,)
 RULES: Final[tuple[Rule, ...]] = (advance_update, start_installation, order_update_restart)
+_WAITING_TEXT: Final = "it waits for its scheduled time or for a transaction to end"
+REASONS: Final[Reasons] = {
+    FirmwareUpdateOrdered: Reason(
+        "the CSMS requested it, and its signing certificate is valid", "L01.FR.21"
+    ),
+    FirmwareWaitingForTransactions: Reason(
+        "a transaction is open, and the update waits for its end", "L01.FR.06"
+    ),
+    FirmwareStatusChanged: ReasonTable(
+        {
+            "DownloadScheduled": Reason(_WAITING_TEXT, "L01.FR.13"),
+            "DownloadPaused": Reason("downloads pause while a transaction is open", "L01.FR.14"),
+            "Downloading": Reason("the download was due", "L01.FR.01"),
+            "Downloaded": Reason("it was downloaded; its signature is checked next", "L01.FR.04"),
+            "DownloadFailed": Reason("every download attempt failed{reason}", "L01.FR.30"),
+            "SignatureVerified": Reason(
+                "the manufacturer's signature is valid{reason}", "L01.FR.04"
+            ),
+            "InvalidSignature": Reason("the signature is invalid{reason}", "L01.FR.04, L01.FR.12"),
+            "InstallScheduled": Reason(_WAITING_TEXT, "L01.FR.06, L01.FR.16"),
+            "Installing": Reason("nothing blocked it any more", "L01.FR.05"),
+            "InstallRebooting": Reason("it needs a restart to take effect{reason}", "L01.FR.32"),
+            "InstallationFailed": Reason("the installation failed{reason}"),
+            "InstallVerificationFailed": Reason(
+                "the installer rejected it as invalid{reason}", "L01.FR.29"
+            ),
+            "Installed": Reason("it is running after the restart{reason}", "L01.FR.28, L01.FR.32"),
+        },
+        lambda change: change.status,
+    ),
+}
+CALL_REASONS: Final = {
+    "FirmwareStatusNotification": Reason("the firmware status changed", "L01.FR.01")
+}
+REFUSALS: Final[Refusals] = {
+    ("UpdateFirmware", "FwUpdateInProgress"): "L01.FR.27",
+    ("UpdateFirmware", "InvalidCertificate"): "L01.FR.22",
+}

@@ -19,6 +19,7 @@ from journal.projections.certificates import (
 from station.core import x509
 from station.core.blocks import a_security
 from station.core.context import Call, CallHandler, Context, Rule, call_result, status_info
+from station.core.reasons import Refusals
 from station.core.x509 import CertificateUnusable
 from station.ocpp.messages.datatypes import CertificateHashDataType
 from station.ocpp.messages.enums import InstallCertificateUseEnumType
@@ -234,3 +235,4 @@ CALLS: Final[dict[str, CallHandler]] = {
 }
 
 OBSERVED: Final[dict[type[Event], Rule]] = {CertificatePreset: on_certificate_preset}
+REFUSALS: Final[Refusals] = {("InstallCertificate", "OutOfStorage"): "M05.FR.06"}

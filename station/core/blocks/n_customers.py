@@ -33,6 +33,7 @@ from station.core.context import (
     queue_call,
     status_info,
 )
+from station.core.reasons import Reason
 from station.ocpp.messages import format_timestamp
 from station.ocpp.messages.n_diagnostics import (
     CustomerInformationRequest,
@@ -176,3 +177,6 @@ def _needed_references(state: State) -> Iterator[str]:
 
 CALLS: Final[dict[str, CallHandler]] = {"CustomerInformation": customer_information}
 OBSERVED: Final[dict[type[Event], Rule]] = {CustomerDataFound: on_customer_data_found}
+CALL_REASONS: Final = {
+    "NotifyCustomerInformation": Reason("the CSMS requested the data of a customer", "N09.FR.05")
+}

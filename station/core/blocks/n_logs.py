@@ -24,6 +24,7 @@ from station.core.context import (
     queue_call,
     status_info,
 )
+from station.core.reasons import Reason
 from station.ocpp.messages import parse_timestamp
 from station.ocpp.messages.n_diagnostics import (
     GetLogRequest,
@@ -120,3 +121,6 @@ def trigger_log_status(ctx: Context) -> Iterator[Decision]:
 
 CALLS: Final[dict[str, CallHandler]] = {"GetLog": get_log}
 OBSERVED: Final[dict[type[Event], Rule]] = {LogUploadEnded: on_upload_ended}
+CALL_REASONS: Final = {
+    "LogStatusNotification": Reason("the status of the upload changed", "N01.FR.12")
+}

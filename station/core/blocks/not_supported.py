@@ -12,6 +12,7 @@ from typing import Final
 
 from journal.events import Decision
 from station.core.context import Call, CallHandler, Context, call_error, call_result, status_info
+from station.core.reasons import Refusals
 from station.ocpp.messages import Datatype
 from station.ocpp.messages.a_security import CertificateSignedResponse
 from station.ocpp.messages.d_local_list import GetLocalListVersionResponse, SendLocalListResponse
@@ -141,3 +142,4 @@ CALLS: Final[dict[str, CallHandler]] = {
     "CostUpdated": refuse_not_supported,  # I02: the response has no status
     "SetDisplayMessage": refuse_not_supported,  # the example of Part 4 §4.2.3
 }
+REFUSALS: Final[Refusals] = {("ReserveNow", "NotEnabled"): "H01.FR.01"}

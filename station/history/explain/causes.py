@@ -7,13 +7,12 @@
 1. The entry's `cause`: the observation a decision was made for. Exception: CallAttempted. A call is
    sent when it is next in the queue: the observation only made room for it. Its cause is the
    call.
-2. Fields that hold an entry number: `call_seq`, `authorization_seq`, and REFERENCE_FIELDS.
+2. Fields that hold an entry number: `call_seq` and REFERENCE_FIELDS.
 3. messageIds: an answer follows from the attempt, FrameSent from the attempt or the answer.
-4. The state at that entry, by CAUSE_FINDERS: for a status, the fault or order in effect; for the
-   end of a transaction, the end of its authorization; for a refusal, what blocked the EVSE, the
-   lost link, or the cache entry. `CurrentEntries` has the numbers of the entries in effect. Which
-   of them is linked follows from what was decided (status, triggerReason, stoppedReason), and not
-   from evaluating a rule again, so the links are right for decisions of older releases too.
+4. The reason that the decision carries: its row (`station.core.reasons`) names facts, as the fault
+   or order in effect, the end of the authorization, the lost link or the cache entry.
+   `CurrentEntries` has the entries of each fact. No rule is evaluated again. A decision of a
+   release that recorded no reason has no such links.
 
 **Outcomes** (forwards): a call has its attempts and its end (parked, dropped); an attempt or an
 answer has FrameSent, the received answer, CallDelivered or CallAttemptFailed, or the lost link or
@@ -30,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final
 
-from journal.events import Decision, Entry, Event, IdToken, Observation
+from journal.events import Decision, Entry, Event
 from journal.observations import (
     DeviceRecovered,
     FrameReceived,
@@ -40,16 +39,10 @@ from journal.observations import (
     StationStarted,
 )
 from journal.projections.authorizations import (
-    AuthorizationBoundToEvse,
-    AuthorizationEnded,
     AuthorizationGranted,
-    AuthorizationLimited,
     AuthorizationRefused,
     AuthorizationRequested,
-    AuthorizationSuspended,
 )
-from journal.projections.availability import AvailabilityChanged
-from journal.projections.lifecycle import RestartOrdered
 from journal.projections.outbox import (
     CallAttempted,
     CallAttemptFailed,
@@ -58,17 +51,12 @@ from journal.projections.outbox import (
     CallQueued,
     CallRetryRequested,
     CallsDropped,
-    ConnectorStatusSummary,
-    TransactionEventSummary,
 )
 from journal.projections.pending_replies import CallErrorQueued, CallResultQueued
 from journal.projections.transactions import (
-    TransactionAuthorized,
     TransactionSampleKept,
-    TransactionStarted,
-    TransactionStopOrdered,
 )
-from station.history.explain.csms_verdict import read_authorization_status
+from station.core.block_tables import find_reason
 from station.history.explain.current_entries import CurrentEntries
 from station.ocpp import rpc
 from station.transcript.phrases import LISTED_CALLS_MAX
@@ -79,9 +67,6 @@ REFERENCE_FIELDS: Final = ("update_seq", "upload_seq", "request_seq")
 # Decided by the order of the queue: the observation of the commit is not a cause.
 DECIDED_BY_QUEUE_ORDER: Final = (CallAttempted,)
 
-# For an authorization that ended for one of these reasons, its start is a cause too.
-TRACED_TO_AUTHORIZATION: Final = frozenset({"Deauthorized", "EVConnectTimeout"})
-
 
 class CausalGraph:
     """The links between the entries applied so far."""
@@ -91,19 +76,17 @@ class CausalGraph:
         self.entries_by_transaction: dict[str, list[int]] = {}  # transactionId -> its entries
         self._direct_causes: dict[int, tuple[int, ...]] = {}
         self._cache_causes: dict[int, int] = {}  # entry -> the cache entry that decided it
+        self._first_facts: dict[int, int] = {}  # entry -> first entry of the facts of its reason
         self._outcomes: dict[int, list[int]] = {}
         self._current_entries = CurrentEntries()
         self._entry_by_message_id: dict[str, int] = {}  # messageId -> its attempt or answer
         self._retry_causes: dict[int, int] = {}  # call -> entry because of which it is sent again
         self._parked_calls: set[int] = set()
         self._in_flight: tuple[int, int] | None = None  # (call, attempt)
-        self._last_observation: Observation | None = None
         self._authorization_requests: dict[str, int] = {}  # reference -> AuthorizationRequested
 
     def apply(self, entry: Entry) -> None:
         """Apply an entry. Entries come in order; missing ones leave their links out."""
-        if isinstance(entry.event, Observation):
-            self._last_observation = entry.event
         links = {seq for seq in self._find_causes(entry) if 0 < seq < entry.seq}
         if links:
             self._direct_causes[entry.seq] = tuple(sorted(links))
@@ -116,6 +99,10 @@ class CausalGraph:
     def direct_causes(self, seq: int) -> tuple[int, ...]:
         """The entries this one directly follows from; empty for most observations."""
         return self._direct_causes.get(seq, ())
+
+    def first_fact(self, seq: int) -> int:
+        """The first entry of the facts that the reason of an entry names; 0: none."""
+        return self._first_facts.get(seq, 0)
 
     def outcomes(self, seq: int) -> tuple[int, ...]:
         """What became of a call, an attempt or an answer, in order."""
@@ -152,130 +139,39 @@ class CausalGraph:
             yield entry.cause
         for field in REFERENCE_FIELDS:
             yield getattr(event, field, 0)
+        yield from self._entries_of_reason(entry)
         find_causes = CAUSE_FINDERS.get(type(event))
         if find_causes is not None:
             yield from find_causes(self, entry, event)
 
+    def _entries_of_reason(self, entry: Entry) -> Iterator[int]:
+        """The entries of the facts that the reason of a decision names."""
+        row = find_reason(entry.event)
+        for fact in row.facts if row else ():
+            for seq in self._current_entries.entries_of_fact(fact, entry.event):
+                if fact == "cache_entry":
+                    self._cache_causes[entry.seq] = seq
+                self._first_facts.setdefault(entry.seq, seq)
+                yield seq
+
     def _causes_of_queued_call(self, entry: Entry, event: CallQueued) -> Iterator[int]:
         if event.action == "Authorize":
             yield entry.seq - 1  # AuthorizationRequested: its call is always the next entry
-        if event.transaction_event is not None:
-            yield from self._causes_of_transaction_event(event.transaction_event)
-        if event.connector_status is not None:
-            yield from self._causes_of_status(event.connector_status)
-
-    def _causes_of_transaction_event(self, summary: TransactionEventSummary) -> Iterator[int]:
-        transaction = self._current_entries.open_transactions.get(summary.transaction_id)
-        if transaction is None:
-            return
-        if summary.event_type == "Started":
-            yield transaction.started_seq
-        elif summary.event_type == "Ended":
-            yield transaction.stopping_seq
-        elif summary.trigger_reason in ("Authorized", "RemoteStart"):
-            yield transaction.authorized_seq or transaction.authorization_seq
-        elif "authorization_end" in summary.includes and transaction.authorization_end is not None:
-            yield transaction.authorization_ended_seq
-            yield from self._authorization_origin(transaction.authorization_end)
-
-    def _causes_of_status(self, status: ConnectorStatusSummary) -> Iterator[int]:
-        yield from self._current_entries.status_causes(
-            status.status, status.evse_id, status.connector_id
-        )
 
     def _causes_of_attempt(self, entry: Entry, event: CallAttempted) -> Iterator[int]:
         yield event.call_seq
         yield self._retry_causes.get(event.call_seq, 0)
 
-    def _causes_of_stop(self, entry: Entry, event: TransactionStopOrdered) -> Iterator[int]:
-        """By the reasons of the decision: a stop names its cause with its triggerReason."""
-        current = self._current_entries
-        transaction = current.open_transactions.get(event.transaction_id)
-        if transaction is None:
-            return
-        if event.trigger_reason == "AbnormalCondition":
-            yield from self._causes_of_abnormal_stop(transaction.evse_id, event.stopped_reason)
-        elif event.trigger_reason == "ResetCommand":
-            yield current.reset_seq
-        elif transaction.authorization_ended_seq:
-            yield transaction.authorization_ended_seq
-            if transaction.authorization_end is not None:
-                yield from self._authorization_origin(transaction.authorization_end)
-        elif event.trigger_reason == "EVCommunicationLost":
-            yield current.cable_seqs.get(transaction.evse_id, 0)
-        elif event.trigger_reason == "ChargingStateChanged":
-            yield current.flow_seqs.get(transaction.evse_id, 0)
-
-    def _causes_of_abnormal_stop(self, evse_id: int, stopped_reason: str) -> Iterator[int]:
-        """The oldest blocking fault, else the restart, else the full disk."""
-        current = self._current_entries
-        fault_seq = next((seq for seq, _ in current.blocking_faults(evse_id)), 0)
-        is_interruption = stopped_reason in ("PowerLoss", "Reboot")
-        yield fault_seq or (current.started_seq if is_interruption else current.disk_full_seq)
-
-    def _causes_of_refusal(self, entry: Entry, event: AuthorizationRefused) -> Iterator[int]:
-        yield from self._take_authorization_request(event.id_token)
-        frame = self._last_observation
-        if isinstance(frame, FrameReceived) and read_authorization_status(frame) == event.status:
-            return  # the CSMS refused it
-        if event.status in ("NotAtThisTime", "ConcurrentTx", "NoEvseFree"):
-            yield from self._current_entries.blocking_entries(event.evse_id)
-        elif event.status == "CSNotAccepted":
-            yield self._current_entries.registration_seq
-        else:
-            yield self._record_cache_cause(entry, event.id_token)
-        yield self._current_entries.offline_seq
-
-    def _causes_of_authorization(self, entry: Entry, event: AuthorizationGranted) -> Iterator[int]:
-        yield from self._take_authorization_request(event.id_token)
-        if event.authorized_by in ("Cache", "OfflineUnknownId"):
-            yield self._current_entries.offline_seq  # with a link the CSMS would have been asked
-        if event.authorized_by == "Cache":
-            yield self._record_cache_cause(entry, event.id_token)
-
-    def _causes_of_authorization_request(
-        self, entry: Entry, event: AuthorizationRequested
+    def _take_authorization_request(
+        self, entry: Entry, event: AuthorizationGranted | AuthorizationRefused
     ) -> Iterator[int]:
-        yield self._record_cache_cause(entry, event.id_token)
-
-    def _take_authorization_request(self, id_token: IdToken) -> Iterator[int]:
         """The request for this idToken and the last attempt at it, answered or not."""
-        if request_seq := self._authorization_requests.pop(id_token.ref, 0):
+        if request_seq := self._authorization_requests.pop(event.id_token.ref, 0):
             yield request_seq
             yield from self._outcomes.get(request_seq + 1, ())[-1:]  # its call is the next entry
 
-    def _record_cache_cause(self, entry: Entry, id_token: IdToken) -> int:
-        cache_seq = self._current_entries.find_cache_entry(id_token.ref)
-        if cache_seq:
-            self._cache_causes[entry.seq] = cache_seq
-        return cache_seq
-
-    def _causes_of_authorization_end(
-        self, entry: Entry, event: AuthorizationEnded
-    ) -> Iterator[int]:
-        yield from self._authorization_origin(event)
-
-    def _authorization_origin(self, end: AuthorizationEnded) -> Iterator[int]:
-        """The start of an authorization that ended, and the last cable report if it timed out."""
-        if end.trigger_reason in TRACED_TO_AUTHORIZATION or end.ended_by_id_token is not None:
-            yield end.authorization_seq
-        cable_seq = self._current_entries.cable_seqs.get(end.evse_id or 0, 0)
-        if end.trigger_reason == "EVConnectTimeout" and cable_seq > end.authorization_seq:
-            yield cable_seq
-
-    def _causes_of_transaction_start(
-        self, entry: Entry, event: TransactionStarted
-    ) -> Iterator[int]:
-        yield event.authorization_seq or self._current_entries.charging_seqs.get(event.evse_id, 0)
-
     def _causes_of_station_start(self, entry: Entry, event: StationStarted) -> Iterator[int]:
         yield self._current_entries.restart_seq
-
-    def _causes_of_restart(self, entry: Entry, event: RestartOrdered) -> Iterator[int]:
-        yield self._current_entries.reset_seq or self._current_entries.firmware_seq
-
-    def _causes_of_availability(self, entry: Entry, event: AvailabilityChanged) -> Iterator[int]:
-        yield self._current_entries.scheduled_seqs.get((event.evse_id, event.connector_id), 0)
 
     def _causes_of_recovery(self, entry: Entry, event: DeviceRecovered) -> Iterator[int]:
         fault = self._current_entries.faults.get((event.evse_id, event.device, event.fault))
@@ -300,10 +196,6 @@ class CausalGraph:
     def _causes_of_drop(self, entry: Entry, event: CallsDropped) -> Iterator[int]:
         if len(event.call_seqs) <= LISTED_CALLS_MAX:
             yield from event.call_seqs
-        yield self._current_entries.disk_low_seq
-
-    def _authorization_entry(self, entry: Entry, event: Any) -> Iterator[int]:
-        yield event.authorization_seq
 
     # --- Outcomes --------------------------------------------------------------------------------
 
@@ -400,14 +292,8 @@ def _find_transaction_id(event: Event) -> str | None:
 
 # kind -> direct causes besides its observation and the fields that hold entry numbers
 CAUSE_FINDERS: Final[dict[type[Event], Callable[[CausalGraph, Entry, Any], Iterator[int]]]] = {
-    AuthorizationRequested: CausalGraph._causes_of_authorization_request,
-    AuthorizationBoundToEvse: CausalGraph._authorization_entry,
-    AuthorizationEnded: CausalGraph._causes_of_authorization_end,
-    AuthorizationGranted: CausalGraph._causes_of_authorization,
-    AuthorizationLimited: CausalGraph._authorization_entry,
-    AuthorizationRefused: CausalGraph._causes_of_refusal,
-    AuthorizationSuspended: CausalGraph._authorization_entry,
-    AvailabilityChanged: CausalGraph._causes_of_availability,
+    AuthorizationGranted: CausalGraph._take_authorization_request,
+    AuthorizationRefused: CausalGraph._take_authorization_request,
     CallAttemptFailed: CausalGraph._cause_by_message_id,
     CallAttempted: CausalGraph._causes_of_attempt,
     CallDelivered: CausalGraph._cause_by_message_id,
@@ -417,9 +303,5 @@ CAUSE_FINDERS: Final[dict[type[Event], Callable[[CausalGraph, Entry, Any], Itera
     DeviceRecovered: CausalGraph._causes_of_recovery,
     FrameReceived: CausalGraph._causes_of_frame,
     FrameSent: CausalGraph._cause_by_message_id,
-    RestartOrdered: CausalGraph._causes_of_restart,
     StationStarted: CausalGraph._causes_of_station_start,
-    TransactionAuthorized: CausalGraph._authorization_entry,
-    TransactionStarted: CausalGraph._causes_of_transaction_start,
-    TransactionStopOrdered: CausalGraph._causes_of_stop,
 }

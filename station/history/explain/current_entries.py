@@ -3,15 +3,16 @@
 A state contains values; `CurrentEntries` contains the number of the entry that set each of them, as
 far as a reason needs it. Only numbers are kept, and those that are no longer in effect are removed.
 
-`entries_of_fact` has the entries of each fact of the status table (`station.core.evse_status`):
-order and meaning of the causes of a status are the core's, not repeated here.
+A reason names facts (`station.core.reasons`); FACTS finds the entries of each. Which fact decided
+is recorded with the decision, so no order of causes is repeated here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
 
-from journal.events import Entry
+from journal.events import Entry, Event
 from journal.observations import (
     CableReported,
     DeviceFaulted,
@@ -38,7 +39,7 @@ from journal.projections.firmware import (
     FirmwareWaitingForTransactions,
 )
 from journal.projections.lifecycle import ResetOrdered, RestartOrdered
-from journal.projections.outbox import CallQueued
+from journal.projections.outbox import CallQueued, TransactionEventSummary
 from journal.projections.registration import RegistrationAnswered
 from journal.projections.station_health import RuleFailed
 from journal.projections.transactions import (
@@ -46,7 +47,7 @@ from journal.projections.transactions import (
     TransactionStarted,
     TransactionStopOrdered,
 )
-from station.core.evse_status import OUT_OF_ORDER_MS, STATUS_CAUSES
+from station.core.evse_status import OUT_OF_ORDER_MS
 
 StationPart = tuple[int, int]  # (evse_id, connector_id); 0: all of it
 
@@ -209,12 +210,7 @@ class CurrentEntries:
 
     # --- Questions -------------------------------------------------------------------------------
 
-    def find_cache_entry(self, ref: str) -> int:
-        """The entry that cached an idToken, or that just removed it as expired; 0: neither."""
-        expired_ref, seq = self.last_expired
-        return self.cache_seqs.get(ref) or (seq if expired_ref == ref else 0)
-
-    def on_evse(self, evse_id: int) -> OpenTransaction | None:
+    def on_evse(self, evse_id: int | None) -> OpenTransaction | None:
         """The open transaction on an EVSE."""
         for transaction in self.open_transactions.values():
             if transaction.evse_id == evse_id:
@@ -228,60 +224,144 @@ class CurrentEntries:
                 return transaction_id
         return None
 
-    def blocking_faults(self, evse_id: int) -> Iterator[tuple[int, DeviceFaulted]]:
-        """The faults that block charging on an EVSE, the oldest first."""
-        for seq, fault in self.faults.values():
-            if fault.blocks_charging and fault.evse_id in (0, evse_id):
-                yield seq, fault
-
-    def entries_of_fact(
-        self, fact: str, evse_id: int, connector_id: int | None = None
-    ) -> tuple[int, ...]:
-        """Entries that make a fact of the status table true; empty: the fact does not hold.
+    def entries_of_fact(self, fact: str, event: Event) -> Iterator[int]:
+        """The entries that make a fact true for the subject of an event, the oldest first.
 
         Args:
-            fact: a field of `ConnectorFacts`.
-            connector_id: None: any connector of the EVSE.
+            fact: a name of `Reason.facts`, a key of FACTS.
+            event: of the EVSE, connector, transaction, authorization or idToken in its fields.
         """
-        transaction = self.on_evse(evse_id)
-        seqs = {
-            "has_blocking_fault": [seq for seq, _ in self.blocking_faults(evse_id)],
-            "has_transaction": [transaction.started_seq if transaction else 0],
-            "is_out_of_service": list(self._inoperative_seqs(evse_id, connector_id)),
-            "is_restart_ordered": [self.restart_seq],
-            "is_out_of_order": [self.rule_failed_seq],
-            "is_storage_full": [self.disk_full_seq],
-            "is_closed_for_firmware": [self.firmware_seq],
-            "is_plugged_in": [self.cable_seqs.get(evse_id, 0)],
-        }
-        return tuple(seq for seq in seqs[fact] if seq)
-
-    def _inoperative_seqs(self, evse_id: int, connector_id: int | None) -> Iterator[int]:
-        for part, seq in (*self.unavailable_seqs.items(), *self.scheduled_seqs.items()):
-            if part[0] in (0, evse_id) and (connector_id is None or part[1] in (0, connector_id)):
+        if isinstance(event, CallQueued):
+            subject: Any = event.transaction_event or event.connector_status
+        else:
+            subject = event
+        for seq in FACTS[fact](self, _subject_of(self, subject)):
+            if seq:
                 yield seq
 
-    def status_causes(self, status: str, evse_id: int, connector_id: int) -> tuple[int, ...]:
-        """Entries of the first fact of the status table that leads to this status."""
-        for cause in STATUS_CAUSES:
-            if cause.status == status and (
-                seqs := self.entries_of_fact(cause.fact, evse_id, connector_id)
-            ):
-                return seqs
-        # A reset that waits is no cause of a status; older releases had it as one.
-        return (self.reset_seq,) if status == "Unavailable" else ()
 
-    def blocking_entries(self, evse_id: int | None) -> Iterator[int]:
-        """Entries because of which an EVSE accepts no new EV driver; None: at every EVSE."""
-        if evse_id is None:
-            yield from self.authorization_seqs.values()
-            return
-        seqs = [
-            seq
-            for cause in STATUS_CAUSES
-            if cause.fact not in ("is_plugged_in", "is_closed_for_firmware")
-            for seq in self.entries_of_fact(cause.fact, evse_id)
-        ]
-        seqs += [self.reset_seq, self.authorization_seqs.get(evse_id, 0)]
-        # A running update is a reason only if there is no other: it may not keep drivers away.
-        yield from seqs if any(seqs) else [self.firmware_seq]
+class _Subject(NamedTuple):
+    """What an event is about, as far as it says."""
+
+    event: Any  # the event, or the report in a CallQueued
+    evse_id: int | None
+    connector_id: int | None
+    transaction: OpenTransaction | None
+
+
+def _subject_of(current: CurrentEntries, event: Any) -> _Subject:
+    transaction = current.open_transactions.get(getattr(event, "transaction_id", ""))
+    evse_id = transaction.evse_id if transaction else getattr(event, "evse_id", None)
+    return _Subject(event, evse_id, getattr(event, "connector_id", None), transaction)
+
+
+def _blocking_faults(current: CurrentEntries, subject: _Subject) -> Iterator[int]:
+    for seq, fault in current.faults.values():
+        if fault.blocks_charging and fault.evse_id in (0, subject.evse_id):
+            yield seq
+
+
+def _inoperative_parts(current: CurrentEntries, subject: _Subject) -> Iterator[int]:
+    """Changes to Inoperative of the part, or of one that contains it; without a connector of any
+    connector.
+    """
+    for part, seq in (*current.unavailable_seqs.items(), *current.scheduled_seqs.items()):
+        if part[0] in (0, subject.evse_id) and (
+            subject.connector_id is None or part[1] in (0, subject.connector_id)
+        ):
+            yield seq
+
+
+def _open_transaction(current: CurrentEntries, subject: _Subject) -> Iterator[int]:
+    transaction = current.on_evse(subject.evse_id)
+    yield transaction.started_seq if transaction else 0
+
+
+def _authorization_end(current: CurrentEntries, subject: _Subject) -> Iterator[int]:
+    """The end of the authorization; for a TransactionEvent only if it reports that end."""
+    transaction = subject.transaction
+    if transaction is None or transaction.authorization_end is None:
+        return
+    if (
+        not isinstance(subject.event, TransactionEventSummary)
+        or subject.event.trigger_reason == transaction.authorization_end.trigger_reason
+    ):
+        yield transaction.authorization_ended_seq
+
+
+def _authorization(current: CurrentEntries, subject: _Subject) -> Iterator[int]:
+    yield subject.event.authorization_seq
+
+
+def _cache_entry(current: CurrentEntries, subject: _Subject) -> Iterator[int]:
+    """The entry that cached the idToken, or that just removed it as expired."""
+    ref = subject.event.id_token.ref
+    expired_ref, expired_seq = current.last_expired
+    yield current.cache_seqs.get(ref) or (expired_seq if expired_ref == ref else 0)
+
+
+def _transaction_entry(attribute: str) -> FactFinder:
+    """Finds an entry of the open transaction."""
+
+    def find(current: CurrentEntries, subject: _Subject) -> Iterator[int]:
+        yield getattr(subject.transaction, attribute, 0)
+
+    return find
+
+
+def _transaction_authorized(current: CurrentEntries, subject: _Subject) -> Iterator[int]:
+    if subject.transaction is not None:
+        yield subject.transaction.authorized_seq or subject.transaction.authorization_seq
+
+
+def _entry_in_effect(attribute: str) -> FactFinder:
+    """Finds an entry that concerns the whole station."""
+
+    def find(current: CurrentEntries, subject: _Subject) -> Iterator[int]:
+        yield getattr(current, attribute)
+
+    return find
+
+
+def _entry_of_evse(attribute: str) -> FactFinder:
+    """Finds an entry of the EVSE."""
+
+    def find(current: CurrentEntries, subject: _Subject) -> Iterator[int]:
+        yield getattr(current, attribute).get(subject.evse_id, 0)
+
+    return find
+
+
+FactFinder = Callable[[CurrentEntries, _Subject], Iterator[int]]
+
+# Names that `Reason.facts` can contain; the first eight are those of `ConnectorFacts`.
+FACTS: Final[dict[str, FactFinder]] = {
+    "has_blocking_fault": _blocking_faults,
+    "has_transaction": _open_transaction,
+    "is_out_of_service": _inoperative_parts,
+    "is_restart_ordered": _entry_in_effect("restart_seq"),
+    "is_out_of_order": _entry_in_effect("rule_failed_seq"),
+    "is_storage_full": _entry_in_effect("disk_full_seq"),
+    "is_closed_for_firmware": _entry_in_effect("firmware_seq"),
+    "is_plugged_in": _entry_of_evse("cable_seqs"),
+    "authorization": _authorization,
+    "authorization_at_evse": _entry_of_evse("authorization_seqs"),
+    "authorization_ended": _authorization_end,
+    "authorizations": lambda current, subject: iter(current.authorization_seqs.values()),
+    "cable": _entry_of_evse("cable_seqs"),
+    "cache_entry": _cache_entry,
+    "change_scheduled": lambda current, subject: iter(
+        (current.scheduled_seqs.get((subject.event.evse_id, subject.event.connector_id), 0),)
+    ),
+    "charging": _entry_of_evse("charging_seqs"),
+    "disk_low": _entry_in_effect("disk_low_seq"),
+    "firmware": _entry_in_effect("firmware_seq"),
+    "flow": _entry_of_evse("flow_seqs"),
+    "offline": _entry_in_effect("offline_seq"),
+    "program_started": _entry_in_effect("started_seq"),
+    "registration": _entry_in_effect("registration_seq"),
+    "reset_ordered": _entry_in_effect("reset_seq"),
+    "transaction_authorized": _transaction_authorized,
+    "transaction_started": _transaction_entry("started_seq"),
+    "transaction_stopped": _transaction_entry("stopping_seq"),
+}

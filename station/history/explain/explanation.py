@@ -27,13 +27,17 @@ from journal.projections.outbox import (
     TransactionEventSummary,
 )
 from journal.projections.transactions import TransactionStarted, TransactionStopOrdered
+from station.core.block_tables import find_reason
+from station.core.reasons import is_code_missing
 from station.history.explain.causes import CausalGraph
-from station.history.explain.decision_reasons import explain_decision
-from station.history.explain.reason import Reason
+from station.history.explain.reason import LinkedEntries, ReasonText, describe_reason
 from station.transcript.lines import describe_event
 from station.transcript.phrases import shorten_id
 
 FetchEntry = Callable[[int], Entry | None]  # None: the entry is archived, missing or unreadable
+
+REASON_NOT_RECORDED: Final = "The release that decided it did not record the reason."
+EARLIER_RELEASE: Final = "of the entries below; the release that decided it recorded no reason"
 
 KEY_DECISIONS: Final = (
     AuthorizationEnded,
@@ -51,7 +55,7 @@ class ChainEntry(NamedTuple):
     seq: int
     entry: Entry | None
     direct_causes: tuple[int, ...]
-    reason: Reason | None
+    reason: ReasonText | None
     is_subject: bool = False
 
 
@@ -77,13 +81,26 @@ class History:
     def find_entry(self, seq: int) -> Entry | None:
         return self._fetch_entry(seq)
 
-    def find_reason(self, seq: int) -> Reason | None:
+    def find_reason(self, seq: int) -> ReasonText | None:
         """Why an entry was decided, as far as it and its causes can be read."""
         entry = self._fetch_entry(seq)
-        if entry is None:
-            return None
-        causes = map(self._fetch_entry, self.graph.direct_causes(seq))
-        return explain_decision(entry, [cause for cause in causes if cause])
+        return None if entry is None else describe_reason(entry.event, self._find_linked(entry))
+
+    def _find_linked(self, entry: Entry) -> LinkedEntries:
+        """The entries that an entry directly follows from, and those of the one it names."""
+        causes = [
+            cause
+            for seq in self.graph.direct_causes(entry.seq)
+            if (cause := self._fetch_entry(seq)) is not None
+        ]
+        row = find_reason(entry.event)
+        earlier = _last_of_kind(causes, row.after) if row is not None and row.after else None
+        return LinkedEntries(
+            causes,
+            self._fetch_entry(self.graph.first_fact(entry.seq)),
+            earlier,
+            self._find_linked(earlier) if earlier else None,
+        )
 
     def chain_entries(self, seqs: list[int], subject_seq: int = 0) -> tuple[ChainEntry, ...]:
         return tuple(
@@ -96,6 +113,10 @@ class History:
             )
             for seq in seqs
         )
+
+
+def _last_of_kind(entries: list[Entry], kind: type[Event]) -> Entry | None:
+    return next((entry for entry in reversed(entries) if isinstance(entry.event, kind)), None)
 
 
 # --- An entry ------------------------------------------------------------------------------------
@@ -140,9 +161,13 @@ def _answer_for_entry(history: History, seq: int, entry: Entry | None) -> Iterat
     elif reason := history.find_reason(seq):
         yield f"Because {reason}."
     elif entry.cause is not None:
-        yield f"Because of entry {entry.cause}."
+        yield f"Because of entry {entry.cause}.{_describe_missing_reason(entry.event)}"
     if isinstance(entry.event, CallQueued):
         yield from _describe_sending(history, seq)
+
+
+def _describe_missing_reason(event: Event) -> str:
+    return f" {REASON_NOT_RECORDED}" if is_code_missing(event) else ""
 
 
 def _answer_for_decisions(
@@ -342,9 +367,9 @@ def _answer_for_transaction(
     messages: list[_TransactionMessage],
 ) -> Iterator[str]:
     for seq in started:
-        yield f"It started because {history.find_reason(seq) or 'of the entries below'}."
+        yield f"It started because {history.find_reason(seq) or EARLIER_RELEASE}."
     for seq in stopped:
-        yield f"It ended because {history.find_reason(seq) or 'of the entries below'}."
+        yield f"It ended because {history.find_reason(seq) or EARLIER_RELEASE}."
     if not ended:
         yield "It has not ended." if not stopped else "TransactionEvent Ended is not queued yet."
     outcomes = Counter(_call_outcome(history, message.call_seq) for message in messages)

@@ -6,7 +6,8 @@ For each observation of the journal, in order:
 2. The observation is decided again with the product of its run, which StationStarted names.
    Observations recorded before the StationStarted of a run (`BEFORE_START`) belong to that run.
 3. The new decisions are compared with those that follow in the journal: kind, body, cause and time.
-   Ids are derived from the journal's id, so an equal decision has equal bytes.
+   Ids are derived from the journal's id, so an equal decision has equal bytes. The code of a reason
+   (`because`) is not compared where the release that wrote the journal recorded none.
 4. The journal's entries are applied to the state, whatever the result: old decisions hold.
 
 A missing or unreadable entry ends the comparison, because the state after it is unknown.
@@ -17,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import zip_longest
 from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from journal.codec import Registry
 from journal.events import Entry, Observation
@@ -30,6 +33,7 @@ from journal.observations import (
 from journal.state import State, apply_entry
 from station.core.context import Product
 from station.core.decide import decide
+from station.core.reasons import without_new_code
 from station.history.json_diff import diff_json
 from station.transcript.lines import describe_event
 
@@ -99,12 +103,14 @@ class _RedecideWalk:
             yield Deviation(observed.seq, "was recorded before any start of the program")
         else:
             decided, state = decide(product, self._state, observed)
-            difference = next(self._compare_decisions(group[1:], decided[1:]), None)
-            if difference is None:
+            comparable = [*_without_new_codes(decided[1:], group[1:])]
+            difference = next(self._compare_decisions(group[1:], comparable), None)
+            if difference is not None:
+                reason = f"{_describe_entry(observed)}: this release {difference}"
+                yield Deviation(observed.seq, reason)
+            elif comparable == decided[1:]:
                 self._state = state  # equal entries give an equal state
                 return
-            reason = f"{_describe_entry(observed)}: this release {difference}"
-            yield Deviation(observed.seq, reason)
         for entry in group:
             self._state = apply_entry(self._state, entry)
 
@@ -138,6 +144,14 @@ class _RedecideWalk:
         shown = [f"{kind}.{change}" for change in changes[:CHANGES_MAX]]
         more = len(changes) - len(shown)
         return "; ".join(shown) + (f"; and {more} more" if more else "")
+
+
+def _without_new_codes(decided: DecisionGroup, recorded: DecisionGroup) -> Iterator[Entry]:
+    """New decisions, without the codes of their reasons where the recorded ones have none."""
+    for new, old in zip_longest(decided, recorded):
+        if new is not None:
+            event = without_new_code(new.event, old.event if old else None)
+            yield new if event is new.event else replace(new, event=event)
 
 
 def _describe_entry(entry: Entry) -> str:

@@ -20,6 +20,7 @@ from journal.state import State, decode_state
 from station.core.context import Product
 from station.core.decide import decide
 from station.core.device_model.model import DeviceModel
+from station.core.reasons import without_new_code
 from station.profiles import load_profile
 from station.transcript.lines import describe_event
 
@@ -118,7 +119,11 @@ def _load_product(profile: str) -> Product:
 
 
 def describe_difference(registry: Registry, old: Event | None, new: Event | None) -> str:
-    """How an old and a new decision differ; empty: they are equal."""
+    """How an old and a new decision differ; empty: they are equal.
+
+    The code of a reason is not compared where the old decision has none.
+    """
+    new = without_new_code(new, old)
     if old is not None and new is not None and registry.encode(old) == registry.encode(new):
         return ""
     before = "nothing more" if old is None else _format_event(registry, old)

@@ -8,6 +8,7 @@ from station.core.blocks.e_start_stop_points import (
     AUTHORIZATION_STOP_POINTS,
     START_POINTS,
     STOP_CAUSES,
+    STOP_REASONS,
     TX_START_POINT,
     TX_STOP_POINT,
     StartFacts,
@@ -26,12 +27,15 @@ def test_every_start_point_of_the_product_has_a_row_e01_fr_02_to_06() -> None:
 def test_every_stop_point_of_the_product_is_in_a_row_e06_fr_02_to_07() -> None:
     in_rows = {point for cause in STOP_CAUSES for point in cause.stop_points or ()}
     assert values_of(TX_STOP_POINT) <= in_rows
-    assert in_rows >= AUTHORIZATION_STOP_POINTS
+    assert in_rows >= set(AUTHORIZATION_STOP_POINTS)
 
 
 def test_every_row_names_its_requirement() -> None:
-    assert all(point.requirement for point in START_POINTS.values())
-    assert all(cause.requirement and cause.description for cause in STOP_CAUSES)
+    assert all(row.reason.requirement for row in START_POINTS.values())
+    for code, reason in STOP_REASONS.items():
+        assert reason.text
+        # The requirement of an authorization that ended in time is that of its end
+        assert reason.requirement or code == "not_connected"
 
 
 def test_no_start_point_is_reached_without_a_fact_e01_fr_14() -> None:
@@ -51,10 +55,11 @@ def test_a_connection_starts_one_transaction_only_e01_fr_02() -> None:
 
 def test_causes_that_forbid_to_go_on_come_first_and_count_for_every_stop_point_e06_fr_16() -> None:
     first_optional = next(n for n, cause in enumerate(STOP_CAUSES) if cause.stop_points)
-    assert [cause.requirement for cause in STOP_CAUSES[:first_optional]] == [
-        "E06.FR.16",
-        "OCPP 2.1 E17.FR.20 to 22",
-        "OCPP 2.1 E17.FR.20 to 22",
-        "B12.FR.04",
-        "P6",
+    assert [cause.code for cause in STOP_CAUSES[:first_optional]] == [
+        "fault",
+        "interrupted",
+        "interrupted_for_unknown_time",
+        "evse_lost",
+        "reset",
+        "storage_full",
     ]

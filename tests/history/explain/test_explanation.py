@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from journal.events import Decision, Entry, Event, IdToken, Observation
 from journal.observations import (
@@ -148,11 +149,11 @@ def test_a_presented_card_is_explained_with_its_refusal() -> None:
         ((FULL,), "Because the disk had space left only to end open transactions."),
         (
             (called("ChangeAvailability", operationalStatus="Inoperative", evse={"id": 1}),),
-            "Because the CSMS set EVSE 1 to Inoperative (G03.FR.06).",
+            "Because the CSMS requested Inoperative for EVSE 1 (G03.FR.06).",
         ),
         (
             (called("ChangeAvailability", operationalStatus="Inoperative", evse=CONNECTOR),),
-            "Because the CSMS set EVSE 1 connector 1 to Inoperative (G03.FR.04).",
+            "Because the CSMS requested Inoperative for EVSE 1 connector 1 (G03.FR.04).",
         ),
         (
             (in_transaction(1),),
@@ -223,14 +224,18 @@ START: Final = "TxCtrlr.TxStartPoint"
     [
         ("EVConnected", (cable_plugged(1),),
          "an EV was plugged in: TxStartPoint EVConnected was reached (E01.FR.02)"),
-        ("Authorized", (presented(ALICE, evse_id=1),), "an IdToken was authorized"),
-        ("Authorized", (presented(ALICE),), "TxStartPoint was reached (E01.FR.03)."),
-        ("PowerPathClosed", (cable_plugged(1), presented(ALICE)), "(E01.FR.03 or E01.FR.05)"),
-        ("PowerPathClosed", (presented(ALICE), cable_plugged(1)), "(E01.FR.02 or E01.FR.05)"),
+        ("Authorized", (presented(ALICE, evse_id=1),),
+         "the CSMS accepted the IdToken (C01.FR.02): TxStartPoint Authorized was reached"),
+        ("Authorized", (presented(ALICE),), "TxStartPoint Authorized was reached (E01.FR.03)."),
+        ("PowerPathClosed", (cable_plugged(1), presented(ALICE)),
+         "TxStartPoint PowerPathClosed was reached (E01.FR.05)"),
+        ("PowerPathClosed", (presented(ALICE), cable_plugged(1)),
+         "TxStartPoint PowerPathClosed was reached (E01.FR.05)"),
+        ("EVConnected,PowerPathClosed", (cable_plugged(1), presented(ALICE)), "(E01.FR.02)"),
         ("EnergyTransfer", (cable_plugged(1), presented(ALICE), charging_started(1)),
          "energy began to flow: TxStartPoint EnergyTransfer was reached (E01.FR.06)"),
     ],
-    ids=["cable", "card", "card before the cable", "cable, card", "card, cable", "energy"],
+    ids=["cable", "card", "card before the cable", "cable, card", "card, cable", "two", "energy"],
 )  # fmt: skip
 def test_a_start_is_explained_by_its_start_point_e01_fr_06(
     point: str, steps: tuple[Step, ...], why: str
@@ -285,7 +290,9 @@ def test_a_remote_stop_has_the_frame_as_its_cause_f03_fr_03() -> None:
     station.when(
         called("RequestStopTransaction", transactionId=station.open_transaction.transaction_id)
     )
-    assert "the CSMS requested it (F03.FR.02" in answers_about(station, TransactionStopOrdered)
+    assert "the CSMS requested it (F03.FR.03): TxStopPoint" in answers_about(
+        station, TransactionStopOrdered
+    )
     assert causes_of_last(station, TransactionStopOrdered)[0] == "FrameReceived"
 
 
@@ -302,7 +309,7 @@ def test_a_token_rejected_after_an_offline_start_is_explained_c15_fr_04() -> Non
     assert "the CSMS does not accept the IdToken" in answers_about(station, TransactionStopOrdered)
     assert "C15.FR.04" in answers_about(station, TransactionStopOrdered)
     led = causes_of_last(station, TransactionStopOrdered)
-    assert led[:2] == ["LinkClosed", "IdTokenPresented"]
+    assert led[:3] == ["CableReported", "LinkClosed", "IdTokenPresented"]
     assert led[-3:] == ["FrameReceived", "AuthorizationEnded", "TransactionStopOrdered"]
 
 
@@ -344,7 +351,7 @@ def last_status_call(station: Station) -> Entry:
     [
         (
             called("ChangeAvailability", operationalStatus="Inoperative"),
-            "the CSMS set the station to Inoperative (G04.FR.07)",
+            "the CSMS requested Inoperative for the station (G04.FR.07)",
             "FrameReceived",
         ),
         (
@@ -373,7 +380,7 @@ def test_a_status_reported_after_a_restart_has_its_original_cause() -> None:
     station.with_csms(accept_everything, station_restarted(), ONLINE)
     assert last_status_call(station).seq > order
     explanation = explain_entry(history_of(station), last_status_call(station).seq)
-    assert "the CSMS set the station to Inoperative" in explanation.answers[0]
+    assert "the CSMS requested Inoperative for the station" in explanation.answers[0]
 
 
 def test_a_scheduled_change_has_its_order_as_its_cause_g03_fr_05() -> None:
@@ -542,9 +549,10 @@ def test_a_transaction_has_sections_for_start_changes_end_and_messages(session: 
         "Messages to the CSMS",
     ]
     assert explanation.answers[:2] == (
-        "It started because an IdToken was authorized: TxStartPoint was reached "
-        "(E01.FR.03 or E01.FR.05).",
-        "It ended because the stop button was pressed (E07.FR.05, then E06.FR.03 or E06.FR.06).",
+        "It started because the CSMS accepted the IdToken (C01.FR.02): "
+        "TxStartPoint PowerPathClosed was reached (E01.FR.05).",
+        "It ended because the stop button was pressed (E07.FR.05): TxStopPoint Authorized was "
+        "reached (E06.FR.03).",
     )
     assert "The CSMS has answered 3 of its 3 messages." in explanation.answers
     lines = explanation.sections[-1].lines
@@ -564,6 +572,31 @@ def test_an_open_transaction_is_described_so() -> None:
     explanation = explain_transaction(history_of(station), name)
     assert "It has not ended." in explanation.answers
     assert explanation.heading.endswith("to now UTC")
+
+
+def without_codes(entries: list[Entry]) -> list[Entry]:
+    """The entries as a release wrote them that recorded no reasons."""
+
+    def older(event: Event) -> Event:
+        if isinstance(event, CallQueued) and event.connector_status:
+            return replace(event, connector_status=replace(event.connector_status, because=""))
+        return replace(event, because="") if hasattr(event, "because") else event
+
+    return [replace(entry, event=older(entry.event)) for entry in entries]
+
+
+def test_of_an_older_release_why_reports_that_no_reason_was_recorded(session: Station) -> None:
+    entries = {entry.seq: entry for entry in without_codes(session.entries)}
+    history = History(build_causal_graph(entries.values()), entries.get)
+    stop = last_entry(session, TransactionStopOrdered)
+    assert explain_entry(history, stop.seq).answers[0] == (
+        f"Because of entry {stop.cause}. The release that decided it did not record the reason."
+    )
+    [name] = history.graph.entries_by_transaction
+    assert explain_transaction(history, name).answers[:2] == (
+        "It started because of the entries below; the release that decided it recorded no reason.",
+        "It ended because of the entries below; the release that decided it recorded no reason.",
+    )
 
 
 # --- Invariants ---------------------------------------------------------------------------
