@@ -57,6 +57,7 @@ from station.core.blocks import (
     j_metering,
     l_firmware,
 )
+from station.core.blocks.k_smart_charging import charging_profiles, external_limits
 from station.core.context import (
     Call,
     CallHandler,
@@ -371,6 +372,20 @@ RULE_SECTIONS: Final = (
                 "clock-aligned samples come after the sampled ones of the same moment",
             ),
             RuleRow(j_metering.report_aligned_values, "as the row above. J01.FR.14"),
+        ),
+    ),
+    RuleSection(
+        "Smart charging",
+        (
+            RuleRow(
+                charging_profiles.end_transaction_profiles,
+                "after ends and starts: a TxProfile whose transaction has ended counts no more, "
+                "one of a RequestStartTransaction has its transaction. K02.FR.05",
+            ),
+            RuleRow(
+                external_limits.notify_external_limits,
+                "after the TransactionEvents of the same change. K11.FR.02",
+            ),
         ),
     ),
     RuleSection(

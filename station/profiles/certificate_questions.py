@@ -91,6 +91,8 @@ OPTIONAL_FEATURES = {
 # leaves them out of `[features]`; a feature without an answer is not supported.
 OPTIONAL_PROFILE_FEATURES = {
     "AS-3": "renewal of the station's own certificates, with CertSigningWaitMinimum",
+    "SC-2.1": "smart charging with limits in A",
+    "SC-2.2": "smart charging with limits in W",
 }
 
 ADDITIONAL_QUESTIONS = {
@@ -119,6 +121,9 @@ LIMIT_BY_SETTING = {
     "ORS-17": "certificate_entries",
     "ORS-24": "file_transfer_protocols",
 }
+
+# ChargingRateUnitEnumType
+CHARGING_RATE_UNITS = {"SC-2.1": "A", "SC-2.2": "W"}
 
 TX_START_POINTS = {
     "C-09.1": "EVConnected",

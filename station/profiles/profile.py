@@ -110,6 +110,14 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     auth_cache_bytes: int
 
 
+class SmartCharging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits of charging profiles, published in SmartChargingCtrlr."""
+
+    profile_entries: int = 32  # installed at any time
+    periods_per_schedule: int = 1000
+    stack_level_max: int = 9
+
+
 class ResponseTime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A row of the response-time table of the certificate, in seconds; None: not measured."""
 
@@ -201,13 +209,14 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     measurands: Measurands
     transaction: TransactionPoints
     limits: Limits
+    smart_charging: SmartCharging = SmartCharging()
     certificate: ProductCertificate | None = None
     response_time: tuple[ResponseTime, ...] = ()
     component: tuple[ComponentRow, ...] = ()
     variable: tuple[VariableOverride, ...] = ()
 
     def certificate_answer(self, question: str) -> Answer:
-        """The answer to HFS-x, C-xx, AS-x, AQ-x or ORS-x.
+        """The answer to HFS-x, C-xx, AS-x, SC-x, AQ-x or ORS-x.
 
         Raises:
             KeyError: there is no such question, or no answer to it.
@@ -285,6 +294,11 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Heartbeat and the certificate triggers are not optional and not listed here.
         """
         return self._supported_names(certificate_questions.TRIGGERS)
+
+    @property
+    def charging_rate_units(self) -> tuple[str, ...]:
+        """ChargingRateUnitEnumType of charging profiles; none: no smart charging. SC-2."""
+        return self._supported_names(certificate_questions.CHARGING_RATE_UNITS)
 
     @property
     def local_id_token_types(self) -> tuple[str, ...]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -39,7 +41,9 @@ def module_name(module: ModuleType) -> str:
 
 
 def test_every_file_of_blocks_is_a_block_or_a_helper() -> None:
-    files = {path.stem for path in Path(blocks.__path__[0]).glob("*.py")} - {"__init__"}
+    folder = Path(blocks.__path__[0])
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    files |= {path.parent.name for path in folder.glob("*/__init__.py")}
     in_blocks = {
         module_name(block) for block in BLOCKS if block.__name__.startswith(blocks.__name__)
     }
@@ -53,13 +57,25 @@ def test_a_block_declares_something(block: ModuleType) -> None:
     assert any(getattr(block, table, None) for table in tables)
 
 
+def functions_of(block: ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """The functions that a block defines: in its module, or in all modules of its package."""
+    modules = [block]
+    for path in getattr(block, "__path__", ()):
+        names = (each.stem for each in Path(path).glob("*.py") if each.stem != "__init__")
+        modules += [import_module(f"{block.__name__}.{name}") for name in names]
+    for module in modules:
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            if function.__module__ == module.__name__:
+                yield name, function
+
+
 @pytest.mark.parametrize("block", BLOCKS, ids=module_name)
 def test_no_handler_of_a_block_is_left_out(block: ModuleType) -> None:
     """A public function with the signature of a handler is in CALLS of its block."""
     handlers = set(getattr(block, "CALLS", {}).values())
-    for name, function in inspect.getmembers(block, inspect.isfunction):
+    for name, function in functions_of(block):
         parameters = tuple(inspect.signature(function).parameters)
-        if function.__module__ == block.__name__ and parameters == ("ctx", "call", "request"):
+        if parameters == ("ctx", "call", "request"):
             assert name.startswith("_") or function in handlers, f"{name} is not in CALLS"
 
 

@@ -26,6 +26,10 @@ from station.core.blocks.g_availability import (
     queue_status_notification,
 )
 from station.core.blocks.j_metering import trigger_meter_values
+from station.core.blocks.k_smart_charging.charging_profiles import (
+    find_start_refusal,
+    install_with_start,
+)
 from station.core.context import (
     Call,
     CallHandler,
@@ -60,7 +64,8 @@ def request_start_transaction(
 ) -> Iterator[Decision]:
     """Authorize the idToken in the request on an EVSE, or reject it. F01, F02, C03, C05.
 
-    A charging profile is ignored, as a product without smart charging must. F01.FR.12.
+    A charging profile is installed for the transaction (K05.FR.03); a product without smart
+    charging ignores it (F01.FR.12).
     """
     evse_id = request.evse_id if request.evse_id is not None else _select_evse(ctx)
     rejection = _start_rejection(ctx, evse_id)
@@ -68,6 +73,10 @@ def request_start_transaction(
         yield _reject_start(call, *rejection)
         return
     assert evse_id is not None
+    profile = request.charging_profile
+    if refusal := find_start_refusal(ctx, evse_id, profile):
+        yield _reject_start(call, *refusal)  # K05.FR.05
+        return
     running = ctx.state.transactions.on_evse(evse_id)
     yield call_result(
         call,
@@ -76,6 +85,7 @@ def request_start_transaction(
             transaction_id=running.transaction_id if running else None,  # F01.FR.13
         ),
     )
+    yield from install_with_start(ctx, evse_id, profile, request.remote_start_id)
     id_token = id_token_from_message(request.id_token)
     group = id_token_from_message(request.group_id_token) if request.group_id_token else None
     yield from _authorize_remote_start(ctx, id_token, group, evse_id, request.remote_start_id)

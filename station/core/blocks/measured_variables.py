@@ -134,6 +134,7 @@ SOURCE_READERS: Final[dict[str, SourceReader]] = {
     "auth_cache_bytes": lambda ctx, _: str(len(ctx.state.auth_cache.entries) * CACHE_ENTRY_BYTES),
     "availability": _read_availability,
     "certificates": lambda ctx, _: str(len(ctx.state.certificates.installed)),
+    "charging_profiles": lambda ctx, _: str(len(ctx.state.charging_profiles.installed)),
     "clock": lambda ctx, _: format_timestamp(ctx.now),
     "current_a": _measurement_reader(lambda read: read.current_a),
     "energy_export_wh": _measurement_reader(lambda read: read.energy_export_wh),

@@ -17,11 +17,6 @@ from station.ocpp.messages import Datatype
 from station.ocpp.messages.a_security import CertificateSignedResponse
 from station.ocpp.messages.d_local_list import GetLocalListVersionResponse, SendLocalListResponse
 from station.ocpp.messages.h_reservation import CancelReservationResponse, ReserveNowResponse
-from station.ocpp.messages.k_smart_charging import (
-    ClearChargingProfileResponse,
-    GetChargingProfilesResponse,
-    GetCompositeScheduleResponse,
-)
 from station.ocpp.messages.l_firmware import PublishFirmwareResponse, UnpublishFirmwareResponse
 from station.ocpp.messages.n_diagnostics import (
     ClearMonitoringResultType,
@@ -96,18 +91,6 @@ _RESPONSES: Final[dict[str, Datatype]] = {
     "ReserveNow": ReserveNowResponse(status="Rejected", status_info=NOT_ENABLED),
     # H02.FR.01
     "CancelReservation": CancelReservationResponse(status="Rejected", status_info=NOT_FOUND),
-    # K08.FR.05
-    "GetCompositeSchedule": GetCompositeScheduleResponse(
-        status="Rejected", status_info=UNSUPPORTED_REQUEST
-    ),
-    # K09: no profile is installed
-    "GetChargingProfiles": GetChargingProfilesResponse(
-        status="NoProfiles", status_info=UNSUPPORTED_REQUEST
-    ),
-    # K10.FR.01
-    "ClearChargingProfile": ClearChargingProfileResponse(
-        status="Unknown", status_info=UNSUPPORTED_REQUEST
-    ),
     # L03: only for Local Controllers
     "PublishFirmware": PublishFirmwareResponse(status="Rejected", status_info=UNSUPPORTED_REQUEST),
     # L04: no firmware was published
@@ -138,7 +121,6 @@ CALLS: Final[dict[str, CallHandler]] = {
     **{action: _fixed_response(response) for action, response in _RESPONSES.items()},
     "SetVariableMonitoring": set_variable_monitoring,
     "ClearVariableMonitoring": clear_variable_monitoring,
-    "SetChargingProfile": refuse_not_supported,  # K01.FR.29
     "CostUpdated": refuse_not_supported,  # I02: the response has no status
     "SetDisplayMessage": refuse_not_supported,  # the example of Part 4 §4.2.3
 }

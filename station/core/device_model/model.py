@@ -60,6 +60,7 @@ VALUE_SOURCES = {
     "auth_cache_bytes": "Bytes used by the Authorization Cache.",
     "availability": "Available, Occupied, Reserved, Unavailable or Faulted.",
     "certificates": "Number of installed certificates.",
+    "charging_profiles": "Charging profiles that are installed.",
     "clock": "The time: RFC 3339, UTC, milliseconds.",
     "current_a": "Current at the output of the EVSE.",
     "energy_export_wh": "The meter's register, from the EV.",

@@ -105,7 +105,7 @@ def test_without_authorize_remote_start_no_authorize_is_sent_f01_fr_02_f02_fr_10
 
 
 def test_a_charging_profile_is_ignored_f01_fr_12_f02_fr_20() -> None:
-    station = given(ONLINE, cable_plugged(1))
+    station = given(ONLINE, cable_plugged(1), profile_name="evs-flash-300")
     assert response_payload_in(decisions_on_start(station, evseId=1, chargingProfile=PROFILE)) == {
         "status": "Accepted"
     }

@@ -123,9 +123,9 @@ def test_an_unknown_action_is_not_implemented() -> None:
     assert error_code_in(decisions) == "NotImplemented"
 
 
-def response_to(action: str) -> Json:
+def response_to(action: str, profile_name: str = "development") -> Json:
     return response_payload_in(
-        station_in_state("Accepted", "development").when(called(action, **full_request(action)))
+        station_in_state("Accepted", profile_name).when(called(action, **full_request(action)))
     )
 
 
@@ -142,18 +142,19 @@ def test_an_unknown_reservation_cannot_be_cancelled_h02_fr_01() -> None:
 
 
 def test_without_smart_charging_a_profile_is_a_call_error_k01_fr_29() -> None:
-    decisions = station_in_state("Accepted", "development").when(
+    decisions = station_in_state("Accepted", "evs-flash-300").when(
         called("SetChargingProfile", **full_request("SetChargingProfile"))
     )
     assert error_code_in(decisions) == "NotSupported"
 
 
 def test_a_composite_schedule_is_rejected_k08_fr_05() -> None:
-    assert response_to("GetCompositeSchedule")["status"] == "Rejected"
+    assert response_to("GetCompositeSchedule", "evs-flash-300")["status"] == "Rejected"
 
 
 def test_where_no_profile_is_none_can_be_cleared_k10_fr_01() -> None:
-    assert response_to("ClearChargingProfile")["status"] == "Unknown"
+    assert response_to("ClearChargingProfile", "evs-flash-300")["status"] == "Unknown"
+    assert response_to("GetChargingProfiles", "evs-flash-300")["status"] == "NoProfiles"
 
 
 def test_each_monitor_is_refused_by_itself_n04_fr_01() -> None:

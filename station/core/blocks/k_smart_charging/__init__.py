@@ -1,5 +1,42 @@
 """Smart charging. Block K.
 
-`schedule.py` combines limits over time, `limits.py` collects those that apply from the state.
-K15 to K17, schedules negotiated with the EV, are not in it.
+| module | has |
+|---|---|
+| `schedule.py` | how limits combine over time: limit in force, composite schedule |
+| `limits.py` | which limits apply to an EVSE and to the station, from the state |
+| `profile_checks.py` | every check of a profile before it is installed |
+| `charging_profiles.py` | SetChargingProfile, ClearChargingProfile, the end of TxProfiles |
+| `reports.py` | GetChargingProfiles, ReportChargingProfiles |
+| `composite_schedules.py` | GetCompositeSchedule |
+| `external_limits.py` | NotifyChargingLimit, ClearedChargingLimit |
+
+Profiles are kept by the projection `charging_profiles`, limits of other sources by
+`external_limits`. K15 to K17, schedules negotiated with the EV, are not in this package: the EV of
+this product does not negotiate one, so a profile has one schedule (K01.FR.34).
 """
+
+from __future__ import annotations
+
+from typing import Final
+
+from station.core.blocks.k_smart_charging.charging_profiles import (
+    clear_charging_profile,
+    end_transaction_profiles,
+    set_charging_profile,
+)
+from station.core.blocks.k_smart_charging.composite_schedules import get_composite_schedule
+from station.core.blocks.k_smart_charging.external_limits import (
+    next_external_border_ms,
+    notify_external_limits,
+)
+from station.core.blocks.k_smart_charging.reports import get_charging_profiles
+from station.core.context import CallHandler, Deadline, Rule
+
+CALLS: Final[dict[str, CallHandler]] = {
+    "SetChargingProfile": set_charging_profile,
+    "GetChargingProfiles": get_charging_profiles,
+    "ClearChargingProfile": clear_charging_profile,
+    "GetCompositeSchedule": get_composite_schedule,
+}
+DEADLINES: Final[tuple[Deadline, ...]] = (next_external_border_ms,)
+RULES: Final[tuple[Rule, ...]] = (end_transaction_profiles, notify_external_limits)

@@ -19,6 +19,7 @@ EVSE without a transaction (K08.FR.06), at the present moment.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
@@ -39,10 +40,10 @@ from station.core.blocks.k_smart_charging.schedule import (
     profile_timetable,
     unix_ms,
 )
+from station.core.blocks.k_smart_charging.support import is_enabled
 from station.core.context import Context
 
 LIMIT_SOURCE_CSO: Final = "CSO"  # ChargingLimitSourceEnumType of every profile of the CSMS
-ENABLED: Final = "SmartChargingCtrlr.Enabled"
 VOLTAGE_LEAST_V: Final = 100  # a lower reading is no voltage of an EV that is charging
 
 
@@ -104,7 +105,7 @@ def watts_per_ampere(ctx: Context, evse_id: int) -> Decimal:
 
 def _with_purpose(ctx: Context, purpose: str) -> Iterable[InstalledProfile]:
     """Installed profiles; none while smart charging is disabled. External limits count always."""
-    if not ctx.variable_boolean(ENABLED):
+    if not is_enabled(ctx):
         return ()
     return (
         profile for profile in ctx.state.charging_profiles.installed if profile.purpose == purpose
@@ -165,3 +166,8 @@ def _external_timetable(limit: ExternalLimit) -> Timetable:
         limit.since_unix_ms,
         limit.duration_s,
     )
+
+
+def external_limit_at(limit: ExternalLimit, at: datetime) -> Decimal | None:
+    """What an external limit is in W at an instant; None: its duration is over."""
+    return _external_timetable(limit).at(unix_ms(at), 0)[0]

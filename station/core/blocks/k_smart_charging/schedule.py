@@ -56,7 +56,7 @@ PURPOSE_TX: Final = "TxProfile"
 PURPOSE_EXTERNAL: Final = "ChargingStationExternalConstraints"
 
 # Steps of one composite schedule. A window with more borders is reported up to the last one.
-STEPS_MAX: Final = 20_000
+STEPS_MAX: Final = 2_048
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EXACT: Final = Context(prec=60, rounding=ROUND_FLOOR)
@@ -251,6 +251,13 @@ class _Segment(NamedTuple):
     min_rate_w: Decimal | None = None
 
 
+def _until(segment: _Segment, until_ms: int) -> _Segment:
+    """The segment with another border."""
+    if segment.until_ms == until_ms:
+        return segment
+    return _Segment(segment.limit_w, until_ms, segment.source, segment.min_rate_w)
+
+
 _Curve = Callable[[int], _Segment]  # the limit as a function of an instant in ms
 
 
@@ -281,7 +288,7 @@ def _first_without_gap(curves: Sequence[_Curve]) -> _Curve:
             segment = curve(at_ms)
             border_ms = min(border_ms, segment.until_ms)
             if segment.limit_w is not None:
-                return segment._replace(until_ms=border_ms)
+                return _until(segment, border_ms)
         return _Segment(None, border_ms)
 
     return _hold_until_border(at)
@@ -300,7 +307,7 @@ def _lowest(curves: Sequence[_Curve]) -> _Curve:
                 lowest.limit_w is None or segment.limit_w < lowest.limit_w
             ):
                 lowest = segment
-        return lowest._replace(until_ms=border_ms)
+        return _until(lowest, border_ms)
 
     return _hold_until_border(at)
 
@@ -431,9 +438,11 @@ def _sample(
         if from_s < covered_s:
             _cover_shared_second(periods, from_s, limit)
             from_s = covered_s
-        if from_s < until_s or not periods:
+        if not periods or (from_s < until_s and periods[-1][1] != limit):
             periods.append((from_s, limit))
         covered_s = until_s
+        if len(periods) > periods_max + 1:  # one more than can be merged away below
+            break
     merged = _merge_equal(periods)
     if len(merged) > periods_max:
         covered_s = merged[periods_max][0]
@@ -452,7 +461,9 @@ def _steps(curve: _Curve, start_ms: int, duration_ms: int) -> Iterator[tuple[int
     for _ in range(STEPS_MAX):
         segment = curve(start_ms + from_ms)
         assert segment.limit_w is not None  # the hardware's limit has no gap
-        until_ms = min(segment.until_ms - start_ms, duration_ms)
+        until_ms = duration_ms
+        if segment.until_ms < FAR_MS:
+            until_ms = min(segment.until_ms - start_ms, duration_ms)
         yield from_ms, until_ms, segment.limit_w
         if until_ms >= duration_ms:
             return
