@@ -190,12 +190,19 @@ class ModuleSilent(msgspec.Struct, frozen=True):
 
 
 class DigitalInputs(msgspec.Struct, frozen=True):
-    """The 8 inputs of one I/O module, bit n is DIn, and the state of its watchdog."""
+    """The 8 inputs of one I/O module, bit n is DIn, and the state of its watchdog and outputs.
+
+    Feedback is compared with `outputs`, not with an order: an order may be on its way. Times are
+    trio's, in seconds.
+    """
 
     unit: int
     bits: int
     watchdog_fired: bool
     was_reset: bool
+    read_at: float  # when the inputs were requested: they are at least as new
+    outputs: int | None  # as the module confirmed them, bit n is DOn; None: not known
+    outputs_at: float  # when it confirmed them for the first time
 
 
 class InsulationReading(msgspec.Struct, frozen=True):

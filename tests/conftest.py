@@ -52,6 +52,7 @@ SLOW: Final = (
     "tests/journal/storage/test_quarantine.py",
     "tests/ocpp/messages/test_round_trip.py",
     "tests/runtime/hardware/test_hardware.py",
+    "tests/runtime/hardware/test_own_pauses.py",
     "tests/runtime/hardware/test_power_budget.py",
     "tests/runtime/hardware/test_power_path.py",
     "tests/runtime/hardware/test_protections.py",

@@ -116,6 +116,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("drivers.wire.*",),
     (
         "drivers",
+        "drivers.awake_clock",
         "drivers.ports",
         "drivers.settings",
         "drivers.wiring",

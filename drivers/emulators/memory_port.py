@@ -37,6 +37,15 @@ class MemoryPort:
             self._raise_if_closed()
             self._wake = trio.Event()
             await self._wake.wait()
+        return self._take(max_bytes)
+
+    def receive_waiting(self, max_bytes: int = 4096) -> bytes:
+        """Return what has arrived; b"" for nothing. Raises PortLost when the other end hung up."""
+        if not self._buffer:
+            self._raise_if_closed()
+        return self._take(max_bytes)
+
+    def _take(self, max_bytes: int) -> bytes:
         data = bytes(self._buffer[: min(max_bytes, self._receive_max_bytes())])
         del self._buffer[: len(data)]
         return data

@@ -101,11 +101,17 @@ class Pty:
                     if master == self._master:  # not unplugged since
                         unsent = unsent[os.write(master, unsent) :]
 
+    def receive_waiting(self, max_bytes: int = 4096) -> bytes:
+        """Bytes from the station that were not received yet; b"" for none, and while unplugged."""
+        with suppress(BlockingIOError):
+            if self.is_plugged_in:
+                return os.read(self._master, max_bytes)
+        return b""
+
     def drain_input(self) -> None:
         """Discard bytes from the station that were not received yet."""
-        with suppress(BlockingIOError):
-            while self.is_plugged_in and os.read(self._master, 4096):
-                pass
+        while self.receive_waiting():
+            pass
 
     def __enter__(self) -> Self:
         return self

@@ -153,8 +153,10 @@ class IcpdasM7055:
         self._outputs_at = outputs_at
         self._stored_values_at = (safe_values_at, power_on_values_at)
         self._outputs = 0
-        self._written_bits: int | None = None
+        self._written_bits: int | None = None  # None: must be written
         self._written_at = 0.0
+        self._confirmed_bits: int | None = None
+        self._confirmed_at = 0.0
         self._changed = trio.Event()
         self._watchdog_clear_ordered = self._watchdog_test_ordered = False
         self._status_turn = 0
@@ -251,17 +253,29 @@ class IcpdasM7055:
             await self._run_watchdog_test()
         if self._watchdog_clear_ordered:
             await self._clear_watchdog_status()
+        read_at = trio.current_time()
         bits = bits_to_int(await self._execute_request(self._inputs_request))
         was_reset = await self._check_module()
+        report(
+            DigitalInputs(
+                self.address,
+                bits,
+                self._watchdog_fired,
+                was_reset,
+                read_at=read_at,
+                outputs=self._confirmed_bits,
+                outputs_at=self._confirmed_at,
+            )
+        )
         if was_reset:
-            report(DigitalInputs(self.address, bits, self._watchdog_fired, was_reset=True))
             report(DeviceReady(await self._set_up()))
-            return
-        await self._write_if_due()
-        report(DigitalInputs(self.address, bits, self._watchdog_fired, was_reset=False))
+        else:
+            await self._write_if_due()
 
     async def _check_module(self) -> bool:
         """Read in turns whether the watchdog fired and whether the module lost its power.
+
+        After both, its outputs are at the values for this case, which the set-up wrote: off.
 
         Returns:
             Whether the module lost its power since the last set-up.
@@ -269,9 +283,11 @@ class IcpdasM7055:
         self._status_turn ^= 1
         if self._status_turn:
             self._watchdog_fired = await self._read_bit(WATCHDOG_STATUS)
-        if self._watchdog_fired:
+        was_reset = not self._status_turn and await self._read_bit(RESET_FLAG)
+        if self._watchdog_fired or was_reset:
             self._clear_power_outputs()
-        return not self._status_turn and await self._read_bit(RESET_FLAG)
+            self._note_confirmed(0)
+        return was_reset
 
     async def _wait_until(self, due: float) -> None:
         """Wait for the next cycle; write outputs that change in the meantime."""
@@ -291,10 +307,18 @@ class IcpdasM7055:
 
     async def _write_outputs(self, bits: int) -> None:
         self._changed = trio.Event()
-        self._written_bits = None  # unknown until the response
+        before, self._written_bits = self._confirmed_bits, None
+        self._confirmed_bits = None  # a write without a response may have been executed
         values = modbus_rtu.unpack_bits(bytes([bits]), CHANNELS)
         await self._execute_request(write_coils(self.address, self._outputs_at, values))
         self._written_bits, self._written_at = bits, trio.current_time()
+        self._confirmed_bits = before
+        self._note_confirmed(bits)
+
+    def _note_confirmed(self, bits: int) -> None:
+        """Keep what the outputs are; a repetition does not make them younger."""
+        if bits != self._confirmed_bits:
+            self._confirmed_bits, self._confirmed_at = bits, trio.current_time()
 
     async def _clear_watchdog_status(self) -> None:
         self._watchdog_clear_ordered = False

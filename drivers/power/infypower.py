@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 import trio
 
+from drivers.awake_clock import AwakeClock
 from drivers.ports import (
     DeviceReport,
     GroupOutput,
@@ -44,6 +45,8 @@ from drivers.wire.slcan import CanFrame
 
 OFF_TIMEOUT_S = 0.3  # at the end; a slower bus is lost, and the modules' guard switches off
 COUNT_ATTEMPTS_MAX = 3
+LATE_S = 0.02  # a response time that ends later was delayed by this process
+CATCH_UP_TURNS = 3  # turns of the loop in which all waiting frames are read
 
 
 NO_ANSWER_REASONS: Final = (
@@ -151,6 +154,7 @@ class InfypowerModules:
         self._missed_responses_max = missed_responses_max
         self._lost_after_s = lost_after_s
         self._stale_after_s = stale_after_s
+        self._clock = AwakeClock()  # for judging modules; slots and repetitions are on trio's
         self._slot_due_at = 0.0
         self._poll_turn = self._module_turn = -1
         self._changed = trio.Event()
@@ -198,7 +202,7 @@ class InfypowerModules:
             raise ValueError(
                 f"group {group}: {voltage_mv} mV, {current_ma} mA is not a valid order"
             )
-        self._orders.set_order(group, GroupOrder(voltage_mv, current_ma, on), trio.current_time())
+        self._orders.set_order(group, GroupOrder(voltage_mv, current_ma, on), self._clock.now())
         self._notify_waiters()
 
     def switch_all_off(self) -> None:
@@ -246,7 +250,7 @@ class InfypowerModules:
                 f"{self.bus.name}: no power module answered {COUNT_ATTEMPTS_MAX} counts"
             )
         self.module_count = wire.decode_count(response.data)
-        now = trio.current_time()
+        now = self._clock.now()
         for group, addresses in self._addresses_by_group.items():
             for address in addresses:
                 self.modules[address] = PowerModule(address, group, last_response_at=now)
@@ -314,7 +318,7 @@ class InfypowerModules:
             await self.bus.send(telegram.can_frame)
 
     def _check_stale_groups(self) -> None:
-        for group in self._orders.switch_off_stale(self._stale_after_s, trio.current_time()):
+        for group in self._orders.switch_off_stale(self._stale_after_s, self._clock.now()):
             self._report(GroupSilent(group))
 
     # --- Slots -----------------------------------------------------------------------------------
@@ -352,7 +356,12 @@ class InfypowerModules:
             )
             return bool(matching)
 
+        deadline = trio.current_time() + self._response_timeout_s
         await self._wait_until(is_answered, self._response_timeout_s)
+        if trio.current_time() - deadline > LATE_S:  # the response may wait to be read
+            for _ in range(CATCH_UP_TURNS):
+                await trio.lowlevel.checkpoint()
+            is_answered()
         return matching[0] if matching and matching[0].error == wire.ErrorCode.NONE else None
 
     async def _poll_module(self, module: PowerModule, command: Command) -> bool:
@@ -362,7 +371,7 @@ class InfypowerModules:
         module.missed_responses += 1
         if module.missed_responses == self._missed_responses_max:
             self._report(ModuleSilent(module.address, lost=False))
-        if not module.lost and trio.current_time() - module.last_response_at >= self._lost_after_s:
+        if not module.lost and self._clock.now() - module.last_response_at >= self._lost_after_s:
             module.lost = True
             self._report(ModuleSilent(module.address, lost=True))
         return False
@@ -401,11 +410,11 @@ class InfypowerModules:
         module = None if telegram.is_group else self.modules.get(telegram.source)
         if module is not None:
             module.missed_responses, module.lost = 0, False
-            module.last_response_at = trio.current_time()
+            module.last_response_at = self._clock.now()
             self._update_module(module, telegram)
             return
         is_output = telegram.is_group and telegram.command == Command.READ_OUTPUT
-        if is_output and self._orders.note_output(telegram.source, trio.current_time()):
+        if is_output and self._orders.note_output(telegram.source, self._clock.now()):
             self._report(GroupOutput(telegram.source, *wire.decode_pair(telegram.data)))
 
     def _update_module(self, module: PowerModule, telegram: Telegram) -> None:

@@ -16,6 +16,7 @@ from typing import Annotated, Final
 import trio
 from msgspec import Meta
 
+from drivers.awake_clock import AwakeClock
 from drivers.ports import (
     CableTemperature,
     ChargeController,
@@ -126,6 +127,7 @@ class AdvanticsSecc:
         self._repeat_s = repeat_s
         # the controller accepts limits no faster than this, interface v3.6, timing
         self._min_intervals_s = {self._index << 24 | wire.DC_POWER_PARAMETERS.base: self._status_s}
+        self._clock = AwakeClock()  # for judging the controller
         self._last_heartbeat_at = 0.0
         self._reset_to_safe()
         self._report: Callable[[DeviceReport], None] = lambda _: None
@@ -196,7 +198,7 @@ class AdvanticsSecc:
         self._ev_information, self._ev_values = EvInformation(), {}
         with self.bus.attach_listener(self._on_frame):
             await self.bus.wait_until_open()
-            self._last_heartbeat_at = trio.current_time()
+            self._last_heartbeat_at = self._clock.now()
             try:
                 await self._send_cyclically()
             finally:
@@ -218,7 +220,7 @@ class AdvanticsSecc:
                 if now - at >= pause:
                     await self.bus.send(frame)
                     sent[frame.id] = frame, now
-            self._check_heartbeat(now)
+            self._check_heartbeat()
             await self._wait_for_cycle(due)
 
     async def _wait_for_cycle(self, due: float) -> None:
@@ -233,8 +235,8 @@ class AdvanticsSecc:
         with trio.move_on_after(SHUTDOWN_TIMEOUT_S, shield=True), suppress(PortLost):
             await self.bus.send(self._status_frame())
 
-    def _check_heartbeat(self, now: float) -> None:
-        silent_s = now - self._last_heartbeat_at
+    def _check_heartbeat(self) -> None:
+        silent_s = self._clock.now() - self._last_heartbeat_at
         if self._silent_after_s is not None and silent_s > self._silent_after_s:
             raise NoResponse(f"EVSE {self.evse_id}: charge controller silent for {silent_s:.1f} s")
 
@@ -288,7 +290,7 @@ class AdvanticsSecc:
             self._on_ev_message(message, values)
             return
         if message is wire.CONTROLLER_STATUS:
-            self._last_heartbeat_at = trio.current_time()
+            self._last_heartbeat_at = self._clock.now()
         elif message is wire.NEW_CHARGE_SESSION and message.name not in self._ev_values:
             self._ev_information, self._ev_values = EvInformation(), {message.name: values}
         elif message is wire.CHARGE_SESSION_FINISHED:

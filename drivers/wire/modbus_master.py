@@ -145,17 +145,16 @@ class ModbusMaster:
             port.drain_input()
             self._unanswered_request = (request, trio.current_time() + 2 * timeout_s)
             await port.send(frame)
-            with trio.move_on_after(timeout_s):
-                response = await _receive_response(port, request)
+            response = await _receive_response(port, request, timeout_s)
+            if response is not None:
                 self._unanswered_request = None
-                return response
+            return response
         except PortLost:
             self.close()
             self._unanswered_request = None
             raise
         finally:
             self._silence_until = trio.current_time() + self._silence_s
-        return None
 
     def _late_response_until(self, request: Request) -> float:
         """Until when the response to an earlier request could be mistaken for that to this one.
@@ -180,10 +179,21 @@ class ModbusMaster:
         return self._port
 
 
-async def _receive_response(port: Port, request: Request) -> Response | ExceptionResponse:
+async def _receive_response(
+    port: Port, request: Request, timeout_s: float
+) -> Response | ExceptionResponse | None:
+    """The response; None without one in time.
+
+    The time may have passed because this process did not run. So a response that waits in the
+    port when it has passed is in time.
+    """
     received = b""
-    while True:
-        received = (received + await port.receive())[-RECEIVE_BUFFER_MAX:]
+    response: Response | ExceptionResponse | None = None
+    with trio.move_on_after(timeout_s):
+        while response is None:
+            received = (received + await port.receive())[-RECEIVE_BUFFER_MAX:]
+            response = find_response(received, request)
+    if response is None:
+        received = (received + port.receive_waiting())[-RECEIVE_BUFFER_MAX:]
         response = find_response(received, request)
-        if response is not None:
-            return response
+    return response

@@ -22,7 +22,7 @@ class Port(Protocol):
     """An open port: bytes in and out, in order, in pieces of any size.
 
     One task at a time may wait in `receive`. Several tasks may call `send`, which never mixes
-    their bytes. Both raise PortLost when the other end is lost.
+    their bytes. All raise PortLost when the other end is lost.
     """
 
     async def receive(self, max_bytes: int = 4096) -> bytes:
@@ -31,6 +31,10 @@ class Port(Protocol):
 
     async def send(self, data: bytes) -> None:
         """Send all of `data`. If cancelled, a part may have been sent."""
+        ...
+
+    def receive_waiting(self, max_bytes: int = 4096) -> bytes:
+        """Return what has arrived, without waiting; b"" for nothing."""
         ...
 
     def drain_input(self) -> None:
@@ -112,7 +116,7 @@ class SerialPort:
         """Wait for bytes. Raises PortLost on EOF or EIO."""
         while True:
             await trio.lowlevel.wait_readable(self._require_fd())
-            data = self._read_available(max_bytes)
+            data = self.receive_waiting(max_bytes)
             if data:
                 return data
 
@@ -131,7 +135,7 @@ class SerialPort:
 
     def drain_input(self) -> None:
         """Discard what the kernel has received. Raises PortLost on EOF or EIO."""
-        while self._read_available(4096):
+        while self.receive_waiting():
             pass
 
     def close(self) -> None:
@@ -157,8 +161,8 @@ class SerialPort:
             raise trio.ClosedResourceError(f"{self._path} is closed")
         return self._fd
 
-    def _read_available(self, max_bytes: int) -> bytes:
-        """Read without waiting; b"" when nothing has arrived."""
+    def receive_waiting(self, max_bytes: int = 4096) -> bytes:
+        """Read without waiting; b"" when nothing has arrived. Raises PortLost on EOF or EIO."""
         try:
             data = os.read(self._require_fd(), max_bytes)
         except BlockingIOError:

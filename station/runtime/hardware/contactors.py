@@ -17,7 +17,6 @@ from station.runtime.hardware.inputs import EvseInputs
 OPENING_CURRENT_MAX_A: Final = 5  # they open below, safety rule 3
 OPEN_TIMEOUT_S: Final = 0.5  # they open after this time in any case
 BLEED_TARGET_V: Final = 20
-FEEDBACKS_MIN: Final = 3  # readings after an order before the feedback counts
 MEASUREMENT_DELAY_S: Final = 0.05  # from a measurement to its report
 
 
@@ -34,39 +33,31 @@ class Contactors:
         self._io = io
         self._feedback_s = feedback_s
         self._opening_at: float | None = None
-        self._differs_since: tuple[float, int] | None = None
 
-    def update_coil(self, close: bool, modules_off_at: float, now: float) -> None:
+    def update_coil(self, close: bool, modules_off_at: float, real_now: float) -> None:
         """Close at once; open without current, or after `OPEN_TIMEOUT_S`.
 
         Args:
             close: whether they have to be closed.
-            modules_off_at: since when the modules have been off.
-            now: by the `AwakeClock`.
+            modules_off_at: since when the modules have been off, by the `AwakeClock`.
+            real_now: by trio's clock: an opening does not wait because this process did not run.
         """
         if close:
             self.coil_on, self._opening_at = True, None
             self._io.set_output(OutputA.CONTACTORS, True)
         elif self.coil_on:
             # While opening, nothing is written: the output may be off already by the driver itself.
-            self._opening_at = now if self._opening_at is None else self._opening_at
-            timed_out = now - self._opening_at >= OPEN_TIMEOUT_S
+            self._opening_at = real_now if self._opening_at is None else self._opening_at
+            timed_out = real_now - self._opening_at >= OPEN_TIMEOUT_S
             self.coil_on = not (timed_out or self._is_current_low(modules_off_at))
         if not self.coil_on:
             self._io.set_output(OutputA.CONTACTORS, False)
-        self._compare_feedback(now)
 
     def _is_current_low(self, modules_off_at: float) -> bool:
         """A measurement taken after the modules went off shows no current."""
         measured_at = self._inputs.output_at
         fresh = measured_at is not None and measured_at > modules_off_at + MEASUREMENT_DELAY_S
         return fresh and abs(self._inputs.output_a) < OPENING_CURRENT_MAX_A
-
-    def _compare_feedback(self, now: float) -> None:
-        if self._inputs.contactors_closed in (None, self.coil_on):
-            self._differs_since = None
-        elif self._differs_since is None:
-            self._differs_since = now, self._inputs.feedback_count
 
     def set_bleeder(self, request: PowerRequest | None) -> None:
         """Discharge the output, never while the EV's battery may be connected to it.
@@ -83,15 +74,6 @@ class Contactors:
             on = request.lower_voltage and request.function is PowerFunction.STANDBY and safe
         self._io.set_output(OutputA.BLEEDER, on)
 
-    def feedback_fault(self, now: float) -> Literal["welded", "stuck_open"] | None:
-        """The fault, if the feedback has contradicted the order for too long.
-
-        Time alone is not enough: the feedback must have been read `FEEDBACKS_MIN` times since.
-        """
-        if self._differs_since is None:
-            return None
-        since, feedbacks = self._differs_since
-        late = now - since >= self._feedback_s
-        if not late or self._inputs.feedback_count - feedbacks < FEEDBACKS_MIN:
-            return None
-        return "welded" if self._inputs.contactors_closed else "stuck_open"
+    def feedback_fault(self) -> Literal["welded", "stuck_open"] | None:
+        """The fault, if the feedback has contradicted the confirmed output for too long."""
+        return self._inputs.feedback.contradiction(self._feedback_s)

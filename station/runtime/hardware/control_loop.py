@@ -22,6 +22,7 @@ from typing import Final
 
 import trio
 
+from drivers.awake_clock import AwakeClock
 from drivers.ports import (
     DeviceReady,
     DeviceReport,
@@ -49,8 +50,6 @@ from station.runtime.hardware.fault_registry import FaultRegistry, FaultStatus
 from station.runtime.hardware.inputs import (
     DISPENSER_IO,
     STATION_IO,
-    TICK_S,
-    AwakeClock,
     EvseInputs,
     StationInputs,
 )
@@ -65,6 +64,9 @@ from station.runtime.watched_value import WatchedValue
 
 log = logging.getLogger("station.hardware")
 
+TICK_S: Final = 0.1
+LATE_S: Final = 0.05  # a round later than this was delayed by this process
+CATCH_UP_TURNS: Final = 3  # turns of the loop in which all waiting reports are read
 DISPLAY_INTERVAL_S: Final = 1.0  # of new amounts on the display; a new situation is shown at once
 SHUTDOWN_TIMEOUT_S: Final = 3.0  # until contactors are open and the last register is reported
 STOP_BUTTONS: Final = {1: InputB.EVSE_1_STOP_BUTTON, 2: InputB.EVSE_2_STOP_BUTTON}
@@ -131,6 +133,7 @@ class ControlLoop:
         self._released_seq = _last_release_seq(desired_state.value)  # a new latch is not meant
         self._pressed_evse_ids: set[int] = set()
         self._shutting_down = False
+        self._round_due_at = trio.current_time()
         self.round_lag = RecentMaximum()  # how late rounds ended, s; a loop that is held shows here
         self._driver_supervisor = DriverSupervisor(
             devices.drivers_by_name(), self._station_inputs.lost_devices, self._on_report
@@ -184,17 +187,28 @@ class ControlLoop:
             raise self._driver_supervisor.crash
 
     async def _run_rounds(self) -> None:
-        due = trio.current_time()
+        self._round_due_at = trio.current_time()
         while not self._driver_supervisor.crashed.is_set():
-            self._clock.tick()
+            due = self._round_due_at
+            await self._read_waiting_reports()
             self._run_round(repeat=True)
             self.round_lag.add(trio.current_time() - due, due)
-            due = max(due + TICK_S, trio.current_time())
+            self._round_due_at = max(due + TICK_S, trio.current_time())
             seen = self._desired_state.value
-            with trio.move_on_at(due):
+            with trio.move_on_at(self._round_due_at):
                 await self._desired_state.wait_changed(seen)
                 self._run_round()
                 await self._driver_supervisor.crashed.wait()
+
+    async def _read_waiting_reports(self) -> None:
+        """After a pause of this process, read what devices sent before they are judged."""
+        if self._is_late:
+            for _ in range(CATCH_UP_TURNS):
+                await trio.lowlevel.checkpoint()
+
+    @property
+    def _is_late(self) -> bool:
+        return trio.current_time() - self._round_due_at > LATE_S
 
     async def _shut_down(self) -> None:
         """Stop all sessions while the drivers still run, and report the last registers."""
@@ -206,16 +220,20 @@ class ControlLoop:
             while any(path.is_powered for path in self._power_paths.values()) or any(
                 reporter.has_unreported_opening for reporter in self._reporters.values()
             ):
-                await trio.sleep(TICK_S / 2)
-                self._clock.tick()
+                self._round_due_at = trio.current_time() + TICK_S / 2
+                await trio.sleep_until(self._round_due_at)
+                await self._read_waiting_reports()
                 self._run_round()
 
     # --- Reports ---------------------------------------------------------------------------------
 
     def _on_report(self, name: str, report: DeviceReport) -> None:
-        """Handle a report of a driver; run a round at once if the report requires one."""
+        """Handle a report of a driver; run a round at once if the report requires one.
+
+        Not if a round is late: it follows as soon as the other waiting reports are read.
+        """
         kind, _, number = name.partition(" ")
-        if self._dispatch_report(kind, int(number or 0), report):
+        if self._dispatch_report(kind, int(number or 0), report) and not self._is_late:
             self._run_round()
 
     def _dispatch_report(self, device_kind: str, number: int, report: DeviceReport) -> bool:
@@ -257,8 +275,8 @@ class ControlLoop:
         changed = self._station_inputs.apply_digital_inputs(io_module, report, now)
         feedback = {STATION_IO: InputA.CONTACTORS_CLOSED, DISPENSER_IO: InputB.CONTACTORS_CLOSED}
         if io_module in self._power_paths:
-            closed = bool(report.bits >> feedback[io_module] & 1)
-            self._power_paths[io_module].inputs.apply_contactor_feedback(closed)
+            inputs = self._power_paths[io_module].inputs
+            inputs.feedback.apply_reading(report, feedback[io_module])
         if io_module == DISPENSER_IO:
             self._on_stop_buttons(report)
         return changed or any(path.coil_on for path in self._power_paths.values())
@@ -281,7 +299,7 @@ class ControlLoop:
         Args:
             repeat: also repeat the modules' orders and update the display; every `TICK_S`.
         """
-        now = self._clock.now()
+        now, real_now = self._clock.now(), trio.current_time()
         if not self._settings.in_field:
             self.fault_registry.release_faults(visible_only=True)
         self._release_faults(self._desired_state.value)
@@ -297,6 +315,7 @@ class ControlLoop:
                 self.fault_registry.blocks_charging(evse_id),
                 self._protections.is_ready(evse_id),
                 now,
+                real_now,
             )
             if repeat:
                 path.output.repeat_module_order()

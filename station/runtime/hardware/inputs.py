@@ -2,16 +2,15 @@
 
 `EvseInputs` and `StationInputs` keep the newest report of each kind. Their `apply_…` methods
 return whether the report requires a round of the control loop at once. Times come from an
-`AwakeClock`.
+`AwakeClock` (`drivers.awake_clock`), except those of `ContactorFeedback`.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
-import trio
 
 from drivers.ports import (
     CableTemperature,
@@ -30,39 +29,61 @@ from drivers.ports import (
     SeccHeartbeat,
     SeccState,
 )
-from drivers.wiring import InputA, InputB
+from drivers.wiring import InputA, InputB, OutputA
 
-TICK_S: Final = 0.1
-STALL_MIN_S: Final = 0.1  # a tick later than this was delayed by this process, not by a device
+FEEDBACKS_MIN: Final = 3  # contradicting readings in a row before they count
 STATION_IO, DISPENSER_IO = 1, 2  # the I/O modules; 1 is also EVSE 1's, 2 EVSE 2's
-
-
-class AwakeClock:
-    """Seconds during which this process ran.
-
-    A device is not silent while this process does not read: the time of a stalled loop does not
-    count.
-    """
-
-    def __init__(self) -> None:
-        self._stalled_s = 0.0
-        self._last_tick_at = trio.current_time()
-
-    def now(self) -> float:
-        return trio.current_time() - self._stalled_s
-
-    def tick(self) -> None:
-        """Called every `TICK_S`."""
-        at = trio.current_time()
-        late_s = at - self._last_tick_at - TICK_S
-        if late_s > STALL_MIN_S:
-            self._stalled_s += late_s
-        self._last_tick_at = at
 
 
 def is_older(at: float | None, seconds: float, now: float, started_at: float) -> bool:
     """Whether a report of time `at` is older than `seconds`; without one, since `started_at`."""
     return now - (started_at if at is None else at) > seconds
+
+
+class ContactorFeedback(msgspec.Struct):
+    """Feedback of the contactors of one EVSE, compared with the output that drives them.
+
+    The output is the one that the I/O module confirmed: an order may wait for the line, and a write
+    may be lost. Times are those of the module's requests, in trio's seconds: our own lateness
+    between an order and its write, or between a reading and this comparison, is not in them.
+
+    Attributes:
+        closed: newest feedback; None: never read.
+    """
+
+    closed: bool | None = None
+    _output_on: bool | None = None
+    _since: float | None = None  # since when it may contradict; None: it does not
+    _count: int = 0  # readings in a row that contradict
+    _read_at: float = 0.0
+
+    def apply_reading(self, report: DigitalInputs, input_number: int) -> None:
+        """Take the feedback and the output of one reading."""
+        self.closed = bool(report.bits >> input_number & 1)
+        self._read_at = report.read_at
+        if report.outputs is None:
+            self._output_on = self._since = None
+            return
+        output_on = bool(report.outputs >> OutputA.CONTACTORS & 1)
+        switched, self._output_on = output_on is not self._output_on, output_on
+        if switched:
+            self._since, self._count = report.outputs_at, 0
+            if report.read_at < report.outputs_at:
+                return  # read before it was switched
+        if self.closed is output_on:
+            self._since = None
+            return
+        if self._since is None:
+            self._since, self._count = report.read_at, 0
+        self._count += 1
+
+    def contradiction(self, feedback_s: float) -> Literal["welded", "stuck_open"] | None:
+        """The fault, if at least `FEEDBACKS_MIN` readings over `feedback_s` contradict."""
+        if self._since is None or self._count < FEEDBACKS_MIN:
+            return None
+        if self._read_at - self._since < feedback_s:
+            return None
+        return "welded" if self.closed else "stuck_open"
 
 
 class EvseInputs(msgspec.Struct):
@@ -86,8 +107,12 @@ class EvseInputs(msgspec.Struct):
     low_insulation_polls: int = 0  # in a row, below the limit of power transfer
     meter: MeterReading | None = None
     meter_at: float | None = None
-    contactors_closed: bool | None = None  # by their feedback
-    feedback_count: int = 0  # readings of the feedback
+    feedback: ContactorFeedback = msgspec.field(default_factory=ContactorFeedback)
+
+    @property
+    def contactors_closed(self) -> bool | None:
+        """By their feedback; None: never read."""
+        return self.feedback.closed
 
     @property
     def ev_plugged(self) -> bool | None:
@@ -144,10 +169,6 @@ class EvseInputs(msgspec.Struct):
                 self.low_insulation_polls + 1 if ohm is not None and ohm < alarm_ohm else 0
             )
 
-    def apply_contactor_feedback(self, closed: bool) -> None:
-        self.contactors_closed = closed
-        self.feedback_count += 1
-
 
 class StationInputs(msgspec.Struct):
     """Inputs of the whole station: wires of the I/O modules, rectifier modules, lost devices.
@@ -174,7 +195,7 @@ class StationInputs(msgspec.Struct):
         self.digital_inputs[io_module], self.digital_inputs_at[io_module] = report, now
         if report.was_reset:
             self.io_reset_at[io_module] = now
-        return report != before
+        return before is None or _levels(report) != _levels(before)
 
     def apply_module_report(self, report: DeviceReport) -> None:
         """Keep a report of a rectifier module, or that it is silent."""
@@ -192,3 +213,7 @@ class StationInputs(msgspec.Struct):
         io_module = STATION_IO if isinstance(wire, InputA) else DISPENSER_IO
         report = self.digital_inputs.get(io_module)
         return None if report is None else bool(report.bits >> wire & 1)
+
+
+def _levels(report: DigitalInputs) -> tuple[object, ...]:
+    return report.bits, report.watchdog_fired, report.was_reset

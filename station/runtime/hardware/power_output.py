@@ -33,6 +33,7 @@ NO_ENERGY_A: Final = Decimal("0.1")  # 0 would mean the controller's own limit, 
 DEFAULT_MODULE_C: Final = 25  # sent to the controller until a module has reported
 OVER_VOLTAGE_S: Final = 0.1  # longer than one measurement
 OVER_CURRENT_S: Final = 1.0
+PAUSE_MIN_S: Final = 0.05  # a shorter pause of this process hides no measurement
 OUTPUT_FUNCTIONS: Final = frozenset(
     {PowerFunction.INSULATION_TEST, PowerFunction.PRECHARGE, PowerFunction.POWER_TRANSFER}
 )
@@ -72,8 +73,8 @@ class PowerOutput:
         self._devices = devices
         self._settings = settings
         self._module_order = (0, 0, False)  # mV, mA, on
-        self._over_voltage_since: float | None = None
-        self._over_current_since: float | None = None
+        self._over_voltage = _Excess(OVER_VOLTAGE_S)
+        self._over_current = _Excess(OVER_CURRENT_S)
 
     @property
     def is_powered(self) -> bool:
@@ -82,15 +83,15 @@ class PowerOutput:
             self.contactors.coil_on or self._module_order[2] or bool(self._inputs.contactors_closed)
         )
 
-    def has_over_voltage(self, now: float) -> bool:
-        since = self._over_voltage_since
-        return since is not None and now - since >= OVER_VOLTAGE_S
+    @property
+    def has_over_voltage(self) -> bool:
+        return self._over_voltage.is_lasting()
 
-    def has_over_current(self, now: float) -> bool:
-        since = self._over_current_since
-        return since is not None and now - since >= OVER_CURRENT_S
+    @property
+    def has_over_current(self) -> bool:
+        return self._over_current.is_lasting()
 
-    def compare_measurements(self, in_session: bool, now: float) -> None:
+    def compare_measurements(self, in_session: bool, now: float, real_now: float) -> None:
         """Compare the output with the order.
 
         Too much is 5 % over the order, for the voltage also over the EV's maximum, for the
@@ -103,15 +104,20 @@ class PowerOutput:
             Decimal(voltage_mv) * 105 / 100_000, inputs.ev.voltage_max_v or Decimal(0)
         )
         current_max_a = Decimal(current_ma) * 105 / 100_000 + 5
-        self._over_voltage_since = _true_since(
-            self._over_voltage_since, on and inputs.output_v > voltage_max_v, now
-        )
-        self._over_current_since = _true_since(
-            self._over_current_since, on and inputs.output_a > current_max_a, now
-        )
+        measured_at = inputs.output_at
+        too_high = on and inputs.output_v > voltage_max_v
+        self._over_voltage.update(too_high, measured_at, now, real_now)
+        too_much = on and inputs.output_a > current_max_a
+        self._over_current.update(too_much, measured_at, now, real_now)
 
     def set_power(
-        self, request: PowerRequest | None, *, may_close: bool, suspended: bool, now: float
+        self,
+        request: PowerRequest | None,
+        *,
+        may_close: bool,
+        suspended: bool,
+        now: float,
+        real_now: float,
     ) -> None:
         """Give what the controller requests, within the limits.
 
@@ -120,11 +126,12 @@ class PowerOutput:
             may_close: whether open contactors may close now.
             suspended: the session waits without energy.
             now: by the `AwakeClock`.
+            real_now: by trio's clock.
         """
         close = request is not None and request.contactors_closed
         close = close and (self.contactors.coil_on or may_close)
         self._set_modules(request, close, suspended, now)
-        self.contactors.update_coil(close, self.modules_off_at, now)
+        self.contactors.update_coil(close, self.modules_off_at, real_now)
         self.contactors.set_bleeder(request)
 
     def _set_modules(
@@ -207,8 +214,39 @@ class PowerOutput:
         )
 
 
-def _true_since(since: float | None, condition: bool, now: float) -> float | None:
-    """Since when a condition has been true without a break."""
-    if not condition:
-        return None
-    return now if since is None else since
+class _Excess:
+    """A measured value above its limit without a break.
+
+    Lasting means `seconds` by the `AwakeClock`. If this process did not run in that time, it has
+    missed measurements: then a second one must be above the limit too.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._first: _Measured | None = None
+        self._newest: _Measured | None = None
+
+    def update(
+        self, exceeded: bool, measured_at: float | None, now: float, real_now: float
+    ) -> None:
+        """Take the newest measurement and the time by both clocks."""
+        if not exceeded:
+            self._first = self._newest = None
+            return
+        self._newest = _Measured(measured_at, now, real_now)
+        self._first = self._first or self._newest
+
+    def is_lasting(self) -> bool:
+        first, newest = self._first, self._newest
+        if first is None or newest is None or newest.now - first.now < self._seconds:
+            return False
+        paused_s = (newest.real_now - first.real_now) - (newest.now - first.now)
+        return paused_s < PAUSE_MIN_S or newest.measured_at != first.measured_at
+
+
+class _Measured(msgspec.Struct, frozen=True):
+    """When a value was measured, and the time by both clocks when it was compared."""
+
+    measured_at: float | None
+    now: float
+    real_now: float

@@ -102,7 +102,8 @@ class Step(msgspec.Struct, frozen=True):
         stop: how the protections end a session now.
         blocked: no session may start.
         ready: every device has reported.
-        now: by the `AwakeClock`.
+        now: by the `AwakeClock`: judges devices.
+        real_now: by trio's clock: limits what opens or switches off.
     """
 
     desired: DesiredEvse
@@ -111,6 +112,7 @@ class Step(msgspec.Struct, frozen=True):
     blocked: bool
     ready: bool
     now: float
+    real_now: float
 
     @property
     def wants_session(self) -> bool:
@@ -151,6 +153,7 @@ class PowerPath:
         self.ev_joined = self.suspended = False
         self.aborted_session: AbortedSession | None = None
         self.phase_since = now
+        self._phase_began_at: float | None = None  # by trio's clock; None: in the next step
         self.idle_since = now
         self.self_test = InsulationSelfTest(devices.insulation_monitor, now)
         self.cable_check_failures = self.stuck_open_count = 0
@@ -194,9 +197,9 @@ class PowerPath:
         """Something is switched on."""
         return self.output.is_powered
 
-    def contactor_fault(self, now: float) -> str | None:
-        """Feedback that contradicts the order: "welded", "stuck_open" or None."""
-        fault = self.output.contactors.feedback_fault(now)
+    def contactor_fault(self) -> str | None:
+        """Feedback that contradicts the output: "welded", "stuck_open" or None."""
+        fault = self.output.contactors.feedback_fault()
         return None if fault == "stuck_open" and self.phase not in OPEN_PHASES else fault
 
     def is_precharge_overdue(self, now: float) -> bool:
@@ -254,26 +257,34 @@ class PowerPath:
     # --- One step --------------------------------------------------------------------------------
 
     def run_step(
-        self, desired: DesiredEvse | None, stop: StopMode, blocked: bool, ready: bool, now: float
+        self,
+        desired: DesiredEvse | None,
+        stop: StopMode,
+        blocked: bool,
+        ready: bool,
+        now: float,
+        real_now: float,
     ) -> None:
         """Compare the state with the desired state, and set every output.
 
         Args:
             desired: None while the desired state is outdated, see `Step.outdated`.
-            stop, blocked, ready, now: as in `Step`.
+            stop, blocked, ready, now, real_now: as in `Step`.
         """
         self._desired = desired or self._desired
-        step = Step(self._desired, desired is None, stop, blocked, ready, now)
+        step = Step(self._desired, desired is None, stop, blocked, ready, now, real_now)
         self.suspended = step.desired.suspended
         self._update_request_use(step)
         self._report_ev_end(now)
         self._update_power_function(now)
-        self.output.compare_measurements(self.phase is Phase.SESSION, now)
+        self.output.compare_measurements(self.phase is Phase.SESSION, now, real_now)
         if self.inputs.insulation is not None:
             needed = bool(self.inputs.ev_plugged) or step.desired.energy_allowed
             self.self_test.start_if_due(needed=needed, idle=not self.has_session, now=now)
         self._update_ev_joined()
+        self._begin_phase(real_now)
         self._take_transition(step)
+        self._begin_phase(real_now)
         self._set_outputs(step)
 
     def _take_transition(self, step: Step) -> None:
@@ -324,7 +335,7 @@ class PowerPath:
         return step.stop is StopMode.EMERGENCY
 
     def is_stop_overdue(self, step: Step) -> bool:
-        return step.now - self.phase_since > self._secc_settings.stop_s
+        return self._phase_age_s(step) > self._secc_settings.stop_s
 
     def is_unplugged_powered(self, step: Step) -> bool:
         return self.is_unplugged(step) and self.is_powered
@@ -343,7 +354,7 @@ class PowerPath:
 
     def is_shut_off(self, step: Step) -> bool:
         opened = not self.coil_on and self.inputs.contactors_closed is not True
-        return opened or step.now - self.phase_since > EMERGENCY_TIMEOUT_S
+        return opened or self._phase_age_s(step) > EMERGENCY_TIMEOUT_S
 
     def may_become_idle(self, step: Step) -> bool:
         low = self.inputs.output_v <= SAFE_V
@@ -372,6 +383,16 @@ class PowerPath:
         elif phase is Phase.IDLE:
             self.idle_since = now
         self.phase, self.phase_since = phase, now
+        self._phase_began_at = None
+
+    def _begin_phase(self, real_now: float) -> None:
+        """A report may enter a phase; its time is limited from the step that follows at once."""
+        if self._phase_began_at is None:
+            self._phase_began_at = real_now
+
+    def _phase_age_s(self, step: Step) -> float:
+        """In real time."""
+        return 0.0 if self._phase_began_at is None else step.real_now - self._phase_began_at
 
     def _begin_session(self, now: float) -> None:
         self.ev_joined = self._session_finished = False
@@ -386,6 +407,7 @@ class PowerPath:
             may_close=not step.outdated,
             suspended=self.suspended,
             now=step.now,
+            real_now=step.real_now,
         )
         self.output.set_controller(
             session_open=session_open,

@@ -313,7 +313,7 @@ class Protections:
     def _check_output(self, path: PowerPath, now: float) -> Iterator[Finding]:
         inputs, evse_id = path.inputs, path.inputs.evse_id
         measured = f"{inputs.output_v} V, {inputs.output_a} A"
-        contactor_fault = path.contactor_fault(now)
+        contactor_fault = path.contactor_fault()
         if contactor_fault == "welded":
             yield Finding(FAULT_RULES["contactor/welded"], evse_id)
         elif contactor_fault == "stuck_open":
@@ -323,9 +323,9 @@ class Protections:
                 )
             latched = path.stuck_open_count >= STUCK_OPEN_MAX
             yield Finding(FAULT_RULES["contactor/stuck_open"], evse_id, latched=latched)
-        if path.output.has_over_voltage(now):
+        if path.output.has_over_voltage:
             yield Finding(FAULT_RULES["output/over_voltage"], evse_id, measured)
-        if path.output.has_over_current(now):
+        if path.output.has_over_current:
             yield Finding(FAULT_RULES["output/over_current"], evse_id, measured)
         fresh = not self._is_stale(inputs.output_at, self._settings.modules.stale_s, now)
         if fresh and path.has_residual_voltage(now):

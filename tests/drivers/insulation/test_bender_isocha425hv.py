@@ -260,6 +260,24 @@ async def test_a_self_test_that_has_not_begun_is_no_passed_one(
     assert all(reading.self_test_running for reading in bench.reports.reports_of(InsulationReading))
 
 
+async def test_a_self_test_that_passed_unseen_is_ordered_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The process did not run between the order and the next poll; the test takes 1 s."""
+    bench = MonitorBench()
+    async with running_tasks(bench.slaves.run, bench.run_driver):
+        await trio.sleep(1)
+        bench.driver.start_self_test()
+        await trio.sleep(0.03)
+        autojump_clock.jump(5)
+        await trio.sleep(0.6)
+        assert bench.last_insulation().self_test_running
+        await trio.sleep(1.5)
+        assert not bench.last_insulation().self_test_running
+    orders = [frame for frame in sent_frames(bench.station) if frame.startswith("03 10 1F 45")]
+    assert len(orders) == 2
+
+
 async def test_a_self_test_without_end_is_a_fault(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -108,7 +108,13 @@ async def test_inputs_are_reported_every_100_ms(autojump_clock: trio.testing.Moc
         cabinet.module.stuck_inputs[InputA.EMERGENCY_STOP_LOOP_CLOSED] = False
         await trio.sleep(0.11)
     assert 8 <= count <= 10
-    assert cabinet.reports.reports_of(DigitalInputs)[0] == DigitalInputs(5, 0x8D, False, False)
+    first = cabinet.reports.reports_of(DigitalInputs)[0]
+    assert (first.unit, first.bits, first.watchdog_fired, first.was_reset) == (
+        5,
+        0x8D,
+        False,
+        False,
+    )
     assert cabinet.last_inputs().bits == 0x8C
 
 
@@ -125,6 +131,56 @@ async def test_a_changed_output_does_not_wait_for_the_cycle(
         cabinet.io.set_output(CONTACTORS, False)
         await trio.sleep(0.02)
         assert cabinet.module.outputs == 1 << GREEN
+
+
+async def test_reports_have_the_confirmed_outputs_and_since_when(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    cabinet = IoBench()
+    async with running_tasks(cabinet.slaves.run, cabinet.run_driver):
+        await trio.sleep(1.03)
+        ordered_at = trio.current_time()
+        cabinet.io.set_output(CONTACTORS, True)
+        assert cabinet.last_inputs().outputs == 0
+        await trio.sleep(0.1)
+        first = cabinet.last_inputs()
+        await trio.sleep(1)
+        last = cabinet.last_inputs()
+    assert first.outputs == last.outputs == 1 << CONTACTORS
+    assert ordered_at < first.outputs_at == last.outputs_at < first.read_at < last.read_at
+
+
+async def test_outputs_are_not_known_after_a_write_without_response(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    cabinet = IoBench()
+    async with running_tasks(cabinet.slaves.run, cabinet.run_driver):
+        await trio.sleep(1.03)
+        cabinet.module.faults.truncated = 3
+        cabinet.io.set_output(CONTACTORS, True)
+        await trio.sleep(0.05)
+        cabinet.module.faults = type(cabinet.module.faults)()
+        assert cabinet.module.outputs == 1 << CONTACTORS  # it was executed
+        reported = len(cabinet.reports.all)
+        while len(cabinet.reports.all) == reported:
+            await trio.sleep(0.002)
+        assert cabinet.last_inputs().outputs is None
+        await trio.sleep(0.2)
+        assert cabinet.last_inputs().outputs == 1 << CONTACTORS
+
+
+async def test_outputs_are_off_after_a_fired_watchdog(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    cabinet = IoBench()
+    async with running_tasks(cabinet.slaves.run, cabinet.run_driver):
+        await trio.sleep(1.03)
+        cabinet.io.set_output(CONTACTORS, True)
+        await trio.sleep(0.5)
+        autojump_clock.jump(3)
+        await trio.sleep(0.25)
+        assert cabinet.last_inputs().watchdog_fired
+        assert cabinet.last_inputs().outputs == 0
 
 
 @pytest.mark.timeout(20)  # in a busy loop no virtual time passes

@@ -232,6 +232,22 @@ async def test_a_group_that_falls_silent_is_switched_off_and_reported(
         assert len(offs) >= 2  # and again, for when the bus comes back
 
 
+@pytest.mark.parametrize("pause_s", [1.5, 5.0, 30.0])
+async def test_a_group_stays_on_and_no_module_is_lost_because_this_process_did_not_run(
+    autojump_clock: trio.testing.MockClock, pause_s: float
+) -> None:
+    async with open_bench() as bench:
+        bench.driver.set_group(1, 720_500, 250_000, True)
+        await trio.sleep(2)
+        bench.bus.sent.clear()
+        for _ in range(30):
+            autojump_clock.jump(pause_s)
+            await trio.sleep(0.23)
+        assert bench.bus.sent_times(OFF_1) == []
+        assert bench.reports_of(GroupSilent) == []
+        assert bench.reports_of(ModuleSilent) == []
+
+
 async def test_orders_are_discarded_when_the_driver_ends_and_all_is_off(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from drivers.emulators.memory_port import open_memory_line
+from drivers.emulators.memory_port import MemoryPort, open_memory_line
 from drivers.emulators.modbus_slave import ModbusSlave, ModbusSlaveBus
 from drivers.ports import CommandRefused, NoResponse, PortLost
 from drivers.wire.modbus_master import ModbusMaster
@@ -111,6 +111,26 @@ async def test_a_late_answer_is_not_taken_for_the_next(
             await bus.execute_request(read_registers(1, 1000, 1))
         unit.faults.slow_s = 0.0
         assert await bus.execute_request(read_registers(1, 2000, 1)) == (2000,)
+
+
+async def test_a_response_that_waits_in_the_port_is_in_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """This process did not run until the timeout had passed: both are found at once."""
+
+    class WaitingPort(MemoryPort):
+        async def receive(self, max_bytes: int = 4096) -> bytes:
+            await trio.sleep_forever()
+            raise AssertionError
+
+        async def send(self, data: bytes) -> None:
+            await trio.lowlevel.checkpoint()
+
+        def receive_waiting(self, max_bytes: int = 4096) -> bytes:
+            return bytes.fromhex("01 03 02 00 07 F9 86")
+
+    bus = ModbusMaster("memory", open_port=lambda *_, **__: WaitingPort(), retries=0)
+    assert await bus.execute_request(read_registers(1, 7, 1)) == (7,)
 
 
 async def test_a_cancelled_request_leaves_the_line_usable(

@@ -11,11 +11,13 @@ import trio
 from drivers.ports import (
     ChargeController,
     DeviceReport,
+    DigitalInputs,
     InsulationMonitor,
     IoModule,
     Meter,
     PowerModules,
 )
+from drivers.wiring import InputA, OutputA
 from station.config.hardware import HardwareSettings, emulated_settings
 from station.runtime.hardware.power_output import PowerDevices
 
@@ -107,6 +109,21 @@ class FakePowerDevices:
         insulation_monitor: InsulationMonitor = self.insulation_monitor
         meter: Meter = self.meter
         return PowerDevices(secc, power_modules, io, insulation_monitor, meter)
+
+
+def contactor_reading(
+    closed: bool, output_on: bool | None, read_at: float, outputs_at: float = 0.0
+) -> DigitalInputs:
+    """A reading of the I/O module of EVSE 1 with only its contactors: feedback and output."""
+    return DigitalInputs(
+        unit=5,
+        bits=int(closed) << InputA.CONTACTORS_CLOSED,
+        watchdog_fired=False,
+        was_reset=False,
+        read_at=read_at,
+        outputs=None if output_on is None else int(output_on) << OutputA.CONTACTORS,
+        outputs_at=outputs_at,
+    )
 
 
 def hardware_settings() -> HardwareSettings:

@@ -23,15 +23,19 @@ from drivers.ports import (
     SeccState,
     SessionFinished,
 )
-from drivers.wiring import OutputA
+from drivers.wiring import InputA, OutputA
 from station.core.desired import DesiredEvse, DesiredState
-from station.runtime.hardware.contactors import OPEN_TIMEOUT_S, Contactors
+from station.runtime.hardware.contactors import OPEN_TIMEOUT_S
 from station.runtime.hardware.control_loop import _desired_evse
 from station.runtime.hardware.fault_registry import StopMode
 from station.runtime.hardware.inputs import EvseInputs
 from station.runtime.hardware.insulation_check import InsulationSelfTest
 from station.runtime.hardware.power_path import Phase, PowerPath
-from tests.runtime.hardware.fakes import FakePowerDevices, hardware_settings
+from tests.runtime.hardware.fakes import (
+    FakePowerDevices,
+    contactor_reading,
+    hardware_settings,
+)
 
 ENERGY = DesiredEvse(1, energy_allowed=True, suspended=False, transaction_id=None)
 NOTHING = _desired_evse(DesiredState(), 1, shutting_down=False)
@@ -53,6 +57,7 @@ class PowerPathBench:
         settings = hardware_settings()
         self.devices = FakePowerDevices()
         self.now = 100.0
+        self.paused_s = 0.0  # time in which the process did not run
         self.ev_stopped = 0
         self.inputs = EvseInputs(1)
         devices = self.devices.as_power_devices()
@@ -78,12 +83,20 @@ class PowerPathBench:
         for _ in range(round(seconds / 0.05)):
             self.now += 0.05
             closed = self.path.coil_on if feedback is None else feedback
-            self.inputs.apply_contactor_feedback(closed)
+            reading = contactor_reading(closed, self.path.coil_on, self.now)
+            self.inputs.feedback.apply_reading(reading, InputA.CONTACTORS_CLOSED)
             self.inputs.apply_report(GroupOutput(1, 0, amperes * 1000), self.now, 0)
             self._run_path()
 
     def _run_path(self) -> None:
-        self.path.run_step(self.request, self.stop, self.stop is not StopMode.NONE, True, self.now)
+        self.path.run_step(
+            self.request,
+            self.stop,
+            self.stop is not StopMode.NONE,
+            True,
+            self.now,
+            real_now=self.now + self.paused_s,
+        )
 
     def is_output_on(self, output: OutputA) -> bool:
         return output in self.devices.io.outputs_on
@@ -244,22 +257,6 @@ async def test_the_bleeder_is_off_while_a_battery_may_be_connected(
     bench.report(SeccHeartbeat(state), lower)
     bench.advance(0.3)
     assert bench.is_output_on(OutputA.BLEEDER) is bleeds
-
-
-async def test_a_feedback_fault_needs_time_and_readings(bench: PowerPathBench) -> None:
-    contactors = Contactors(bench.inputs, bench.devices.io, feedback_s=0.2)
-    contactors.update_coil(True, 0.0, 0.0)
-    bench.inputs.apply_contactor_feedback(False)
-    contactors.update_coil(True, 0.0, 0.0)
-    assert contactors.feedback_fault(10.0) is None  # long enough, but read only once
-    for _ in range(3):
-        bench.inputs.apply_contactor_feedback(False)
-    contactors.update_coil(True, 0.0, 0.1)
-    assert contactors.feedback_fault(0.1) is None  # often enough, but too short
-    assert contactors.feedback_fault(0.2) == "stuck_open"
-    bench.inputs.apply_contactor_feedback(True)
-    contactors.update_coil(True, 0.0, 0.3)
-    assert contactors.feedback_fault(0.3) is None
 
 
 async def test_a_passed_self_test_is_valid_for_ten_minutes(bench: PowerPathBench) -> None:

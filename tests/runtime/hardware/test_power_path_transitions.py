@@ -70,7 +70,9 @@ class Bench:
 
     def step(self, seconds: float = 0.0) -> Phase:
         self.now += seconds
-        self.path.run_step(self.desired, self.stop, self.blocked, self.ready, self.now)
+        self.path.run_step(
+            self.desired, self.stop, self.blocked, self.ready, self.now, real_now=self.now
+        )
         return self.path.phase
 
     def report(self, *reports: DeviceReport) -> Phase:
@@ -80,7 +82,7 @@ class Bench:
         return self.path.phase
 
     def close_contactors(self, closed: bool = True) -> None:
-        self.inputs.apply_contactor_feedback(closed)
+        self.inputs.feedback.closed = closed
 
     # --- Ways into each phase --------------------------------------------------------------------
 
