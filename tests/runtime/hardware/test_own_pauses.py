@@ -21,18 +21,18 @@ from station.runtime.hardware.power_output import OVER_CURRENT_S, OVER_VOLTAGE_S
 from tests.runtime.fixtures_hardware import HardwareBench, run_in_memory
 from tests.runtime.hardware.test_power_path_rules import TRANSFER, PowerPathBench
 
-SHORT_PAUSES_S = (1.0, 1.5, 1.8)
-LONG_PAUSES_S = (2.5, 5.0)
+PAUSES_S = (1.0, 1.8, 5.0)
 
 
-@pytest.mark.parametrize("pause_s", SHORT_PAUSES_S)
-@pytest.mark.parametrize("after_s", [0.0, 0.03, 0.07, 0.11, 0.3])
+@pytest.mark.parametrize(
+    ("pause_s", "after_s"), [(1.0, 0.0), (1.0, 0.3), (1.8, 0.03), (1.8, 0.07), (1.8, 0.11)]
+)
 async def test_a_charge_survives_pauses(
     autojump_clock: MockClock, tmp_path: Path, pause_s: float, after_s: float
 ) -> None:
     async with run_in_memory(tmp_path) as bench:
         await bench.start_charging()
-        for _ in range(8):
+        for _ in range(5):
             await trio.sleep(after_s)
             autojump_clock.jump(pause_s)
             await trio.sleep(0.4)
@@ -41,16 +41,16 @@ async def test_a_charge_survives_pauses(
         assert bench.is_closed(1)
 
 
-@pytest.mark.parametrize("pause_s", SHORT_PAUSES_S + LONG_PAUSES_S)
+@pytest.mark.parametrize("pause_s", PAUSES_S)
 async def test_no_contactor_is_found_welded_or_stuck_because_of_a_pause(
     autojump_clock: MockClock, tmp_path: Path, pause_s: float
 ) -> None:
     """Pauses at every moment of starts and stops, also those that the watchdog ends."""
     async with run_in_memory(tmp_path) as bench:
-        for round_number in range(12):
+        for round_number in range(6):
             await bench.start_charging()
             bench.request_energy(1, False)
-            await trio.sleep(round_number * 0.037)
+            await trio.sleep(round_number * 0.074)
             autojump_clock.jump(pause_s)
             await bench.wait_until(lambda: not bench.world.power_stages[1].closed, 8, "open")
             await trio.sleep(1)
