@@ -135,7 +135,9 @@ def correct_clock(ctx: Context, current_time: str, source: str) -> Iterator[Deci
         correction_ms = step_ms if abs(step_ms) >= CLOCK_STEP_MIN_MS else 0
         yield ClockCorrected(clock.applied_offset_ms + correction_ms, correction_ms, source)
         corrected = replace(ctx, clock_step_ms=correction_ms)
-        yield from a_security.log_clock_step(corrected, correction_ms, f"told by {source}")
+        yield from a_security.log_clock_step(
+            corrected, correction_ms, f"set by the answer to {source}"
+        )
 
 
 def on_heartbeat_response(

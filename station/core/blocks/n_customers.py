@@ -46,7 +46,8 @@ INQUIRIES_MAX: Final = 16  # pending requests; each needs a search of the journa
 NO_DATA_TEXT: Final = "No data found."  # N09.FR.06, N10.FR.04
 CLEARED_TEXT: Final = "The data has been cleared."  # N10.FR.06
 CLEARED_LATER_TEXT: Final = (
-    "The data has been cleared, but for what a transaction still has to tell; that goes with it."
+    "The data has been cleared, except what an open transaction still has to report; that is "
+    "cleared after the transaction."
 )
 
 

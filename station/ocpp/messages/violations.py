@@ -38,7 +38,7 @@ class Violation(NamedTuple):
 
 
 def describe_violation(error: msgspec.ValidationError) -> Violation:
-    """Code and place of a violation, such as `$.firmware.location: wants length <= 512`.
+    """Code and place of a violation, such as `$.firmware.location: expected length <= 512`.
 
     The value itself may be a password and is left out. Only the first violation is reported, since
     decoding stops there.
@@ -80,16 +80,16 @@ _PATH_PATTERN = r"(?P<path>[^`]*)`"
 _TYPE_MISMATCH_PATTERN = r"Expected `(?P<wanted>\w+)`, got `(?P<got>\w+)`"
 # Error text of msgspec (or `convert_value`) -> code and description. The first match is used.
 _VIOLATION_PATTERNS: Final[tuple[tuple[str, ErrorCode, str], ...]] = (
-    (r"\$`" + _TYPE_MISMATCH_PATTERN, "ProtocolError", "wants {wanted}, got {got}"),
+    (r"\$`" + _TYPE_MISMATCH_PATTERN, "ProtocolError", "expected {wanted}, got {got}"),
     (
         _PATH_PATTERN + _TYPE_MISMATCH_PATTERN,
         "TypeConstraintViolation",
-        "{path}: wants {wanted}, got {got}",
+        "{path}: expected {wanted}, got {got}",
     ),
     (
         _PATH_PATTERN + _TYPE_MISMATCH_PATTERN + r" in `(?P<name>\w+)`",
         "TypeConstraintViolation",
-        "{path}.{name}: wants {wanted}, got {got}",
+        "{path}.{name}: expected {wanted}, got {got}",
     ),
     (
         _PATH_PATTERN + r"Object missing required field `(?P<name>.+)`",
@@ -99,7 +99,7 @@ _VIOLATION_PATTERNS: Final[tuple[tuple[str, ErrorCode, str], ...]] = (
     (
         _PATH_PATTERN + r"Expected `array` of (?P<length>length [<>]= \d+)",
         "OccurrenceConstraintViolation",
-        "{path}: wants {length}",
+        "{path}: expected {length}",
     ),
     (
         _PATH_PATTERN + r"Object contains unknown field `(?P<name>.*)`",
@@ -109,22 +109,22 @@ _VIOLATION_PATTERNS: Final[tuple[tuple[str, ErrorCode, str], ...]] = (
     (
         _PATH_PATTERN + r"Expected `str` of (?P<length>length [<>]= \d+)",
         "PropertyConstraintViolation",
-        "{path}: wants {length}",
+        "{path}: expected {length}",
     ),
     (
         _PATH_PATTERN + r"Expected `str` of (?P<length>length <= \d+) in `(?P<name>\w+)`",
         "PropertyConstraintViolation",
-        "{path}.{name}: wants {length}",
+        "{path}.{name}: expected {length}",
     ),
     (
         _PATH_PATTERN + r"Expected `int` (?P<bound>[<>]= -?\d+)",
         "PropertyConstraintViolation",
-        "{path}: wants {bound}",
+        "{path}: expected {bound}",
     ),
     (
         _PATH_PATTERN + r"Expected `str` matching regex .*",  # only timestamps have a pattern
         "PropertyConstraintViolation",
-        "{path}: wants an RFC 3339 date-time",
+        "{path}: expected an RFC 3339 date-time",
     ),
     (
         _PATH_PATTERN + r"Invalid enum value .*",

@@ -25,7 +25,7 @@ def test_a_valid_answer_has_no_violation() -> None:
 @pytest.mark.parametrize(
     ("surplus", "violation"),
     [
-        ({"totalCost": "1.50"}, "$.totalCost: wants number, got string"),
+        ({"totalCost": "1.50"}, "$.totalCost: expected number, got string"),
         ({"totalCost": None}, "$.totalCost: is null"),
         ({"currency\n": "EUR"}, "$: has no field currency?"),
         ({"customData": {}}, "$.customData.vendorId: missing"),
