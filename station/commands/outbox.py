@@ -42,6 +42,8 @@ AGE_UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 def outbox_command(path: Path, action: str, calls: tuple[int, ...]) -> None:
     """List the calls that wait or are parked, or retry parked ones.
 
+    A call is parked after its last attempt failed: it is kept, and sent again only by `retry`.
+
     JOURNAL is a journal.db or its data directory. CALL is the entry number that queued a call;
     without CALLs, all are listed or retried. A running station retries at once; otherwise the
     request is recorded for the next start.
@@ -105,10 +107,8 @@ def _count_attempts(entries: Iterable[Entry], attempts: Counter[int]) -> Iterato
 
 def _list_calls(status: OutboxStatus, selected: set[int]) -> None:
     parked = {call.call_seq: call.reason for call in status.state.outbox.parked}
-    if not status.open_calls:
-        raise CommandFailed(
-            f"no call waits: the CSMS confirmed all of them up to entry {status.head.seq}."
-        )
+    if not status.open_calls and not selected:
+        click.echo(f"nothing waits: the CSMS confirmed every call up to entry {status.head.seq}.")
     for entry in status.open_calls:
         if not selected or entry.seq in selected:
             click.echo(_call_line(entry, status, parked.get(entry.seq)))

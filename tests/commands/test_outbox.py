@@ -64,10 +64,18 @@ def story_with_waiting_calls() -> Station:
     return station
 
 
-def test_an_empty_outbox_is_exit_code_1(run_station: StationCommand, journal: Path) -> None:
+def test_an_empty_outbox_is_no_failure(run_station: StationCommand, journal: Path) -> None:
     listed = run_station("outbox", journal, "list")
+    assert (listed.exit_code, listed.stderr) == (0, "")
+    assert listed.stdout.startswith("nothing waits: the CSMS confirmed every call up to entry ")
+
+
+def test_a_call_that_does_not_wait_is_exit_code_1(
+    run_station: StationCommand, journal: Path
+) -> None:
+    listed = run_station("outbox", journal, "list", "7")
     assert (listed.exit_code, listed.stdout) == (1, "")
-    assert listed.stderr.startswith("no call waits")
+    assert "call 7: neither waiting nor parked" in listed.stderr
 
 
 def test_what_waits_is_listed_oldest_first(

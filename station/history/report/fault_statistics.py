@@ -41,8 +41,11 @@ class FaultKind:
         return bool(self.recent) and self.recent[-1].ended_ms is None
 
     def mean_between_ms(self, range_ms: int) -> int | None:
-        """Mean time between: the time without the fault, divided by the number of occurrences."""
-        return (range_ms - self.total_ms) // self.count if self.count else None
+        """The time without the fault, divided by the number of occurrences.
+
+        None: it occurred less than twice, so there is nothing between occurrences.
+        """
+        return (range_ms - self.total_ms) // self.count if self.count > 1 else None
 
     def add_occurrence(self, period: FaultPeriod, duration_ms: int) -> None:
         """Add an occurrence, or extend the last one if it continued after a restart."""

@@ -36,8 +36,11 @@ def escape_text(value: object) -> str:
 
 
 def format_moment(moment_ms: int, *, exact: bool = False) -> str:
-    """A time in UTC, to the second or the millisecond: 2026-03-01 12:00:05."""
-    at = ms_to_datetime(moment_ms if exact else _round_ms(moment_ms, 1_000))
+    """A time in UTC, to the second or the millisecond: 2026-03-01 12:00:05.
+
+    The second is that of the clock, as `station why` prints it: 12:00:05.999 is 12:00:05.
+    """
+    at = ms_to_datetime(moment_ms if exact else moment_ms // 1_000 * 1_000)
     return f"{format_day(at)} {format_clock(at)}" + (
         f".{at.microsecond // 1000:03}" if exact else ""
     )

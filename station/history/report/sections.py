@@ -421,7 +421,8 @@ def render_messages(report_data: ReportData) -> Iterator[str]:
         f"{statistics.parked_count:,} are parked. "
         f"In the range {statistics.times_parked:,} were parked"
         + (f", and dropped were: {dropped}" if dropped else " and none was dropped")
-        + ".</p>"
+        + ". A message is parked after its last attempt failed: it is kept, and sent again when "
+        "<code>station outbox JOURNAL retry</code> requests it.</p>"
     )
     if not report_data.unconfirmed_calls:
         return
@@ -474,8 +475,8 @@ def render_faults(report_data: ReportData) -> Iterator[str]:
         return
     yield (
         '<p class="lead">Mean time between faults: the time without the fault, divided by the '
-        "number of its occurrences. A fault reported again within a minute of a restart is counted "
-        "once.</p>"
+        "number of its occurrences, if there were at least two. A fault reported again within a "
+        "minute of a restart is counted once.</p>"
     )
     columns = (
         ("Fault", ""), ("Location", _NOWRAP_CLASS), ("", _NOWRAP_CLASS), ("Count", _NUMBER_CLASS),

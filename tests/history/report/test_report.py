@@ -501,7 +501,8 @@ def test_durations_have_at_most_two_units(ms: int, text: str) -> None:
 
 def test_moments_are_utc_to_the_second() -> None:
     assert format_moment(START + 499) == "2026-03-01 12:00:00"
-    assert format_moment(START - 1) == "2026-03-01 12:00:00"
+    assert format_moment(START + 999) == "2026-03-01 12:00:00"
+    assert format_moment(START - 1) == "2026-03-01 11:59:59"
     assert format_moment(START - 1, exact=True) == "2026-03-01 11:59:59.999"
     assert format_minutes(90_000) == "1.50"
     assert format_minutes(600_000_000) == "10,000.00"
