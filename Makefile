@@ -16,7 +16,7 @@ STATIONS ?= 1000
 JOURNALS ?= 80
 PYTHONS ?= $(PYTHON)
 
-.PHONY: help demo test quick check octt mutants simulate soak growth offline powercut damage bench fleet questions spark-tools goldens format clean
+.PHONY: help deb dist sbom demo test quick check octt mutants simulate soak growth offline powercut damage bench fleet questions spark-tools goldens format clean
 
 help:
 	@echo 'make demo                                one whole charging session on emulated hardware'
@@ -36,6 +36,9 @@ help:
 	@echo 'make fleet STATIONS=1000 DAYS=30         simulated stations, exported, then queried with DuckDB and Spark'
 	@echo 'make questions JOURNALS=80 SEED=0        simulated journals: why, report and export against the known truth'
 	@echo 'make spark-tools                         install Apache Spark for make fleet: 430 MB, needs Java 17'
+	@echo 'make deb                                 a Debian package in dist/, for this system and architecture'
+	@echo 'make dist                                wheel and source archive in dist/'
+	@echo 'make sbom                                CycloneDX bill of materials of what a running station needs'
 	@echo 'make format                              ruff format, ruff check --fix'
 	@echo 'make clean                               delete .venv and .goldens'
 
@@ -46,17 +49,22 @@ require_python = $(1) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(\
 
 PIP_INSTALL := install --quiet --disable-pip-version-check
 
+# What running needs comes first: `make demo` is quick on a new machine. `make test` adds the rest.
 # A .venv that is not complete is removed, so that the next make begins again.
-.venv/.installed: requirements.lock pyproject.toml
+.venv/.run-installed: requirements-run.lock pyproject.toml
 	@$(call require_python,$(PYTHON))
 	@test -e $@ || rm -rf .venv
 	{ $(PYTHON) -m venv .venv \
-		&& $(BIN)/pip $(PIP_INSTALL) --require-hashes -r requirements.lock \
+		&& $(BIN)/pip $(PIP_INSTALL) --require-hashes -r requirements-run.lock \
 		&& PYTHONWARNINGS=ignore $(BIN)/pip $(PIP_INSTALL) --no-deps --editable .; \
 	} || { test -e $@ || rm -rf .venv; exit 1; }
 	touch $@
 
-demo: .venv/.installed
+.venv/.installed: requirements.lock .venv/.run-installed
+	$(BIN)/pip $(PIP_INSTALL) --require-hashes -r requirements.lock
+	touch $@
+
+demo: .venv/.run-installed
 	$(BIN)/station demo
 
 test: .venv/.installed
@@ -130,3 +138,22 @@ format: .venv/.installed
 
 clean:
 	rm -rf .venv .goldens
+
+# Tools that build packages, in an environment of their own.
+TOOLS := .venv-tools/bin
+.venv-tools/.installed: Makefile
+	rm -rf .venv-tools
+	$(PYTHON) -m venv .venv-tools
+	$(TOOLS)/pip $(PIP_INSTALL) build==1.3.0 cyclonedx-bom==7.2.1
+	touch $@
+
+deb:
+	$(PYTHON) -m station.packaging.build_deb dist
+
+dist: .venv-tools/.installed
+	$(TOOLS)/python -m build --outdir dist .
+
+sbom: .venv-tools/.installed
+	mkdir -p dist
+	$(TOOLS)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+		--output-file dist/sbom.cdx.json requirements-run.lock

@@ -27,7 +27,7 @@ OUR_PACKAGES = ("station", "journal", "drivers", "migrations")
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("station.__main__",),
-    ("station.cli",),
+    ("station.cli", "station.packaging.*"),
     # The verbs
     ("station.commands.demo.*",),
     ("station.commands.*",),

@@ -26,7 +26,7 @@ chmod +x "$3/bin/pip"
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """What `make` needs to install the station."""
-    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+    for name in ("Makefile", "requirements.lock", "requirements-run.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     return tmp_path
 
@@ -71,6 +71,11 @@ def test_a_failed_installation_leaves_no_venv(checkout: Path) -> None:
     assert not (checkout / ".venv").exists()
 
 
+def test_the_demo_installs_only_what_running_needs(checkout: Path) -> None:
+    assert make(checkout, ".venv/.run-installed").returncode == 0
+    assert not (checkout / ".venv" / ".installed").exists()
+
+
 def test_an_incomplete_venv_is_made_again(checkout: Path) -> None:
     """As an older release, or an interrupted make, leaves it."""
     (checkout / ".venv" / "lib" / "python3.9").mkdir(parents=True)
@@ -81,6 +86,6 @@ def test_an_incomplete_venv_is_made_again(checkout: Path) -> None:
 def test_a_failed_update_keeps_the_installation(checkout: Path) -> None:
     assert make(checkout, ".venv/.installed").returncode == 0
     (checkout / ".venv" / "kept").touch()
-    os.utime(checkout / ".venv" / ".installed", (0, 0))  # older than the lock file
+    os.utime(checkout / ".venv" / ".run-installed", (0, 0))  # older than the lock file
     assert make(checkout, ".venv/.installed", pip_exit_code=1).returncode == 2
     assert (checkout / ".venv" / "kept").exists()
