@@ -24,6 +24,8 @@ from journal.projections.certificates import Certificates
 from journal.projections.charging_profiles import ChargingProfiles
 from journal.projections.clock import Clock
 from journal.projections.customer_requests import CustomerRequests
+from journal.projections.display_messages import DisplayMessages
+from journal.projections.driver_information import DriverInformation
 from journal.projections.ev_driver_actions import EvDriverActions
 from journal.projections.evses import Evses
 from journal.projections.external_limits import ExternalLimits
@@ -73,6 +75,8 @@ class State(msgspec.Struct, frozen=True):
     external_limits: ExternalLimits = ExternalLimits()
     readings: Readings = Readings()
     ev_driver_actions: EvDriverActions = EvDriverActions()
+    display_messages: DisplayMessages = DisplayMessages()
+    driver_information: DriverInformation = DriverInformation()
     firmware: Firmware = Firmware()
     logs: Logs = Logs()
     customer_requests: CustomerRequests = CustomerRequests()

@@ -37,6 +37,7 @@ from station.core.blocks import (
     e_transactions,
     f_remote_control,
     g_availability,
+    i_tariff_and_cost,
     j_metering,
     k_smart_charging,
     l_firmware,
@@ -44,6 +45,7 @@ from station.core.blocks import (
     n_customers,
     n_logs,
     not_supported,
+    o_display_messages,
     p_data_transfer,
 )
 from station.core.context import CallHandler, Deadline, ResultHandler, Rule
@@ -61,6 +63,7 @@ BLOCKS: Final[tuple[ModuleType, ...]] = (
     e_transactions,
     f_remote_control,
     g_availability,
+    i_tariff_and_cost,
     j_metering,
     k_smart_charging,
     l_firmware,
@@ -68,6 +71,7 @@ BLOCKS: Final[tuple[ModuleType, ...]] = (
     n_customers,
     n_logs,
     not_supported,
+    o_display_messages,
     p_data_transfer,
 )
 

@@ -56,6 +56,7 @@ from station.core.blocks import (
     g_availability,
     j_metering,
     l_firmware,
+    o_display_messages,
 )
 from station.core.blocks.k_smart_charging import charging_profiles, external_limits
 from station.core.context import (
@@ -372,6 +373,10 @@ RULE_SECTIONS: Final = (
                 "clock-aligned samples come after the sampled ones of the same moment",
             ),
             RuleRow(j_metering.report_aligned_values, "as the row above. J01.FR.14"),
+            RuleRow(
+                o_display_messages.remove_ended_messages,
+                "after the ends: a message of a transaction goes with it. O02.FR.02",
+            ),
         ),
     ),
     RuleSection(

@@ -21,6 +21,9 @@ At each EVSE the first of these that applies is shown (`_describe_evse`):
 5. What keeps new EV drivers away, in the order of `evse_status`.
 6. A cable without an authorization, then an authorization that waits for a cable, then free.
 
+With it go the tariff, the cost and the messages of the CSMS (blocks I and O), in the language of
+the EV driver there, if the CSMS sent one, else that of DisplayMessageCtrlr.Language.
+
 A **notice** covers this for a while: the answer to a card or to the stop button, or the receipt
 after the cable was unplugged. It never covers a fault, nor the request not to unplug yet.
 """
@@ -32,6 +35,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from journal.events import IdToken
 from journal.observations import DeviceFaulted
@@ -54,10 +58,19 @@ from station.core.blocks.evse_conditions import (
     is_storage_full,
     may_resume,
 )
+from station.core.blocks.i_tariff_and_cost import (
+    ShownCost,
+    final_cost,
+    language_tags,
+    running_cost,
+    shown_tariff,
+)
+from station.core.blocks.o_display_messages import shown_messages
 from station.core.context import Context
 from station.texts import LANGUAGES, TEXTS, find_language
 
 NOTICE_MS: Final = 8_000  # how long the answer to a card or a button is shown
+MONEY_DIGITS_MAX: Final = 15  # of an amount that is written out
 RECEIPT_MS: Final = 60_000  # how long the totals are shown after the cable was unplugged
 LANGUAGE: Final = "DisplayMessageCtrlr.Language"
 CONTACT_NUMBER: Final = "DisplayMessageCtrlr.ContactNumber"
@@ -83,6 +96,8 @@ FAULT_TEXTS: Final = {
 FAULTS_WITH_OWN_HELP: Final = frozenset({"fault.emergency_stop", "fault.ev", "fault.insulation"})
 # Situations in which a card that named no EVSE is answered at an EVSE.
 OPEN_MOODS: Final = frozenset({"ready", "act"})
+# Situations with the tariff: before a session and while it runs.
+TARIFF_MOODS: Final = frozenset({"ready", "act", "wait", "charging", "paused"})
 
 
 # --- The situation -------------------------------------------------------------------------------
@@ -109,12 +124,22 @@ class SessionFigures(msgspec.Struct, frozen=True):
     recorded_soc_percent: int | None = None
 
 
+class ShownMessage(msgspec.Struct, frozen=True):
+    """A message of the CSMS that is to be shown. Block O."""
+
+    id: int
+    priority: str  # AlwaysFront: alone; InFront: before our texts; NormalCycle: in turn with them
+    content: str
+    language: str | None = None  # RFC 5646
+
+
 class Notice(msgspec.Struct, frozen=True):
     """Words that cover a situation until a moment of the uptime; None: while the state says so."""
 
     words: Words
     until_ms: int | None
     session: SessionFigures | None = None
+    cost: ShownCost | None = None
 
 
 class EvseSituation(msgspec.Struct, frozen=True):
@@ -125,6 +150,9 @@ class EvseSituation(msgspec.Struct, frozen=True):
     language: str
     session: SessionFigures | None = None
     notice: Notice | None = None
+    tariff: str = ""  # as the CSMS sent it, or TariffFallbackMessage
+    cost: ShownCost | None = None
+    messages: tuple[ShownMessage, ...] = ()  # all of one priority
 
 
 class DisplaySituation(msgspec.Struct, frozen=True):
@@ -191,12 +219,43 @@ def _describe_evse(
     ctx: Context, evse: Evse, language: str, card_notice: CardNotice | None
 ) -> EvseSituation:
     words = _evse_words(ctx, evse)
+    transaction = ctx.state.transactions.on_evse(evse.evse_id)
+    id_token = _id_token_at(ctx, evse, transaction)
+    tags = language_tags(ctx, id_token, transaction)
+    language = next(filter(None, map(find_language, tags)), language)
+    shows_session = _shows_session(ctx, evse)
     return EvseSituation(
         evse_id=evse.evse_id,
         words=words,
         language=language,
-        session=_session_figures(ctx, evse) if _shows_session(ctx, evse) else None,
+        session=_session_figures(ctx, evse) if shows_session else None,
         notice=_evse_notice(ctx, evse, words, card_notice),
+        tariff=shown_tariff(ctx, id_token, transaction) if words.mood in TARIFF_MOODS else "",
+        cost=_session_cost(ctx, evse) if shows_session else None,
+        messages=_describe_messages(ctx, evse.evse_id, language),
+    )
+
+
+def _id_token_at(ctx: Context, evse: Evse, transaction: Transaction | None) -> IdToken | None:
+    """The idToken of the EV driver at an EVSE, or of the next one who may plug in there."""
+    authorization = ctx.state.authorizations.on_evse(evse.evse_id)
+    if authorization:
+        return authorization.id_token
+    if transaction:
+        return transaction.id_token
+    if evse.is_plugged_in:
+        ended = ctx.state.transactions.last_ended(evse.evse_id)
+        return ended.id_token if ended and _is_session_over(ctx, evse) else None
+    for authorization in ctx.state.authorizations.unbound:
+        if authorization_allows_evse(authorization, evse.evse_id):
+            return authorization.id_token
+    return None
+
+
+def _describe_messages(ctx: Context, evse_id: int, language: str) -> tuple[ShownMessage, ...]:
+    return tuple(
+        ShownMessage(message.id, message.priority, message.content, message.language)
+        for message in shown_messages(ctx, evse_id, language)
     )
 
 
@@ -351,6 +410,15 @@ def _session_figures(ctx: Context, evse: Evse) -> SessionFigures | None:
     )
 
 
+def _session_cost(ctx: Context, evse: Evse) -> ShownCost | None:
+    """The cost of the session that is shown."""
+    transaction = ctx.state.transactions.on_evse(evse.evse_id)
+    if transaction:
+        return running_cost(ctx, transaction)
+    ended = ctx.state.transactions.last_ended(evse.evse_id)
+    return final_cost(ctx, ended) if ended else None
+
+
 # --- Notices -------------------------------------------------------------------------------------
 
 
@@ -451,7 +519,12 @@ def _receipt(ctx: Context, evse: Evse, words: Words) -> Notice | None:
     until_ms = max(ended.ended_ms, evse.cable_reported_ms) + RECEIPT_MS
     if ctx.uptime_ms >= until_ms:
         return None
-    return Notice(_words("evse.receipt", "done"), until_ms, _session_figures(ctx, evse))
+    return Notice(
+        _words("evse.receipt", "done"),
+        until_ms,
+        _session_figures(ctx, evse),
+        _session_cost(ctx, evse),
+    )
 
 
 # --- What is shown -------------------------------------------------------------------------------
@@ -473,6 +546,8 @@ class Amounts(msgspec.Struct, frozen=True):
     energy_kwh: Decimal | None = None  # of this session, two decimals
     charging_minutes: int | None = None  # with energy flow
     soc_percent: int | None = None  # of the EV, while it is plugged in
+    total_cost: Decimal | None = None  # so far or in total, with every digit of the CSMS
+    currency: str = ""  # ISO 4217
 
 
 class EvseDisplay(msgspec.Struct, frozen=True):
@@ -487,6 +562,9 @@ class EvseDisplay(msgspec.Struct, frozen=True):
     amounts: Amounts = Amounts()
     amount_texts: tuple[str, ...] = ()  # the known amounts with their units, in this language
     transaction_id: str | None = None
+    tariff: str = ""
+    cost: str = ""  # the cost as a sentence
+    messages: tuple[ShownMessage, ...] = ()
 
 
 class StationDisplay(msgspec.Struct, frozen=True):
@@ -510,7 +588,8 @@ class StationDisplay(msgspec.Struct, frozen=True):
     def shown_situations(self) -> tuple[str, ...]:
         """What is shown, without what counts up or down: a change of it is a new text."""
         evses = (f"{evse.situation} {evse.language}" for evse in self.evses)
-        return (self.situation, self.notice_headline, self.notice_help, *evses)
+        messages = (str(message.id) for evse in self.evses for message in evse.messages)
+        return (self.situation, self.notice_headline, *evses, *messages)
 
 
 def render_display(
@@ -568,9 +647,13 @@ def _render_evse(
     words = notice.words if notice else evse.words
     if words.headline == "evse.connecting" and live.step:
         words = _words(f"evse.{live.step}", "wait")
-    session = (notice.session if notice else None) or evse.session
+    has_session = notice is not None and notice.session is not None
+    session = notice.session if notice and has_session else evse.session
+    cost = notice.cost if notice and has_session else evse.cost
     headline, help_text = _render_words(words, language, situation, uptime_ms)
     amounts = _compute_amounts(session, evse.words, live, uptime_ms) if session else Amounts()
+    if cost and cost.total_cost is not None:
+        amounts = replace(amounts, total_cost=cost.total_cost, currency=cost.currency)
     return EvseDisplay(
         evse_id=evse.evse_id,
         situation=words.headline,
@@ -581,6 +664,9 @@ def _render_evse(
         amounts=amounts,
         amount_texts=tuple(_render_amounts(amounts, language)),
         transaction_id=session.transaction_id if session else None,
+        tariff=evse.tariff,
+        cost=_render_cost(cost, language) if cost else "",
+        messages=evse.messages,
     )
 
 
@@ -640,12 +726,38 @@ def _render_amounts(amounts: Amounts, language: str) -> Iterator[str]:
     for name, value in (
         ("power", amounts.power_kw),
         ("energy", amounts.energy_kwh),
+        ("cost", amounts.total_cost),
         ("minutes", amounts.charging_minutes),
         ("state_of_charge", amounts.soc_percent),
     ):
-        if value is not None:
+        if name == "cost" and amounts.total_cost is not None:
+            yield format_money(amounts.total_cost, amounts.currency, language)
+        elif value is not None:
             text = format_number(value, language)
             yield TEXTS[language][f"amounts.{name}"].format(value=text)
+
+
+def _render_cost(cost: ShownCost, language: str) -> str:
+    """The cost as a sentence; the fallback is shown as it was set."""
+    texts = TEXTS[language]
+    if cost.total_cost is None:
+        return texts["price.pending"] if cost.kind == "pending" else cost.text
+    if cost.kind == "final" and not cost.total_cost:
+        return texts["price.free"]  # I03.FR.04
+    money = format_money(cost.total_cost, cost.currency, language)
+    return texts[f"price.{cost.kind}"].format(cost=money)
+
+
+def format_money(amount: Decimal, currency: str, language: str) -> str:
+    """An amount with every digit it has, at least two after the point: exact, never rounded."""
+    exponent = amount.as_tuple().exponent
+    if isinstance(exponent, int) and exponent > -2 and amount.adjusted() < MONEY_DIGITS_MAX:
+        amount = amount.quantize(Decimal("0.01"))
+    if amount.adjusted() >= MONEY_DIGITS_MAX or len(amount.as_tuple().digits) > MONEY_DIGITS_MAX:
+        text = str(amount)  # with an exponent: 300 zeros would fill the display
+    else:
+        text = format_number(amount, language)
+    return TEXTS[language]["amounts.cost"].format(value=text, currency=currency).strip()
 
 
 def format_number(value: Decimal | int, language: str) -> str:

@@ -90,6 +90,13 @@ OPTIONAL_FEATURES = {
 # Features of certification profiles besides Core. A product that is not certified for the profile
 # leaves them out of `[features]`; a feature without an answer is not supported.
 OPTIONAL_PROFILE_FEATURES = {
+    "UI-1.1": "display messages with priority AlwaysFront",
+    "UI-1.2": "display messages with priority InFront",
+    "UI-1.3": "display messages with priority NormalCycle",
+    "UI-2.1": "display messages in ASCII",
+    "UI-2.2": "display messages in HTML",
+    "UI-2.3": "display messages by URI",
+    "UI-2.4": "display messages in UTF-8",
     "AS-3": "renewal of the station's own certificates, with CertSigningWaitMinimum",
     "SC-2.1": "smart charging with limits in A",
     "SC-2.2": "smart charging with limits in W",
@@ -149,6 +156,19 @@ TRIGGERS = {
     "C-29.4": "FirmwareStatusNotification",
     "C-29.5": "StatusNotification",
     "C-29.6": "BootNotification",
+}
+
+MESSAGE_PRIORITIES = {
+    "UI-1.1": "AlwaysFront",
+    "UI-1.2": "InFront",
+    "UI-1.3": "NormalCycle",
+}
+
+MESSAGE_FORMATS = {
+    "UI-2.1": "ASCII",
+    "UI-2.2": "HTML",
+    "UI-2.3": "URI",
+    "UI-2.4": "UTF8",
 }
 
 LOCAL_ID_TOKEN_TYPES = {

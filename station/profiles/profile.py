@@ -301,6 +301,16 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self._supported_names(certificate_questions.CHARGING_RATE_UNITS)
 
     @property
+    def message_priorities(self) -> tuple[str, ...]:
+        """Priorities of display messages. UI-1."""
+        return self._supported_names(certificate_questions.MESSAGE_PRIORITIES)
+
+    @property
+    def message_formats(self) -> tuple[str, ...]:
+        """Formats of display messages. UI-2."""
+        return self._supported_names(certificate_questions.MESSAGE_FORMATS)
+
+    @property
     def local_id_token_types(self) -> tuple[str, ...]:
         """IdTokenEnumType values that may start a transaction at the station. C-30 to C-35."""
         return self._supported_names(certificate_questions.LOCAL_ID_TOKEN_TYPES)

@@ -11,6 +11,8 @@ from journal.projections.authorizations import (
 )
 from journal.projections.availability import AvailabilityChanged, AvailabilityScheduled
 from journal.projections.charging_profiles import ChargingProfileInstalled
+from journal.projections.display_messages import DisplayMessageSet
+from journal.projections.driver_information import CostReceived, DriverInformationReceived
 from journal.projections.external_limits import ExternalLimitNotified
 from journal.projections.lifecycle import ResetOrdered
 from journal.projections.outbox import CallAttempted, CallAttemptFailed, CallQueued
@@ -143,6 +145,43 @@ def _describe_limit_report(event: ExternalLimitNotified) -> str:
     return f"reports to the CSMS that the limit{location} by {event.source} {limit}"
 
 
+def _describe_message(event: DisplayMessageSet) -> str:
+    message = event.message
+    return join_parts(
+        f"stores display message {message.id} ({message.priority}): {message.content!r}",
+        message.transaction_id and f"for transaction {shorten_id(message.transaction_id)}",
+        message.state and f"while {message.state}",
+        message.start_at and f"from {message.start_at}",
+        message.end_at and f"until {message.end_at}",
+    )
+
+
+_MESSAGE_REMOVALS: Final = {
+    "Cleared": "cleared by the CSMS",
+    "ReplacedInFront": "another message with priority AlwaysFront was set",
+    "Ended": "its end has passed",
+    "TransactionEnded": "its transaction has ended",
+}
+
+
+def _describe_information(event: DriverInformationReceived) -> str:
+    subject = (
+        f"transaction {shorten_id(event.transaction_id)}"
+        if event.transaction_id
+        else f"{event.id_token}"
+    )
+    languages = ", ".join(filter(None, (event.language1, event.language2)))
+    return join_parts(
+        f"displays for {subject}: {event.message!r}" if event.message else f"addresses {subject}",
+        languages and f"languages {languages}",
+    )
+
+
+def _describe_cost(event: CostReceived) -> str:
+    kind = "in total" if event.is_final else "so far"
+    return f"displays the cost of {shorten_id(event.transaction_id)} {kind}: {event.total_cost}"
+
+
 def _describe_slot(slot: Any) -> str:
     return f"slot {slot.slot}, {slot.url}, security profile {slot.security_profile}"
 
@@ -218,6 +257,12 @@ DECISION_SENTENCES: Final[dict[str, Sentence]] = {
         f"removes charging profile {e.profile_id}: {_REMOVAL_PHRASES[e.reason]}"
     ),
     "ExternalLimitNotified": _describe_limit_report,
+    "DisplayMessageSet": _describe_message,
+    "DisplayMessageRemoved": lambda e: (
+        f"removes display message {e.message_id}: {_MESSAGE_REMOVALS[e.reason]}"
+    ),
+    "DriverInformationReceived": _describe_information,
+    "CostReceived": _describe_cost,
     "AvailabilityChanged": _describe_availability,
     "AvailabilityScheduled": _describe_availability,
     "ClockAlignedIntervalHandled": lambda e: (

@@ -382,6 +382,14 @@ def station_restarted(*, boot_id: str = "boot-1", gap_s: float = 1) -> Step:
     return step
 
 
+_FRAME_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+
+
+def _encode_frame(frame: list[Any]) -> str:
+    """A frame as text; a Decimal keeps its digits."""
+    return _FRAME_ENCODER.encode(frame).decode()
+
+
 def frame_received(text: str) -> FrameReceived:
     """Any frame text from the CSMS."""
     return FrameReceived(msgspec.Raw(text.encode()))
@@ -393,7 +401,7 @@ def called(action: str, /, **payload: Any) -> Step:
     def step(station: Station) -> list[Decision]:
         station.csms_call_count += 1
         return station.when(
-            frame_received(json.dumps([2, f"csms-{station.csms_call_count}", action, payload]))
+            frame_received(_encode_frame([2, f"csms-{station.csms_call_count}", action, payload]))
         )
 
     return step
@@ -411,7 +419,7 @@ def result_received(**payload: Any) -> Step:
         now = format_timestamp(station.host_at)
         body = {name: now if value == HOST_TIME else value for name, value in payload.items()}
         return station.when(
-            frame_received(json.dumps([3, _require_in_flight(station).message_id, body]))
+            frame_received(_encode_frame([3, _require_in_flight(station).message_id, body]))
         )
 
     return step
@@ -434,7 +442,7 @@ def error_received(code: str = "InternalError", description: str = "") -> Step:
 
     def step(station: Station) -> list[Decision]:
         message_id = _require_in_flight(station).message_id
-        return station.when(frame_received(json.dumps([4, message_id, code, description, {}])))
+        return station.when(frame_received(_encode_frame([4, message_id, code, description, {}])))
 
     return step
 

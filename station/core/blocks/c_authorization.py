@@ -65,6 +65,7 @@ from station.core.blocks.c_id_token import (
     may_start_before_accepted,
 )
 from station.core.blocks.evse_conditions import charging_state, is_in_service
+from station.core.blocks.i_tariff_and_cost import receive_authorization_info
 from station.core.context import (
     Context,
     Deadline,
@@ -369,6 +370,7 @@ def on_authorize_response(
         yield ChargingRequest(request.id_token, request.evse_id).refuse(refusal)
         return
     yield from _grant_by_csms(ctx, request, info, group)
+    yield from receive_authorization_info(ctx, request.id_token, info)
 
 
 def _pending_of_call(ctx: Context, call_seq: int) -> PendingAuthorization | None:

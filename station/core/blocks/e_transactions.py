@@ -58,6 +58,7 @@ from station.core.blocks.e_start_stop_points import (
 )
 from station.core.blocks.e_transaction_events import SAMPLED_DATA_ENABLED, build_transaction_event
 from station.core.blocks.evse_conditions import charging_state, is_in_service
+from station.core.blocks.i_tariff_and_cost import receive_transaction_info
 from station.core.context import (
     Call,
     CallHandler,
@@ -383,12 +384,13 @@ def _transaction_due_times_ms(ctx: Context) -> Iterator[int]:
 def on_transaction_event_response(
     ctx: Context, call_seq: int, response: TransactionEventResponse | None
 ) -> Iterator[Decision]:
-    """Apply the idTokenInfo of a TransactionEventResponse. E05, C10.FR.05, C12.FR.06, C15.
+    """Apply a TransactionEventResponse: cost, tariff, idTokenInfo. E05, C10.FR.05, C12.FR.06, C15.
 
     A status other than Accepted ends the authorization, or limits it (`StopTxOnInvalidId`).
     """
     if response is None:
         return
+    yield from receive_transaction_info(ctx, call_seq, response)
     info, id_token = response.id_token_info, ctx.state.outbox.id_token_by_call.get(call_seq)
     if info is None or id_token is None:
         return

@@ -137,6 +137,7 @@ SOURCE_READERS: Final[dict[str, SourceReader]] = {
     "charging_profiles": lambda ctx, _: str(len(ctx.state.charging_profiles.installed)),
     "clock": lambda ctx, _: format_timestamp(ctx.now),
     "current_a": _measurement_reader(lambda read: read.current_a),
+    "display_messages": lambda ctx, _: str(len(ctx.state.display_messages.messages)),
     "energy_export_wh": _measurement_reader(lambda read: read.energy_export_wh),
     "energy_import_wh": _measurement_reader(lambda read: read.energy_wh),
     "ev_connected": _read_ev_connected,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from journal.events import Decision
-from station.core.context import Call, CallHandler, Context, call_error, call_result, status_info
+from station.core.context import Call, CallHandler, Context, call_result, status_info
 from station.core.reasons import Refusals
 from station.ocpp.messages import Datatype
 from station.ocpp.messages.a_security import CertificateSignedResponse
@@ -29,7 +29,6 @@ from station.ocpp.messages.n_diagnostics import (
     SetVariableMonitoringRequest,
     SetVariableMonitoringResponse,
 )
-from station.ocpp.messages.o_display import ClearDisplayMessageResponse, GetDisplayMessagesResponse
 
 UNSUPPORTED_REQUEST: Final = status_info("UnsupportedRequest")
 NOT_ENABLED: Final = status_info("NotEnabled")
@@ -43,11 +42,6 @@ def _fixed_response(response: Datatype) -> CallHandler:
         yield call_result(call, response)
 
     return handler
-
-
-def refuse_not_supported(ctx: Context, call: Call, request: Datatype) -> Iterator[Decision]:
-    """For actions with a response that has no status for a refusal."""
-    yield call_error(call, "NotSupported", f"{call.action} is not supported by this station")
 
 
 def set_variable_monitoring(
@@ -107,21 +101,11 @@ _RESPONSES: Final[dict[str, Datatype]] = {
     "SetMonitoringLevel": SetMonitoringLevelResponse(
         status="Rejected", status_info=UNSUPPORTED_REQUEST
     ),
-    # O03.FR.06
-    "GetDisplayMessages": GetDisplayMessagesResponse(
-        status="Unknown", status_info=UNSUPPORTED_REQUEST
-    ),
-    # O05.FR.02
-    "ClearDisplayMessage": ClearDisplayMessageResponse(
-        status="Unknown", status_info=UNSUPPORTED_REQUEST
-    ),
 }
 
 CALLS: Final[dict[str, CallHandler]] = {
     **{action: _fixed_response(response) for action, response in _RESPONSES.items()},
     "SetVariableMonitoring": set_variable_monitoring,
     "ClearVariableMonitoring": clear_variable_monitoring,
-    "CostUpdated": refuse_not_supported,  # I02: the response has no status
-    "SetDisplayMessage": refuse_not_supported,  # the example of Part 4 §4.2.3
 }
 REFUSALS: Final[Refusals] = {("ReserveNow", "NotEnabled"): "H01.FR.01"}

@@ -202,6 +202,7 @@ def _refuse_value(
     return Refusal("Rejected", reason_code, f"{definition.path} needs {expected}, {got}")
 
 
+CURRENCY = re.compile(r"[A-Z]{3}")
 INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]{1,6})?")
 DATE_TIME = re.compile(
@@ -315,6 +316,7 @@ def _pattern_rule(pattern: re.Pattern[str], expected: str) -> Callable[[str], st
 
 # Name of a rule -> what is expected instead of a value; None: the value is valid.
 VALUE_RULES: dict[str, Callable[[str], str | None]] = {
+    "currency": _pattern_rule(CURRENCY, "a currency code of ISO 4217 as EUR"),
     "identifier": _pattern_rule(IDENTIFIER, "letters, digits and * - _ = : + | @ . only"),
     "not empty": lambda text: None if text.strip() else "some text",
     "password": _check_password,

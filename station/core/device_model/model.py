@@ -63,6 +63,7 @@ VALUE_SOURCES = {
     "charging_profiles": "Charging profiles that are installed.",
     "clock": "The time: RFC 3339, UTC, milliseconds.",
     "current_a": "Current at the output of the EVSE.",
+    "display_messages": "Number of messages the CSMS has set for the display.",
     "energy_export_wh": "The meter's register, from the EV.",
     "energy_import_wh": "The meter's register, to the EV.",
     "ev_connected": "An EV is plugged in: a boolean.",
