@@ -106,14 +106,16 @@ class ModulesSettings(DeviceSettings, frozen=True, forbid_unknown_fields=True, k
         require_different("groups", (address for group in self.groups for address in group))
 
 
-def require_count(key: str, count: int, evse_ids: tuple[int, ...]) -> None:
-    """Check that a list has an item for each EVSE.
+def require_count(settings: msgspec.Struct, key: str, evse_ids: tuple[int, ...]) -> None:
+    """Check that a list has an item for each EVSE, and no more unless it is the default.
 
     Raises:
-        SettingsError: it has fewer.
+        SettingsError: it has fewer, or more: then the wiring or the profile is not what was meant.
     """
-    if count < len(evse_ids):
-        raise SettingsError(f"{key}: {count} for {len(evse_ids)} EVSEs")
+    items, evses = getattr(settings, key), len(evse_ids)
+    [default] = [field.default for field in msgspec.structs.fields(settings) if field.name == key]
+    if len(items) < evses or (len(items) > evses and items != default):
+        raise SettingsError(f"{key}: {len(items)} for {evses} EVSE{'s' if evses > 1 else ''}")
 
 
 def require_different(key: str, values: Iterable[Hashable]) -> None:

@@ -31,7 +31,6 @@ from drivers.settings import (
     ModbusAddress,
     Pause,
     SettingsError,
-    require_count,
     require_different,
     require_order,
 )
@@ -81,7 +80,6 @@ def open(
     settings: Settings, evse_ids: tuple[int, ...], open_port: OpenPort
 ) -> OpenDevices[IoModule]:
     """Both modules, by number; see `drivers.catalog.Driver.open`."""
-    require_count("addresses", len(settings.addresses), evse_ids)
     if len(evse_ids) > IO_MODULE_COUNT or len(settings.addresses) != IO_MODULE_COUNT:
         raise SettingsError(
             f"addresses: the wiring has {IO_MODULE_COUNT} modules, for up to "

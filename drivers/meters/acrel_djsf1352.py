@@ -62,7 +62,7 @@ class Settings(MeterSettings, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 def open(settings: Settings, evse_ids: tuple[int, ...], open_port: OpenPort) -> OpenDevices[Meter]:
     """The meters of all EVSEs on one line; see `drivers.catalog.Driver.open`."""
-    require_count("addresses", len(settings.addresses), evse_ids)
+    require_count(settings, "addresses", evse_ids)
     bus = ModbusMaster.from_settings(settings, open_port, retries=settings.retries)
     return OpenDevices(
         {

@@ -70,7 +70,7 @@ def open(
     settings: Settings, evse_ids: tuple[int, ...], open_port: OpenPort
 ) -> OpenDevices[PowerModules]:
     """All modules as one device, number 0; see `drivers.catalog.Driver.open`."""
-    require_count("groups", len(settings.groups), evse_ids)
+    require_count(settings, "groups", evse_ids)
     bus = SharedCanBus.over_transport(settings.port, settings.transport, wire.BIT_RATE, open_port)
     modules = InfypowerModules(
         bus,

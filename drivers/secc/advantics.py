@@ -70,7 +70,7 @@ def open(
     settings: Settings, evse_ids: tuple[int, ...], open_port: OpenPort
 ) -> OpenDevices[ChargeController]:
     """The controllers of all EVSEs on one bus; see `drivers.catalog.Driver.open`."""
-    require_count("indexes", len(settings.indexes), evse_ids)
+    require_count(settings, "indexes", evse_ids)
     bus = SharedCanBus.over_transport(settings.port, settings.transport, wire.BIT_RATE, open_port)
     return OpenDevices(
         {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from drivers.catalog import KINDS, UnknownDriver, driver_names, load_driver
 from drivers.settings import (
@@ -71,8 +72,32 @@ def test_open_builds_a_device_for_each_evse_or_as_the_kind_numbers_them(
     ("kind", "name"), [(kind, name) for kind, name in DRIVERS if kind in (*ONE_PER_EVSE, "io")]
 )
 def test_fewer_addresses_than_evses_are_refused(kind: str, name: str) -> None:
-    with pytest.raises(SettingsError, match="2 for 3 EVSEs"):
+    with pytest.raises(SettingsError, match=r"2 (for 3|modules, for up to 2) EVSEs"):
         load_driver(kind, name).open(settings_of(kind, name), (1, 2, 3), SerialPort.open)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "key", "items"),
+    [
+        ("meter", "acrel_djsf1352", "addresses", (1, 2, 3)),
+        ("meter", "modbus_generic", "addresses", (1, 2, 3)),
+        ("insulation", "bender_isocha425hv", "addresses", (3, 4, 5)),
+        ("secc", "advantics", "indexes", (1, 2, 3)),
+        ("modules", "infypower", "groups", ((0,), (1,), (2,))),
+        ("io", "icpdas_m7055", "addresses", (5, 6, 7)),
+    ],
+)
+def test_more_items_than_evses_are_refused(
+    kind: str, name: str, key: str, items: tuple[object, ...]
+) -> None:
+    settings = replace(settings_of(kind, name), **{key: items})
+    with pytest.raises(SettingsError, match=f"^{key}: "):
+        load_driver(kind, name).open(settings, EVSE_IDS, SerialPort.open)
+
+
+@pytest.mark.parametrize(("kind", "name"), DRIVERS)
+def test_the_default_lists_serve_a_station_with_one_evse(kind: str, name: str) -> None:
+    load_driver(kind, name).open(settings_of(kind, name), (1,), SerialPort.open).close()
 
 
 def test_a_driver_of_another_kind_is_unknown() -> None:

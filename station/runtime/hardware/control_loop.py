@@ -172,7 +172,7 @@ class ControlLoop:
         """Run until cancelled.
 
         Drivers outlive the power paths: whatever ends this, power goes off in the regular order.
-        An exception in a driver that is no DeviceFault is raised after that.
+        An exception of this loop is raised after that.
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._driver_supervisor.run)

@@ -94,7 +94,8 @@ class Hardware:
     async def run(self) -> None:
         """Run the devices until cancelled; every output is off before and after.
 
-        A device that fails is started again. Any other failure stops all power and is raised.
+        A driver that fails is started again. An error of the control loop stops all power and is
+        raised.
         """
         drivers = StationDrivers(self._settings, self._profile.evse_ids, self._open_port)
         self._control_loop = ControlLoop(

@@ -121,7 +121,7 @@ def test_a_wrong_table_is_named(tables: dict[str, DeviceConfig], message: str) -
         ("meter", {"timeout_ms": -1}, "timeout_ms needs a whole number of at least 1"),
         ("meter", {"silent_s": 0.5}, "idle_interval_s 1.0 must be below silent_s 0.5"),
         ("meter", {"energy_unit_wh": 0}, "energy_unit_wh 0 must be above 0"),
-        ("io", {"addresses": [5]}, "addresses: 1 for 2 EVSEs"),
+        ("io", {"addresses": [5]}, "addresses: the wiring has 2 modules"),
         ("io", {"addresses": [5, 6, 7]}, "addresses: the wiring has 2 modules"),
         ("io", {"addresses": [5, 5]}, "addresses: 5 is given twice"),
         ("io", {"watchdog_ms": 30_000}, "watchdog_ms needs a whole number of at most 25500"),
@@ -390,28 +390,69 @@ async def test_a_register_that_went_back_between_two_runs_is_a_fault(
             nursery.cancel_scope.cancel()
 
 
-async def test_a_bug_in_a_driver_stops_all_power_and_is_raised(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
-    class DriverBugError(Exception):
-        pass
+class BugError(Exception):
+    """An exception that no code expects."""
+
+
+async def break_driver(bench: HardwareBench, kind: str, number: int = 0) -> None:
+    """From the next start of a driver, it raises after 0.5 s; the next start is now."""
 
     async def broken(report: Callable[[Any], None]) -> None:
-        await trio.sleep(10)
-        raise DriverBugError
+        await trio.sleep(0.5)
+        raise BugError("no such\nregister")
 
-    async with run_in_memory(tmp_path, catch=DriverBugError) as bench:
+    loop = bench.hardware._control_loop
+    assert loop is not None
+    devices = {"reader": loop._devices.reader, "meter": loop._devices.meters.get(number)}
+    devices[kind].run = broken  # type: ignore[union-attr, method-assign]
+    hang_up(bench, kind)
+    await trio.sleep(2)
+    plug_line(bench, kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "fault"),
+    [("reader", 0, (0, "reader", "lost")), ("meter", 2, (2, "meter", "silent"))],
+)
+async def test_an_error_in_a_driver_is_a_fault_of_its_device_only(
+    autojump_clock: MockClock,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+    number: int,
+    fault: tuple[int, str, str],
+) -> None:
+    async with run_in_memory(tmp_path) as bench:
+        await bench.start_charging(1)
+        await break_driver(bench, kind, number)
+        await trio.sleep(60)
+        assert bench.energy_flow(1) == "charging"
+        assert bench.active_faults() == {fault}
+        assert world_violations(bench.world) == []
+    name = f"{kind} {number}" if number else kind
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1
+    assert errors[0].startswith(
+        f"{name}: error in the driver (BugError: no such register at test_hardware.py:"
+    )
+
+
+async def test_an_error_in_the_control_loop_stops_all_power_and_is_raised(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with run_in_memory(tmp_path, catch=BugError) as bench:
         await bench.start_charging(1)
         loop = bench.hardware._control_loop
         assert loop is not None
-        loop._devices.meters[2].run = broken  # type: ignore[method-assign]
-        hang_up(bench, "meter")
-        await trio.sleep(2)
-        plug_line(bench, "meter")
+
+        def broken(*arguments: object) -> bool:
+            raise BugError
+
+        loop._dispatch_report = broken  # type: ignore[assignment, method-assign]
         await bench.wait_until(lambda: bench.caught_error is not None, 15, "raised")
-        assert isinstance(bench.caught_error, DriverBugError)
+        assert isinstance(bench.caught_error, BugError)
         assert not bench.world.power_stages[1].closed
-        assert world_violations(bench.world) == []
+        assert not any(module.on for module in bench.world.cabinet.modules)
 
 
 # --- Over real ptys ------------------------------------------------------------------------------
