@@ -46,10 +46,11 @@ def test_an_entry_has_its_causes(
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.lines[0].startswith(f"Entry {started.seq}: station starts transaction")
     assert result.lines[1] == (
-        "Because an IdToken was authorized: TxStartPoint was reached (E01.FR.03 or E01.FR.05)."
+        "Because the CSMS accepted the IdToken (C01.FR.02): TxStartPoint PowerPathClosed was "
+        "reached (E01.FR.05)."
     )
     [subject] = [line for line in result.lines if line.startswith("*")]
-    assert subject.endswith(f"<- {started.cause}, {started.seq - 2} [E01.FR.03 or E01.FR.05]")
+    assert subject.endswith(f", {started.cause}, {started.seq - 2} [E01.FR.05]")
     assert any("EV driver presents" in line for line in result.lines)
     assert "2026-03-01 UTC" in result.stdout
     assert "\x1b" not in result.stdout
