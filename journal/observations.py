@@ -231,6 +231,15 @@ class MeterRead(Observation, frozen=True):
     soc_percent: int | None = None
 
 
+class MeterFellSilent(Observation, frozen=True):
+    """The meter of an EVSE does not respond; its last reading, which was not journaled before."""
+
+    evse_id: int
+    energy_wh: Decimal  # register of energy to the EV
+    energy_export_wh: Decimal | None = None  # register of energy from the EV
+    age_ms: int = 0  # from the reading to this entry
+
+
 class DeviceFaulted(Observation, frozen=True):
     """A device failed, or a protection tripped."""
 

@@ -26,6 +26,7 @@ from journal.projections.clock import Clock
 from journal.projections.customer_requests import CustomerRequests
 from journal.projections.display_messages import DisplayMessages
 from journal.projections.driver_information import DriverInformation
+from journal.projections.energy_ledger import EnergyLedger
 from journal.projections.ev_driver_actions import EvDriverActions
 from journal.projections.evses import Evses
 from journal.projections.external_limits import ExternalLimits
@@ -74,6 +75,7 @@ class State(msgspec.Struct, frozen=True):
     charging_profiles: ChargingProfiles = ChargingProfiles()
     external_limits: ExternalLimits = ExternalLimits()
     readings: Readings = Readings()
+    energy_ledger: EnergyLedger = EnergyLedger()
     ev_driver_actions: EvDriverActions = EvDriverActions()
     display_messages: DisplayMessages = DisplayMessages()
     driver_information: DriverInformation = DriverInformation()

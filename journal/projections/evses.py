@@ -26,6 +26,7 @@ class Evse(msgspec.Struct, frozen=True):
     cable_reported_seq: int = 0  # entry that reported the cable last
     cable_reported_ms: int = 0  # uptime of that report
     contactor_closed: bool | None = None
+    contactor_reported_ms: int = 0  # uptime of that report
     flow: EnergyFlow = "none"
     ev: EvIdentified | None = None
 
@@ -65,7 +66,13 @@ class Evses(Projection, frozen=True):
                 )
                 return self._with_evse(new)
             case ContactorReported(evse_id=evse_id, closed=closed):
-                return self._with_evse(replace(self.by_id(evse_id), contactor_closed=closed))
+                return self._with_evse(
+                    replace(
+                        self.by_id(evse_id),
+                        contactor_closed=closed,
+                        contactor_reported_ms=entry.uptime_ms,
+                    )
+                )
             case EnergyFlowReported(evse_id=evse_id, flow=flow):
                 return self._with_evse(replace(self.by_id(evse_id), flow=flow))
             case EvIdentified(evse_id=evse_id) as ev:

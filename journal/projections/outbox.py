@@ -39,7 +39,8 @@ class TransactionEventSummary(msgspec.Struct, frozen=True):
     event_type: Literal["Started", "Updated", "Ended"]
     trigger_reason: str
     charging_state: str | None = None
-    # Of "evse", "id_token", "remote_start_id", "begin_values", "authorization_end"
+    # Of "evse", "id_token", "remote_start_id", "begin_values", "authorization_end"; and for Ended
+    # "old_stop_register": the meter was silent, the register is the last one that was read. P11
     includes: tuple[str, ...] = ()
     id_token: IdToken | None = None  # the answer has its status. E01.FR.12
     authorization_seq: int = 0  # the authorization of the transaction; 0: none

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from journal.events import Decision, Entry
-from journal.observations import MeterRead
+from journal.observations import MeterFellSilent, MeterRead
 from journal.projections.authorizations import AuthorizationBoundToEvse
 from journal.projections.base import Projection
 from journal.projections.outbox import CallQueued
@@ -24,7 +24,7 @@ class ClockAlignedIntervalHandled(Decision, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """A reading and its entry."""
+    """A reading, its entry, and when the meter was read."""
 
     seq: int
     at_unix_ms: int  # wall clock, milliseconds since 1970
@@ -45,7 +45,7 @@ class SessionRegisters(msgspec.Struct, frozen=True):
 
 class Readings(Projection, frozen=True):
     HANDLES = (
-        MeterRead, CallQueued, TransactionStarted, AuthorizationBoundToEvse,
+        MeterRead, MeterFellSilent, CallQueued, TransactionStarted, AuthorizationBoundToEvse,
         ClockAlignedIntervalHandled,
     )  # fmt: skip
 
@@ -57,10 +57,10 @@ class Readings(Projection, frozen=True):
     def apply(self, entry: Entry) -> Readings:
         match entry.event:
             case MeterRead() as read:
-                at_ms = round(entry.at.timestamp() * 1000)
-                new = Reading(entry.seq, at_ms, entry.uptime_ms, read)
-                others = [each for each in self.latest if each.meter_read.evse_id != read.evse_id]
-                return replace(self, latest=(*others, new))
+                return self._with_reading(entry, read, age_ms=0)
+            case MeterFellSilent() as silent:
+                read = MeterRead(silent.evse_id, silent.energy_wh, silent.energy_export_wh)
+                return self._with_reading(entry, read, silent.age_ms)
             case CallQueued(transaction_event=summary):
                 if summary is None or summary.event_type != "Ended":
                     return self
@@ -71,6 +71,12 @@ class Readings(Projection, frozen=True):
                 return replace(self, aligned_interval_index=index, aligned_interval_s=interval_s)
             case _:
                 return self
+
+    def _with_reading(self, entry: Entry, read: MeterRead, age_ms: int) -> Readings:
+        at_ms = round(entry.at.timestamp() * 1000) - age_ms
+        new = Reading(entry.seq, at_ms, entry.uptime_ms - age_ms, read)
+        others = [each for each in self.latest if each.meter_read.evse_id != read.evse_id]
+        return replace(self, latest=(*others, new))
 
     def on_evse(self, evse_id: int) -> Reading | None:
         for reading in self.latest:

@@ -41,6 +41,7 @@ class Context(msgspec.Struct, frozen=True):
     state: State
     entry: Entry
     clock_step_ms: int = 0  # of the corrections decided because of this entry
+    expects_readings: bool = False  # assume that every meter was read just now: `decide_batch`
 
     @property
     def now(self) -> datetime:

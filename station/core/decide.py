@@ -74,11 +74,18 @@ from station.ocpp.messages.usable_fields import decode_usable_response
 from station.ocpp.messages.violations import describe_violation
 
 
-def decide(product: Product, state: State, entry: Entry) -> tuple[list[Entry], State]:
-    """The observation with the decisions made because of it, and the state after all of them."""
+def decide(
+    product: Product, state: State, entry: Entry, *, expects_readings: bool = False
+) -> tuple[list[Entry], State]:
+    """The observation with the decisions made because of it, and the state after all of them.
+
+    Args:
+        expects_readings: assume that every meter was read just now. Such decisions are never kept;
+            they show which meters have to be read. See `decide_batch`.
+    """
     entries = [entry]
     state = apply_entry(state, entry)
-    ctx = Context(product, state, entry)
+    ctx = Context(product, state, entry, expects_readings=expects_readings)
     clock_step_ms = 0
     for rule in RULES:
         try:
@@ -95,7 +102,7 @@ def decide(product: Product, state: State, entry: Entry) -> tuple[list[Entry], S
             state = apply_entry(state, decided)
             if isinstance(decision, ClockCorrected):
                 clock_step_ms += decision.step_ms
-        ctx = Context(product, state, entry, clock_step_ms)
+        ctx = Context(product, state, entry, clock_step_ms, expects_readings)
     return entries, state
 
 
@@ -376,6 +383,10 @@ RULE_SECTIONS: Final = (
             RuleRow(
                 o_display_messages.remove_ended_messages,
                 "after the ends: a message of a transaction goes with it. O02.FR.02",
+            ),
+            RuleRow(
+                j_metering.list_unaccounted_energy,
+                "after ends and starts: what a transaction is billed is not listed. P11",
             ),
         ),
     ),

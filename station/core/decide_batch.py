@@ -12,13 +12,16 @@ The observations are decided in their order, each in the state that the ones bef
 entries may be added before an observation, so that its decisions use only facts in the journal:
 
 * A meter reading. A decision that carries a register (a TransactionEvent, MeterValues, a kept
-  sample) must carry the newest one, but most readings are not journaled. If the decisions use the
-  meter of an EVSE, its newest reading becomes an entry first and the observation is decided again.
+  sample) must carry the newest one, but most readings are not journaled. The observation is decided
+  once as if every meter had just been read (`Context.expects_readings`). If these decisions use the
+  meter of an EVSE, its newest reading becomes an entry first; a silent meter has none. Then the
+  observation is decided again, now with the readings that there are.
 * The head of the journal. A TransactionEvent Ended may carry it as a witness (Part 2 §2.1.33). If a
   transaction ends, the head of the last commit becomes a HeadRecorded entry first and the
   observation is decided again.
 
-Deciding twice is harmless because `decide` is pure: the first result is dropped.
+Deciding twice is harmless because `decide` is pure: the first result is dropped. Decisions that
+use no meter are the same in both.
 """
 
 from __future__ import annotations
@@ -63,7 +66,7 @@ class JournalHead(Protocol):
 
 LatestReading = Callable[
     [int], MeterRead | None
-]  # the newest reading of an EVSE; None: there is none
+]  # the newest reading of an EVSE; None: there is none, or the meter is silent
 
 
 class DecidedBatch(NamedTuple):
@@ -127,21 +130,35 @@ class _Batch:
         self, timed: TimedObservation, state: State, later: Iterable[TimedObservation]
     ) -> State:
         """Add the entries of an observation; the newest readings it needs are added before it."""
-        state, entries, after = self._decide_with_witness(timed, state)
-        undecided = (timed, *later) if (evse_ids := metered_evse_ids(entries)) else ()
-        for evse_id in sorted(evse_ids):
+        expected = self._make_entry(timed, state)
+        entries, after = decide(self._product, state, expected, expects_readings=True)
+        evse_ids = metered_evse_ids(entries)
+        if evse_ids or is_transaction_ended(entries):
+            state = self._add_readings(sorted(evse_ids), timed, state, later)
+            state, entries, after = self._decide_with_witness(timed, state)
+        self.entries += entries
+        return after
+
+    def _add_readings(
+        self,
+        evse_ids: Iterable[int],
+        timed: TimedObservation,
+        state: State,
+        later: Iterable[TimedObservation],
+    ) -> State:
+        """Add an entry for the newest reading of each EVSE; the state after them."""
+        undecided = (timed, *later)
+        for evse_id in evse_ids:
             reading = self._newest_reading(evse_id, undecided)
             journaled = state.readings.on_evse(evse_id)
             in_this_batch = journaled is not None and journaled.seq > self._head.seq
             if reading is None or reading is timed.observation or in_this_batch:
                 continue
-            _, reading_entries, state = self._decide_with_witness(
+            _, entries, state = self._decide_with_witness(
                 timed._replace(observation=reading), state
             )
-            self.entries += reading_entries
-            state, entries, after = self._decide_with_witness(timed, state)
-        self.entries += entries
-        return after
+            self.entries += entries
+        return state
 
     def _decide_with_witness(
         self, timed: TimedObservation, state: State

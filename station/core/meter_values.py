@@ -1,4 +1,10 @@
-"""MeterValueType from a reading of the meter. J01, J02."""
+"""MeterValueType from a reading of the meter, and whether a reading is new. J01, J02, P11.
+
+A sample has the time at which the meter was read, however late it is sent. While a meter is silent
+there is no new reading: a periodic or clock-aligned sample is then left out, and not sent again
+with a later time. The messages that must have a value (Transaction.End, Trigger) have the last one
+that was read, with its own time.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +16,7 @@ from typing import Final, NamedTuple
 from journal.observations import MeterRead
 from journal.projections.readings import Reading
 from journal.projections.transactions import Sample
+from station.core.context import Context
 from station.ocpp.messages import format_timestamp
 from station.ocpp.messages.datatypes import MeterValueType, SampledValueType, UnitOfMeasureType
 
@@ -37,6 +44,16 @@ MEASURANDS: Final = {
     "Power.Active.Import": Measurand(lambda read: read.power_w, "W", "Outlet"),
     "SoC": Measurand(_soc_percent, "Percent", "EV"),
 }
+
+
+# A clock-aligned sample is a reading of this age at most. 10 s are between two journaled readings.
+READING_CURRENT_MS: Final = 5_000
+
+
+def was_read_since(ctx: Context, reading: Reading, uptime_ms: int) -> bool:
+    """Whether the meter was read in this run of the program, and not before `uptime_ms`."""
+    is_of_this_run = reading.seq > ctx.state.lifecycle.started_seq
+    return ctx.expects_readings or (is_of_this_run and reading.uptime_ms >= uptime_ms)
 
 
 def make_sample(reading: Reading, context: str) -> Sample:

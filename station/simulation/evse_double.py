@@ -26,6 +26,7 @@ from journal.observations import (
     EnergyFlowReported,
     EvIdentified,
     EvStoppedCharging,
+    MeterFellSilent,
     MeterRead,
 )
 from station.core.desired import DesiredState
@@ -33,6 +34,7 @@ from station.runtime.watched_value import WatchedValue
 
 METER_INTERVAL_S: Final = 10.0  # between two readings while energy flows
 CLOSE_DELAY_S: Final = (0.5, 2.5)  # from the order to closed contactors
+SILENT_AFTER_S: Final = 2.5  # without a reading, a meter counts as silent
 OPEN_DELAY_S: Final = (0.1, 2.0)
 WATT_MS_PER_TENTH_WH: Final = 360_000  # watts times milliseconds in a tenth of a watt-hour
 
@@ -77,6 +79,9 @@ class EvseDouble:
     register_tenths_wh: int = 1_000_000  # of a Wh: the meter's register
     faults: DeviceFaults = field(default_factory=lambda: DeviceFaults())
     on_change: Callable[[], None] = lambda: None  # wakes the control loop
+    silent_since_s: float | None = None  # the meter does not respond; of trio's clock
+    silent_register_wh: Decimal = Decimal(0)  # the register when it fell silent
+    was_replaced: bool = False  # another meter, so its register may have fallen
     _remainder_watt_ms: int = 0  # watt-milliseconds that do not make a tenth of a Wh yet
     _counted_at_s: float = 0.0
     _needed_tenths_wh: int = 0  # of a Wh, that the EV still takes
@@ -124,6 +129,19 @@ class EvseDouble:
         if self.ev and self.ev.is_paused != paused:
             self.ev.is_paused = paused
             self.on_change()
+
+    def set_meter_silent(self, is_silent: bool) -> None:
+        """Stop or resume the responses of the meter; its register counts on."""
+        if is_silent:
+            self.silent_register_wh = self.energy_wh
+        self.silent_since_s = trio.current_time() if is_silent else None
+        self.on_change()
+
+    def replace_meter(self, register_wh: int) -> None:
+        """Another meter, with another register."""
+        self._update_register()
+        self.register_tenths_wh, self.was_replaced = register_wh * 10, True
+        self.on_change()
 
     def open_contactor(self) -> None:
         self.set_flow(False)
@@ -246,6 +264,8 @@ class EvseControlDouble:
         self._last_reading_s: float | None = None
         self._move_due_s: float | None = None  # when the contactor moves
         self._ev_stopped = False  # EvStoppedCharging was reported
+        self._reported_wh: Decimal | None = None  # register of the last reading that was reported
+        self._silence_reported = False
 
     def run_step(self, desired_state: DesiredState) -> float:
         """Act on the desired state and report; returns the time of the next step."""
@@ -255,6 +275,7 @@ class EvseControlDouble:
         self._move_contactor(energy or suspended, now)
         self._update_flow(suspended)
         self._report_power(suspended)
+        self._report_silence(now)
         self._report_due_reading(now)
         return min(self._wake_times(now))
 
@@ -265,8 +286,11 @@ class EvseControlDouble:
         if self._reported_plugged is not None:
             self._report_power(False)
 
-    def read_meter(self) -> MeterRead:
+    def read_meter(self) -> MeterRead | None:
+        """The newest reading; None: the meter is silent."""
         evse = self.evse
+        if evse.silent_since_s is not None:
+            return None
         voltage_v = Decimal("800.5") if evse.contactor_closed else Decimal("0.0")
         return MeterRead(
             evse_id=evse.evse_id,
@@ -349,24 +373,49 @@ class EvseControlDouble:
             return "charging"
         return "suspended_evse" if suspended else "suspended_ev"
 
+    def _report_silence(self, now: float) -> None:
+        """Report the last reading of a meter that fell silent, unless it was reported."""
+        silent_since_s, register_wh = self.evse.silent_since_s, self.evse.silent_register_wh
+        if silent_since_s is None or now < silent_since_s + SILENT_AFTER_S:
+            return
+        if not self._silence_reported:
+            self._silence_reported = True
+            if self._reported_wh is not None and self._reported_wh != register_wh:
+                self._reported_wh = register_wh
+                age_ms = round((now - silent_since_s) * 1000)
+                self._observe(MeterFellSilent(self.evse.evse_id, register_wh, age_ms=age_ms))
+
     def _report_due_reading(self, now: float) -> None:
-        due = self._last_reading_s is None or (
-            self.evse.energy_flowing and now >= self._last_reading_s + METER_INTERVAL_S
-        )
-        if due:
+        """Report the first reading, one per interval of a charge, and unexpected energy.
+
+        Also the first one after the meter was silent.
+        """
+        is_moving = self.evse.energy_flowing or self.evse.energy_wh != self._reported_wh
+        if (
+            self._last_reading_s is None
+            or (self._silence_reported and self.evse.silent_since_s is None)
+            or (is_moving and now >= self._last_reading_s + METER_INTERVAL_S)
+        ):
             self._report_reading()
 
     def _report_reading(self) -> None:
-        self._last_reading_s = trio.current_time()
-        self._observe(self.read_meter())
+        reading = self.read_meter()
+        if reading is not None:
+            self._last_reading_s = trio.current_time()
+            self._reported_wh, self._silence_reported = reading.energy_wh, False
+            self._observe(reading)
 
     def _wake_times(self, now: float) -> Iterator[float]:
         yield float("inf")
         if self._move_due_s is not None:
             yield self._move_due_s
-        if self.evse.energy_flowing:
-            assert self._last_reading_s is not None
+        silent_since_s = self.evse.silent_since_s
+        if silent_since_s is not None and not self._silence_reported:
+            yield silent_since_s + SILENT_AFTER_S
+        is_moving = self.evse.energy_flowing or self.evse.energy_wh != self._reported_wh
+        if is_moving and silent_since_s is None and self._last_reading_s is not None:
             yield self._last_reading_s + METER_INTERVAL_S
+        if self.evse.energy_flowing:
             yield max(now + 0.001, self.evse.full_at_s() + 0.001)
 
 

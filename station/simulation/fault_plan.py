@@ -8,7 +8,7 @@ of an event is a key of `EVENT_ACTIONS`, which is the name of the function that 
     network      cut_connection, switch_network, slow_network
     CSMS         restart_csms, set_fault_rates, set_registration, send_csms_request, stop_remotely,
                  send_raw_frame
-    station      raise_fault, step_clock, retry_calls, send_sigterm
+    station      raise_fault, silence_meter, replace_meter, step_clock, retry_calls, send_sigterm
     host, disk   kill_process, kill_at_commit, fail_disk, fill_disk, stall_disk
 
 Rules:
@@ -41,6 +41,7 @@ from station.simulation.faulty_csms import NO_FAULTS, FaultRates
 from station.simulation.station_process import ProcessKilledError, StationProcess
 from station.simulation.world import SimulatedWorld
 
+METER_LOST_S: Final = 30.0  # a meter that is silent for this time stops a session
 NOISE_MESSAGE_IDS: Final = ("noise-", "-1")  # prefixes of the messageIds of `send_raw_frame`
 
 
@@ -211,6 +212,40 @@ def add_device_fault(target: EventTarget, fault: DeviceFaulted, seconds: float) 
     target.undo_after(seconds, clear_fault)
 
 
+def silence_meter(target: EventTarget, *, evse_id: int, seconds: float) -> None:
+    """The meter of an EVSE does not respond for so many seconds; its register counts on.
+
+    As with the real protections, an EVSE with open contactors is blocked at once, a session after
+    `METER_LOST_S`.
+    """
+    evse = target.world.evses[evse_id]
+    if evse.silent_since_s is not None:
+        return
+    evse.set_meter_silent(True)
+    fault = DeviceFaulted(evse_id, "meter", "no_response", blocks_charging=True)
+
+    def block_charging() -> None:
+        if evse.silent_since_s is not None:
+            evse.faults.add_fault(fault)
+            _notify_evses(target.world)
+
+    def end_silence() -> None:
+        evse.set_meter_silent(False)
+        evse.faults.clear_fault(fault)
+        _notify_evses(target.world)
+
+    block_after_s = METER_LOST_S if evse.contactor_closed else 0
+    target.world.event_queue.run_after(block_after_s, block_charging)
+    target.undo_after(seconds, end_silence)
+
+
+def replace_meter(target: EventTarget, *, evse_id: int, register_wh: int) -> None:
+    """Another meter is installed: its register has another value. Only while nothing flows."""
+    evse = target.world.evses[evse_id]
+    if not evse.energy_flowing:
+        evse.replace_meter(register_wh)
+
+
 def _notify_evses(world: SimulatedWorld) -> None:
     for evse in world.evses.values():
         evse.on_change()
@@ -286,7 +321,7 @@ EVENT_ACTIONS: Final[dict[str, Callable[..., None]]] = {
     for action in (
         start_session, connect_ev, disconnect_ev, present_id_token, pause_ev, press_stop_button,
         cut_connection, switch_network, slow_network, restart_csms, set_fault_rates,
-        set_registration, step_clock, raise_fault,
+        set_registration, step_clock, raise_fault, silence_meter, replace_meter,
         kill_process, kill_at_commit, fail_disk, fill_disk, stall_disk, send_sigterm,
         send_csms_request, stop_remotely, send_raw_frame, retry_calls,
     )

@@ -25,14 +25,18 @@ begins with its name:
             _check_retry_interval
     P8      No rule raises.
             _apply_entries
+    P11     What a meter counted is billed or listed: at the end, for each meter, the last register
+            less the first is the sum of what the TransactionEvents bill (Transaction.Begin to
+            Transaction.End) and of the EnergyUnaccounted entries; the last register is the true
+            one.
+            _record_entry, check_energy
     E13     An attempt fails only by an error or after the message timeout.
             _check_failed_attempt
     Part 4  One CALL is in flight, and no messageId is sent twice.
             _check_sent_call
 
 Other promises are checked elsewhere: P5 by the mutation sweep of `verify`, P9 by the tests of TLS,
-parsers and floods, P10 by the benchmarks, P11 by the reconciliation of registers in export and
-report.
+parsers and floods, P10 by the benchmarks.
 """
 
 from __future__ import annotations
@@ -47,7 +51,14 @@ import msgspec
 
 from journal.events import Entry
 from journal.format.id_tokens import restore_payload
-from journal.observations import DeadlineReached, FrameReceived, MeterRead, StationStarted
+from journal.observations import (
+    DeadlineReached,
+    FrameReceived,
+    MeterFellSilent,
+    MeterRead,
+    StationStarted,
+)
+from journal.projections.energy_ledger import EnergyUnaccounted
 from journal.projections.outbox import (
     CallAttempted,
     CallAttemptFailed,
@@ -66,6 +77,7 @@ from station.ocpp import rpc
 from station.ocpp.messages import encode
 from station.ocpp.messages.e_transactions import TransactionEventRequest
 from station.simulation.csms_ledger import TransactionRecord
+from station.simulation.evse_double import EvseDouble
 from station.simulation.network import SimulatedConnection
 from station.simulation.station_process import StationProcess
 from station.simulation.world import SimulationObserver
@@ -130,7 +142,9 @@ class InvariantChecker(SimulationObserver):
         self._attempts_by_call: dict[int, list[SentAttempt]] = {}
         self._in_flight: SentAttempt | None = None  # on the connection in use
         self._allowed_replies: dict[str, list[str]] = {}  # messageId to the texts that may be sent
-        self._registers_wh: dict[int, Decimal] = {}
+        self._first_registers_wh: dict[int, Decimal] = {}
+        self._registers_wh: dict[int, Decimal] = {}  # the newest
+        self._unaccounted: list[EnergyUnaccounted] = []
         self._idle_deadlines = 0
 
     def add_line(self, text: str) -> None:
@@ -233,11 +247,23 @@ class InvariantChecker(SimulationObserver):
             ):
                 text = rpc.encode_error(message_id, code, description)
                 self._allowed_replies.setdefault(message_id, []).append(text)
-            case MeterRead(evse_id=evse_id, energy_wh=energy_wh):
-                previous_wh = self._registers_wh.get(evse_id, Decimal(0))
-                change = f"register of EVSE {evse_id} fell from {previous_wh} to {energy_wh} Wh"
-                check(energy_wh >= previous_wh, "P2", change)
-                self._registers_wh[evse_id] = energy_wh
+            case (
+                MeterRead(evse_id=evse_id, energy_wh=energy_wh)
+                | MeterFellSilent(evse_id=evse_id, energy_wh=energy_wh)
+            ):
+                self._record_register(evse_id, energy_wh)
+            case EnergyUnaccounted() as unaccounted:
+                self._unaccounted.append(unaccounted)
+
+    def _record_register(self, evse_id: int, energy_wh: Decimal) -> None:
+        """Registers never fall, except where a meter was replaced. J02.FR.16"""
+        assert self.process is not None
+        previous_wh = self._registers_wh.get(evse_id, Decimal(0))
+        change = f"register of EVSE {evse_id} fell from {previous_wh} to {energy_wh} Wh"
+        is_replaced = self.process.environment.evses[evse_id].was_replaced
+        check(is_replaced or energy_wh >= previous_wh, "P2", change)
+        self._first_registers_wh.setdefault(evse_id, energy_wh)
+        self._registers_wh[evse_id] = energy_wh
 
     def _check_dropped(self, events: set[int]) -> None:
         """Only samples that were never sent are dropped, and only on a full disk. E12.FR.05."""
@@ -457,6 +483,60 @@ class InvariantChecker(SimulationObserver):
         duplicates = sum(record.duplicates for record in records.values())
         is_allowed = duplicates <= self.resent_count <= self.allowed_resends
         check(is_allowed, "P2", f"{duplicates} duplicates received")
+
+    def has_read_meters(self, evses: dict[int, EvseDouble]) -> bool:
+        """Whether the last register of every meter is in the journal."""
+        return all(
+            self._registers_wh.get(evse_id) == evse.energy_wh for evse_id, evse in evses.items()
+        )
+
+    def check_energy(self) -> None:
+        """What each meter counted is billed to transactions or listed. P11."""
+        billed_wh = self._sum_billed()
+        for evse_id, first_wh in self._first_registers_wh.items():
+            listed = [each for each in self._unaccounted if each.evse_id == evse_id]
+            listed_wh = sum((each.to_wh - each.from_wh for each in listed), Decimal(0))
+            counted_wh = self._registers_wh[evse_id] - first_wh
+            settled_wh = billed_wh.get(evse_id, Decimal(0)) + listed_wh
+            check(
+                counted_wh == settled_wh,
+                "P11",
+                f"EVSE {evse_id} counted {counted_wh} Wh, {settled_wh} Wh are billed or listed",
+            )
+
+    def _sum_billed(self) -> dict[int, Decimal]:
+        """What the TransactionEvents bill, by EVSE. A fall of the register is not billed."""
+        billed_wh: dict[int, Decimal] = {}
+        for transaction_id, calls in self._calls_by_transaction.items():
+            ended = self._queued_calls[calls[-1]].transaction_event
+            assert ended is not None
+            begin_wh, end_wh = self._find_billed_registers(calls)
+            if begin_wh is None or end_wh is None:
+                continue
+            falls_wh = sum(
+                (
+                    listed.to_wh - listed.from_wh
+                    for listed in self._unaccounted
+                    if listed.transaction_id == transaction_id
+                    and calls[0] < listed.to_seq <= calls[-1]
+                    and listed.reason == "register_fell"
+                ),
+                Decimal(0),
+            )
+            billed_wh.setdefault(ended.evse_id, Decimal(0))
+            billed_wh[ended.evse_id] += end_wh - begin_wh - falls_wh
+        return billed_wh
+
+    def _find_billed_registers(self, calls: list[int]) -> tuple[Decimal | None, Decimal | None]:
+        """Registers with context Transaction.Begin and Transaction.End; None: there is none."""
+        registers_wh: dict[str, Decimal] = {}
+        for call in calls:
+            body = _payload_decoder.decode(self._queued_calls[call].payload)
+            for value in body.get("meterValue", ()):
+                for sampled in value["sampledValue"]:
+                    if sampled["measurand"] == "Energy.Active.Import.Register":
+                        registers_wh.setdefault(sampled["context"], Decimal(sampled["value"]))
+        return registers_wh.get("Transaction.Begin"), registers_wh.get("Transaction.End")
 
     def _check_record(self, record: TransactionRecord, calls: list[int]) -> None:
         transaction_id = record.transaction_id

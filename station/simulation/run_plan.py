@@ -163,7 +163,7 @@ class PlanRun(trio.abc.Instrument):
             return False
         if state.outbox.parked and not len(state.outbox):
             self.world.observe(CallRetryRequested())
-        return not (
+        return self.checker.has_read_meters(self.world.evses) and not (
             len(state.outbox)
             or state.outbox.parked
             or state.transactions.open
@@ -181,6 +181,7 @@ class PlanRun(trio.abc.Instrument):
     def _check_final_state(self) -> None:
         double = self.world.csms.double
         self.checker.check_completeness(double.ledger.transactions)
+        self.checker.check_energy()
         noise = tuple(f"response to {message_id}" for message_id in NOISE_MESSAGE_IDS)
         complaints = [text for text in double.complaints if not text.startswith(noise)]
         check(not complaints, "Part 4", f"complaints of the CSMS: {complaints}")

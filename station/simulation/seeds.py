@@ -14,6 +14,8 @@ issues.
    between.
 5. A full disk is drawn from a random source of its own, for one of `DISK_FULL_EVERY` seeds, because
    it was added later: it must not change the draws of 1 to 4.
+6. Silent and replaced meters are drawn from a third random source, for one of `METER_FAULT_EVERY`
+   seeds, for the same reason.
 
 Values are drawn by position, and a draw depends on the length of its table: a new value, variable,
 kind or row changes the world of every seed. What is added later gets a random source of its own, as
@@ -32,6 +34,7 @@ from station.simulation.station_process import RESERVE_BYTES
 
 YEAR_S: Final = 365 * 86_400
 DISK_FULL_EVERY: Final = 8  # in one of so many plans the disk is full
+METER_FAULT_EVERY: Final = 4  # in one of so many plans meters are silent
 SHORT_PLAN_S: Final = 600  # length of most plans; some are four times as long
 
 # Kinds that interact; half of the plans are made of one such row.
@@ -125,6 +128,7 @@ def make_plan(seed: int) -> Plan:
     }
     variables = {name: random_source.choice(VARIABLE_VALUES[name]) for name in sorted(names)}
     events = [*_random_events(random_source), *_disk_events(seed)]
+    events += _meter_events(seed, events)
     return Plan(
         seed=seed,
         variables=variables,
@@ -147,6 +151,34 @@ def _disk_events(seed: int) -> Iterator[ScheduledEvent]:
             yield ScheduledEvent(
                 max(0, at_s - 60), "switch_network", {"mode": "silent", "seconds": silent_s}
             )
+
+
+def _meter_events(seed: int, events: list[ScheduledEvent]) -> Iterator[ScheduledEvent]:
+    """Silent meters near sessions, in one of `METER_FAULT_EVERY` plans; now and then another meter.
+
+    A transaction whose meter is silent when it stops waits 30 s for it, so that both short and long
+    silences matter.
+    """
+    if seed % METER_FAULT_EVERY != 1:
+        return
+    random_source = random.Random(f"meter {seed}")
+    sessions = [event for event in events if event.kind == "start_session"]
+    for _ in range(random_source.randint(1, 4)):
+        session = random_source.choice(sessions)
+        arguments = session.arguments
+        at_s = session.at_s + random_source.uniform(-20, arguments["stays_s"] + 10)
+        seconds = random_source.choice([4, 20, 45, 90, 200]) * random_source.uniform(0.5, 1.5)
+        yield ScheduledEvent(
+            round(max(0, at_s), 2),
+            "silence_meter",
+            {"evse_id": arguments["evse_id"], "seconds": round(seconds, 1)},
+        )
+    if random_source.random() < 0.25:
+        at_s = round(random_source.uniform(0, SHORT_PLAN_S), 2)
+        evse_id, register_wh = random_source.choice([1, 2]), random_source.choice([0, 5_000_000])
+        yield ScheduledEvent(
+            at_s, "replace_meter", {"evse_id": evse_id, "register_wh": register_wh}
+        )
 
 
 def _random_events(random_source: random.Random) -> Iterator[ScheduledEvent]:

@@ -13,6 +13,11 @@ from journal.projections.availability import AvailabilityChanged, AvailabilitySc
 from journal.projections.charging_profiles import ChargingProfileInstalled
 from journal.projections.display_messages import DisplayMessageSet
 from journal.projections.driver_information import CostReceived, DriverInformationReceived
+from journal.projections.energy_ledger import (
+    OLD_STOP_REGISTER,
+    EnergyUnaccounted,
+    subtract_registers,
+)
 from journal.projections.external_limits import ExternalLimitNotified
 from journal.projections.lifecycle import ResetOrdered
 from journal.projections.outbox import CallAttempted, CallAttemptFailed, CallQueued
@@ -35,9 +40,11 @@ from station.transcript.phrases import (
 def _describe_queued_call(event: CallQueued) -> str:
     if transaction := event.transaction_event:
         state = f", {transaction.charging_state}" if transaction.charging_state else ""
+        is_old = OLD_STOP_REGISTER in transaction.includes
         return (
             f"queues TransactionEvent {transaction.event_type}, seqNo {transaction.seq_no} "
             f"({transaction.trigger_reason}{state}) of {shorten_id(transaction.transaction_id)}"
+            f"{', without a new register: the meter is silent' if is_old else ''}"
         )
     if status := event.connector_status:
         location = name_location(status.evse_id, status.connector_id)
@@ -101,6 +108,24 @@ def _describe_transaction_stop(event: TransactionStopOrdered) -> str:
     return (
         f"stops transaction {shorten_id(event.transaction_id)}: "
         f"{event.trigger_reason}, {event.stopped_reason}"
+    )
+
+
+UNACCOUNTED_PHRASES: Final = {
+    "meter_silent": "the meter was silent when the transaction before ended",
+    "program_not_running": "counted before the first reading of this run",
+    "register_fell": "the register fell, as that of another meter",
+    "no_transaction": "no transaction was open",
+}
+
+
+def _describe_unaccounted_energy(event: EnergyUnaccounted) -> str:
+    energy_wh = subtract_registers(event.from_wh, event.to_wh)
+    return (
+        f"lists {energy_wh} Wh at EVSE {event.evse_id} that belong to no transaction: "
+        f"{UNACCOUNTED_PHRASES[event.reason]} "
+        f"(register {event.from_wh} Wh in entry {event.from_seq}, "
+        f"{event.to_wh} Wh in entry {event.to_seq})"
     )
 
 
@@ -249,6 +274,7 @@ DECISION_SENTENCES: Final[dict[str, Sentence]] = {
         f"stores a sample for the Ended message of {shorten_id(e.transaction_id)}: "
         f"{format_reading(e.sample.meter_read)} ({e.sample.context})"
     ),
+    "EnergyUnaccounted": _describe_unaccounted_energy,
     "GroupIdTokenReceived": lambda e: (
         f"assigns transaction {shorten_id(e.transaction_id)} to group {e.group_id_token}"
     ),

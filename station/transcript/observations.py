@@ -151,6 +151,13 @@ OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
         lambda e: f"{name_location(e.evse_id)}: {_FLOW_PHRASES[e.flow]}",
     ),
     "MeterRead": ("device", lambda e: f"{name_location(e.evse_id)}: meter at {format_reading(e)}"),
+    "MeterFellSilent": (
+        "device",
+        lambda e: (
+            f"{name_location(e.evse_id)}: meter is silent, it was at {e.energy_wh} Wh "
+            f"{format_seconds(e.age_ms)} ago"
+        ),
+    ),
     "DeviceFaulted": ("device", _describe_fault),
     "DeviceRecovered": (
         "device",

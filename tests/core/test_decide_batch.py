@@ -34,7 +34,9 @@ from tests.support.story import (
     given,
     in_transaction,
     meter_read,
+    meter_silent,
     presented,
+    time_passed,
 )
 
 READINGS = {1: meter_read(1, "2935.600"), 2: meter_read(2, "17")}
@@ -218,3 +220,23 @@ def test_a_batch_ends_when_its_time_is_up() -> None:
         is_time_up=lambda: True,
     )
     assert rest.decided_count == 1, "one observation at least"
+
+
+# --- A silent meter ------------------------------------------------------------------------------
+
+
+def test_a_meter_that_is_back_ends_the_transaction_that_waited_for_it_p11() -> None:
+    station = given(ONLINE, in_transaction(1), time_passed(seconds=30), meter_silent(1))
+    station.when(presented(ALICE, evse_id=1), *ended_reports())
+    assert not transaction_events(decide(station, StopButtonPressed(2)))
+    entries = decide(station, StopButtonPressed(2), latest_reading=READINGS.get)
+    assert observed(entries) == [READINGS[1], StopButtonPressed(2)]
+    [ended] = transaction_events(entries)
+    assert registers(ended) == [2935.6]
+
+
+def test_while_a_transaction_waits_no_head_is_recorded_p11() -> None:
+    station = with_witness()
+    station.when(time_passed(seconds=30), meter_silent(1))
+    station.when(presented(ALICE, evse_id=1), *ended_reports())
+    assert observed(decide(station, StopButtonPressed(2))) == [StopButtonPressed(2)]

@@ -16,6 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from journal.events import Entry
+from journal.projections.energy_ledger import MeterAccount
 from journal.projections.outbox import CallQueued, Outbox
 from journal.state import State, apply_entry
 from station.core import outbox_rules
@@ -62,7 +63,8 @@ def test_another_process_with_other_hashes_gives_the_same_journal_p4() -> None:
 
 
 def test_the_first_200_seeds_have_every_kind_of_event() -> None:
-    assert set(EVENT_ACTIONS) == {*ARGUMENT_MAKERS, "start_session", "fill_disk"}
+    drawn_apart = {"start_session", "fill_disk", "silence_meter", "replace_meter"}
+    assert set(EVENT_ACTIONS) == {*ARGUMENT_MAKERS, *drawn_apart}
     assert {kind for row in RELATED_EVENTS for kind in row} <= set(ARGUMENT_MAKERS)
     kinds = {event.kind for seed in range(200) for event in make_plan(seed).events}
     assert kinds == set(EVENT_ACTIONS)
@@ -141,6 +143,12 @@ def ignore_late_responses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Outbox, "find_by_message_id", find_in_flight)
 
 
+def end_without_register(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction ends with the register it has; what a silent meter counted is not listed."""
+    monkeypatch.setattr(e_transactions, "has_stop_register", lambda ctx, transaction: True)
+    monkeypatch.setattr(MeterAccount, "find_gap", lambda account: None)
+
+
 # How the station is broken, the promise it breaks, and within how many seeds from 0 on.
 VARIANTS: tuple[tuple[SimulationFault, str, int], ...] = (
     (publish_before_commit, "P3", 30),
@@ -148,6 +156,7 @@ VARIANTS: tuple[tuple[SimulationFault, str, int], ...] = (
     (retry_by_wall_clock, "P6", 60),  # the deadline, on uptime, has no effect
     (lose_queued_calls, "P2", 30),
     (ignore_late_responses, "P2", 100),
+    (end_without_register, "P11", 60),
 )
 
 

@@ -20,7 +20,9 @@ the recorder drives it, without disk, network or trio:
 
 A step is an observation (`cable_plugged(1)`) or a function of the station (`called(...)`,
 `time_passed(seconds=5)`); `in_sequence` makes one step of several. Steps do not take time: the
-clock (wall clock and uptime) is advanced by `time_passed` and `station_restarted` only. During
+clock (wall clock and uptime) is advanced by `time_passed` and `station_restarted` only. A meter
+that was read once responds with that reading whenever one is needed, until `meter_silent` or a
+restart. During
 `time_passed`, `DeadlineReached` is observed exactly at each deadline of the desired state, as the
 timer task does.
 Every frame the desired state asks for is reported as sent at once while the link is up.
@@ -83,6 +85,7 @@ from journal.state import State, apply_entry, decode_state, encode_state
 from station.core.block_tables import find_reason
 from station.core.context import Product
 from station.core.decide import decide
+from station.core.decide_batch import metered_evse_ids
 from station.core.desired import DesiredState, compute_desired_state
 from station.core.device_model.model import DeviceModel
 from station.core.display import EvseDisplay, render_display
@@ -175,6 +178,7 @@ class Station:
         self.checks = StoryChecks()
         self.sent_message_ids: set[str] = set()
         self.csms_call_count = 0
+        self.meters: dict[int, MeterRead] = {}  # readings of the meters that respond, by EVSE id
 
     def when(self, *steps: Step) -> list[Decision]:
         """Perform the steps in order and return all decisions they cause."""
@@ -237,10 +241,38 @@ class Station:
         return decisions
 
     def decide_observation(self, observation: Observation) -> list[Decision]:
-        """Decide one observation and apply the entries, as the recorder does."""
+        """Decide one observation and apply the entries, as the recorder does.
+
+        The meters that the decisions use are read before: `station.core.decide_batch`.
+        """
+        if isinstance(observation, MeterRead):
+            self.meters[observation.evse_id] = observation
+        elif isinstance(observation, StationStarted):
+            self.meters.clear()  # not read in this run yet
+        entries, after = self._decide(observation, expects_readings=True)
+        evse_ids = metered_evse_ids(entries)
+        decisions: list[Decision] = []
+        if evse_ids:
+            for evse_id in sorted(evse_ids & self.meters.keys()):
+                if self._needs_reading(evse_id, observation):
+                    decisions += self._keep(*self._decide(self.meters[evse_id]))
+            entries, after = self._decide(observation)
+        return decisions + self._keep(entries, after)
+
+    def _needs_reading(self, evse_id: int, observation: Observation) -> bool:
+        journaled = self.state.readings.on_evse(evse_id)
+        is_journaled = journaled is not None and journaled.uptime_ms == self.uptime_ms
+        return not is_journaled and not isinstance(observation, MeterRead)
+
+    def _decide(
+        self, observation: Observation, *, expects_readings: bool = False
+    ) -> tuple[list[Entry], State]:
         entry = Entry(len(self.entries) + 1, self.at, self.uptime_ms, observation)
-        before = self.state
-        entries, self.state = decide(self.product, before, entry)
+        return decide(self.product, self.state, entry, expects_readings=expects_readings)
+
+    def _keep(self, entries: list[Entry], after: State) -> list[Decision]:
+        """Apply the entries; the decisions among them."""
+        before, self.state = self.state, after
         self.entries += entries
         self.desired = compute_desired_state(self.product, self.state, entries[-1])
         self.checks(before, entries, self.state, self.desired)
@@ -299,6 +331,16 @@ def meter_read(evse_id: int, energy_wh: str, **others: str) -> MeterRead:
     """A meter reading; `others`: `voltage_v`, `current_a`, `power_w`, `energy_export_wh`."""
     decimals = {name: Decimal(value) for name, value in others.items()}
     return MeterRead(evse_id, Decimal(energy_wh), **decimals)  # type: ignore[arg-type]
+
+
+def meter_silent(evse_id: int) -> Step:
+    """The meter does not respond any more; its next `meter_read` ends that."""
+
+    def step(station: Station) -> list[Decision]:
+        station.meters.pop(evse_id, None)
+        return []
+
+    return step
 
 
 def presented(id_token: IdToken, evse_id: int | None = None, **others: bool) -> IdTokenPresented:

@@ -22,7 +22,7 @@ The order of `STOP_CAUSES` decides which reasons the CSMS receives if several ro
 4. The end of the energy transfer comes last, because every row above also ends the transfer.
 
 A transaction that is stopped is not ended yet: `e_transactions.report_ended` waits until no energy
-flows, so that the register in the Ended event is the last one.
+flows and the meter was read, so that the register in the Ended event is the last one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ TX_START_POINT: Final = "TxCtrlr.TxStartPoint"
 TX_STOP_POINT: Final = "TxCtrlr.TxStopPoint"
 RESUMPTION_TIMEOUT: Final = "TxCtrlr.ResumptionTimeout"
 
-# After a restart a meter and a cable may take this long to report on an interrupted transaction.
+# A stopped transaction waits this long for the register of a silent meter; and after a restart a
+# meter and a cable may take this long to report. It is as long as a silent meter is accepted while
+# energy flows (`lost_s` of `[hardware.meter]`).
 METER_TIMEOUT_MS: Final = 30_000
 
 # --- Start ---------------------------------------------------------------------------------------

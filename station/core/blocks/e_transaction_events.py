@@ -9,6 +9,9 @@ them (`_unreported_details`). Which details an event carries is recorded with it
 `SAMPLE_CONTEXTS` gives the measurands and the reading context for each kind of event. The begin
 values go into Started, or, if the meter could not be read then, into the first event with
 chargingState Charging (E01.FR.17).
+
+While a meter is silent, an event has no periodic sample, and Ended has the last register that was
+read, with the time at which it was read (`OLD_STOP_REGISTER` is recorded with it). P11
 """
 
 from __future__ import annotations
@@ -16,7 +19,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from journal.observations import MeterRead
+from journal.projections.energy_ledger import OLD_STOP_REGISTER
 from journal.projections.outbox import CallQueued, TransactionEventSummary
+from journal.projections.readings import Reading
 from journal.projections.transactions import (
     Sample,
     Transaction,
@@ -25,7 +31,12 @@ from journal.projections.transactions import (
 )
 from station.core.blocks.evse_conditions import charging_state
 from station.core.context import Context, encode_raw, id_token_for_message
-from station.core.meter_values import build_meter_value, make_sample
+from station.core.meter_values import (
+    READING_CURRENT_MS,
+    build_meter_value,
+    make_sample,
+    was_read_since,
+)
 from station.ocpp.messages import format_timestamp
 from station.ocpp.messages.datatypes import EVSEType, MeterValueType
 from station.ocpp.messages.e_transactions import TransactionEventRequest, TransactionType
@@ -40,6 +51,9 @@ TX_ENDED_MEASURANDS: Final = "SampledDataCtrlr.TxEndedMeasurands"
 SAMPLED_DATA_ENABLED: Final = "SampledDataCtrlr.Enabled"
 ALIGNED_TX_ENDED_MEASURANDS: Final = "AlignedDataCtrlr.TxEndedMeasurands"
 CLOCK_CONTEXT: Final = "Sample.Clock"
+
+# The last register is reported just before the contactors that opened: `hardware/reporter.py`.
+REPORT_DELAY_MS: Final = 1_000
 
 # (eventType, triggerReason or "") -> (variable that lists the measurands, reading context)
 SAMPLE_CONTEXTS: Final = {
@@ -71,6 +85,8 @@ def build_transaction_event(
     includes = tuple(_unreported_details(transaction, evse.is_plugged_in))
     if meter_values and (event_type == "Started" or _is_first_charging(transaction, state)):
         includes = (*includes, "begin_values")
+    if event_type == "Ended" and not has_stop_register(ctx, transaction):
+        includes = (*includes, OLD_STOP_REGISTER)
     id_token = transaction.id_token if "id_token" in includes else None
     if stop and stop.stopped_by_id_token:
         id_token = stop.stopped_by_id_token  # E07.FR.02
@@ -142,6 +158,24 @@ def _journal_head(ctx: Context) -> CustomDataType | None:
     return CustomDataType(vendorId=VENDOR_ID, seq=head.head_seq, digest=head.head_digest)
 
 
+# --- The stop register ---------------------------------------------------------------------------
+
+
+def has_stop_register(ctx: Context, transaction: Transaction) -> bool:
+    """Whether the newest register is the last one of the transaction. P11.
+
+    It is, if the meter was read when the contactors were open already. Where energy still flows
+    (a contactor is welded) the newest reading must be a current one.
+    """
+    reading = ctx.state.readings.on_evse(transaction.evse_id)
+    if reading is None:
+        return True  # the meter was never read: there is nothing to wait for
+    evse = ctx.state.evses.by_id(transaction.evse_id)
+    if evse.is_deenergized:
+        return was_read_since(ctx, reading, evse.contactor_reported_ms - REPORT_DELAY_MS)
+    return was_read_since(ctx, reading, ctx.uptime_ms - READING_CURRENT_MS)
+
+
 # --- Samples -------------------------------------------------------------------------------------
 
 
@@ -153,7 +187,7 @@ def _is_first_charging(transaction: Transaction, state: str) -> bool:
 def _build_meter_values(
     ctx: Context, transaction: Transaction, event_type: str, trigger_reason: str
 ) -> tuple[MeterValueType, ...]:
-    """The samples of an event: the newest reading, and for Ended the samples that were kept."""
+    """The samples of an event: one taken now, and for Ended the samples that were kept."""
     row = SAMPLE_CONTEXTS.get((event_type, trigger_reason)) or SAMPLE_CONTEXTS.get((event_type, ""))
     if event_type == "Updated" and _is_first_charging(
         transaction, charging_state(ctx, transaction.evse_id)
@@ -163,9 +197,10 @@ def _build_meter_values(
     if row is None or reading is None:
         return ()
     variable, context = row
-    samples: tuple[Sample, ...] = transaction.kept_samples if event_type == "Ended" else ()
+    samples = _different_samples(transaction.kept_samples) if event_type == "Ended" else ()
     if context == "Trigger" or ctx.variable_boolean(SAMPLED_DATA_ENABLED, default=True):
-        samples = (*samples, make_sample(reading, context))
+        sample = _take_sample(ctx, transaction, reading, context)
+        samples = samples if sample is None else (*samples, sample)
     else:
         samples = tuple(sample for sample in samples if sample.context == CLOCK_CONTEXT)
     # Clock-aligned samples have their own list of measurands. J01.FR.07, TC_J_03
@@ -175,3 +210,48 @@ def _build_meter_values(
         for sample in samples
     )
     return tuple(value for value in values if value is not None)
+
+
+def _take_sample(
+    ctx: Context, transaction: Transaction, reading: Reading, context: str
+) -> Sample | None:
+    """The newest reading as a sample; None: the meter was not read for it. P11.
+
+    A periodic sample is a reading of the present interval (J02.FR.10). Transaction.End and Trigger
+    always have the last reading (E06.FR.11, F06.FR.07), with the time at which it was read.
+    """
+    match context:
+        case "Sample.Periodic":
+            is_new = was_read_since(ctx, reading, transaction.last_sample_ms + 1)
+            return make_sample(reading, context) if is_new else None
+        case "Transaction.Begin":
+            return _take_begin_sample(ctx, transaction, reading)
+        case _:
+            return make_sample(reading, context)
+
+
+def _take_begin_sample(ctx: Context, transaction: Transaction, reading: Reading) -> Sample | None:
+    """The register from which the transaction is billed; None: the meter was not read yet.
+
+    Its later events carry the begin values if the meter could not be read before. E01.FR.17
+    """
+    account = ctx.state.energy_ledger.on_evse(transaction.evse_id)
+    if account is None or ctx.expects_readings:
+        return make_sample(reading, "Transaction.Begin")
+    if account.transaction_id != transaction.transaction_id:  # this event is its first
+        return make_sample(reading, "Transaction.Begin") if account.is_read else None
+    if account.start_wh is None:
+        return None
+    if account.start_wh == reading.meter_read.energy_wh:
+        return make_sample(reading, "Transaction.Begin")
+    start = MeterRead(transaction.evse_id, account.start_wh)
+    return Sample("Transaction.Begin", account.start_at_unix_ms, start)
+
+
+def _different_samples(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    """Without repetitions: while a meter is silent the same reading is kept again and again."""
+    return tuple(
+        sample
+        for before, sample in zip((None, *samples), samples, strict=False)
+        if before is None or before != sample
+    )

@@ -13,7 +13,8 @@ The life of a transaction, and the rule that decides each step:
     something changed            report_changes                TransactionEvent Updated
     a sample is due              take_samples                  TransactionEvent Updated, or kept
     a stop cause holds           decide_stop                   TransactionStopOrdered
-    stopped, no energy flows     report_ended                  TransactionEvent Ended
+    stopped, no energy flows,    report_ended                  TransactionEvent Ended
+      the meter was read
 
 `e_start_stop_points` has the tables of start points and stop causes with their requirements;
 `e_transaction_events` builds the messages. A TransactionEvent is a decision like any other: its
@@ -37,6 +38,7 @@ from journal.projections.authorizations import (
     AuthorizationLimited,
     AuthorizationSuspended,
 )
+from journal.projections.energy_ledger import OLD_STOP_REGISTER
 from journal.projections.outbox import TransactionEventSummary
 from journal.projections.transactions import (
     GroupIdTokenReceived,
@@ -56,7 +58,11 @@ from station.core.blocks.e_start_stop_points import (
     find_stop,
     reached_start_point,
 )
-from station.core.blocks.e_transaction_events import SAMPLED_DATA_ENABLED, build_transaction_event
+from station.core.blocks.e_transaction_events import (
+    SAMPLED_DATA_ENABLED,
+    build_transaction_event,
+    has_stop_register,
+)
 from station.core.blocks.evse_conditions import charging_state, is_in_service
 from station.core.blocks.i_tariff_and_cost import receive_transaction_info
 from station.core.context import (
@@ -255,20 +261,27 @@ def report_ended(ctx: Context) -> Iterator[Decision]:
 
 
 def _is_ready_to_end(ctx: Context, transaction: Transaction) -> bool:
-    """Whether no energy flows, or the wait for that is over.
-
-    After an interruption the transaction also waits for a register that the meter reports in this
-    run of the program.
-    """
+    """Whether no energy flows and the stop register is read, or the wait for that is over."""
     if transaction.evse_id == 0:
         return True  # it never had an EVSE where energy could flow
-    waited_ms = ctx.uptime_ms - transaction.stop_ordered_ms
     is_deenergized = ctx.state.evses.by_id(transaction.evse_id).is_deenergized
-    if not _is_interrupted(ctx, transaction):
-        return is_deenergized or waited_ms >= POWER_DOWN_TIMEOUT_MS
-    reading = ctx.state.readings.on_evse(transaction.evse_id)
-    has_new_reading = reading is not None and reading.seq > transaction.interrupted_seq
-    return (has_new_reading and is_deenergized) or waited_ms >= METER_TIMEOUT_MS
+    has_register = has_stop_register(ctx, transaction)
+    if _is_interrupted(ctx, transaction):
+        has_register &= ctx.state.readings.on_evse(transaction.evse_id) is not None
+    return (is_deenergized and has_register) or ctx.uptime_ms >= _end_due_ms(ctx, transaction)
+
+
+def _end_due_ms(ctx: Context, transaction: Transaction) -> int:
+    """Uptime at which a stopped transaction ends in any case.
+
+    Without energy flow it waits METER_TIMEOUT_MS for a silent meter: what the meter has counted can
+    be billed only before the end, and the EV driver waits for nothing else. After an interruption
+    the EVSE is not known at first, and the same time applies.
+    """
+    is_deenergized = ctx.state.evses.by_id(transaction.evse_id).is_deenergized
+    waits_for_meter = is_deenergized or _is_interrupted(ctx, transaction)
+    timeout_ms = METER_TIMEOUT_MS if waits_for_meter else POWER_DOWN_TIMEOUT_MS
+    return transaction.stop_ordered_ms + timeout_ms
 
 
 def _is_interrupted(ctx: Context, transaction: Transaction) -> bool:
@@ -363,10 +376,7 @@ def _transaction_due_times_ms(ctx: Context) -> Iterator[int]:
         if transaction.evse_id == 0:
             continue  # it waits for a cable: `c_authorization` has that deadline
         if transaction.stop_order:
-            is_interrupted = _is_interrupted(ctx, transaction)
-            yield transaction.stop_ordered_ms + (
-                METER_TIMEOUT_MS if is_interrupted else POWER_DOWN_TIMEOUT_MS
-            )
+            yield _end_due_ms(ctx, transaction)
             continue
         if not ctx.state.evses.by_id(transaction.evse_id).is_cable_known:
             wait_ms = max(ctx.variable_integer(RESUMPTION_TIMEOUT) * 1000, METER_TIMEOUT_MS)
@@ -457,6 +467,8 @@ def get_transaction_status(
 
 def _code_of_transaction_event(summary: TransactionEventSummary) -> str:
     """The row of a TransactionEvent: Started, Ended, or what an Updated event reports."""
+    if OLD_STOP_REGISTER in summary.includes:
+        return OLD_STOP_REGISTER
     return summary.trigger_reason if summary.event_type == "Updated" else summary.event_type
 
 
@@ -508,6 +520,12 @@ REASONS: Final[Reasons] = {
             "Started": Reason("a transaction started", facts=("transaction_started",)),
             "Ended": Reason(
                 "the transaction was stopped, and no energy flows", facts=("transaction_stopped",)
+            ),
+            OLD_STOP_REGISTER: Reason(
+                "the transaction was stopped, and the meter did not respond in the time that it "
+                "waits: the register is the last one that was read",
+                "E06.FR.11",
+                ("transaction_stopped",),
             ),
             "Authorized": Reason(
                 "an IdToken was authorized for it", "E02.FR.01", ("transaction_authorized",)

@@ -62,7 +62,7 @@ from station.ocpp import rpc
 from station.transcript.phrases import LISTED_CALLS_MAX
 
 # Fields of any event that hold the number of an earlier entry.
-REFERENCE_FIELDS: Final = ("update_seq", "upload_seq", "request_seq")
+REFERENCE_FIELDS: Final = ("update_seq", "upload_seq", "request_seq", "from_seq", "to_seq")
 
 # Decided by the order of the queue: the observation of the commit is not a cause.
 DECIDED_BY_QUEUE_ORDER: Final = (CallAttempted,)

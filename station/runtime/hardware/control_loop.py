@@ -120,6 +120,7 @@ class ControlLoop:
                 evse.connectors[0].id,
                 self._observe,
                 reading_interval_s,
+                settings.meter.silent_s,
             )
             for evse in evses
         }

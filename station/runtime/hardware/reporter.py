@@ -7,6 +7,9 @@
   them; without a meter after `LAST_READING_TIMEOUT_S`.
 * A reading is reported at first, every interval while energy flows, and when the register moved
   without a charge.
+* When the meter has been silent for `silent_s`, its last reading is reported with its age unless it
+  was reported before; from then on there is no newest reading. The first one after that is reported
+  at once: a transaction may wait for it. P11
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from journal.observations import (
     EnergyFlow,
     EnergyFlowReported,
     EvIdentified,
+    MeterFellSilent,
     MeterRead,
 )
 from station.core.display import LiveReading
@@ -47,13 +51,21 @@ class Reporter:
         connector_id: int,
         observe: Callable[[Observation], None],
         reading_interval_s: float,
+        silent_s: float,
     ) -> None:
+        """Report nothing yet.
+
+        Args:
+            reading_interval_s: between two journaled readings while energy flows.
+            silent_s: a meter without a reading for this time is silent.
+        """
         self._inputs = inputs
         self._power_path = power_path
         self._evse_id = inputs.evse_id
         self._connector_id = connector_id
         self._observe = observe
         self._reading_interval_s = reading_interval_s
+        self._silent_s = silent_s
         self._started_at: float | None = None
         self._reported_plugged: bool | None = None
         self._reported_closed: bool | None = None
@@ -65,6 +77,8 @@ class Reporter:
         self._reading_reported_at: float | None = None
         self._reported_energy_wh: Decimal | None = None
         self._reported_meter_at: float | None = None
+        self._is_silent = False
+        self._unmetered_opening_at: float | None = None  # contactors opened, not read since
 
     @property
     def has_unreported_opening(self) -> bool:
@@ -96,12 +110,19 @@ class Reporter:
         self._report_ev_change(now)
         self._report_flow_change(now)
         self._report_contactor_change(now)
+        self._report_silence(now)
         self._report_due_reading(now)
 
     def latest_reading(self, now: float) -> MeterRead | None:
-        """The newest reading; the register only, when it is older than `READING_FRESH_S`."""
+        """The newest reading; None: none, or the meter is silent.
+
+        The register only, when it is older than `READING_FRESH_S`. After contactors that were
+        reported without the last register, only a reading of the time after they opened.
+        """
         meter, at = self._inputs.meter, self._inputs.meter_at
-        if meter is None or at is None:
+        if meter is None or at is None or now - at > self._silent_s:
+            return None
+        if self._unmetered_opening_at is not None and at <= self._unmetered_opening_at:
             return None
         soc = self._inputs.ev.soc_percent
         if now - at > READING_FRESH_S:
@@ -225,6 +246,8 @@ class Reporter:
         read_after = read_at is not None and read_at > self._opened_at + METER_ANSWER_S
         if read_after:
             self._emit_reading(now)
+        elif now - self._opened_at > LAST_READING_TIMEOUT_S:
+            self._unmetered_opening_at = self._opened_at + METER_ANSWER_S
         if read_after or now - self._opened_at > LAST_READING_TIMEOUT_S:
             self._emit_flow("none")
             self._emit_contactors(False)
@@ -233,10 +256,34 @@ class Reporter:
         self._reported_closed, self._opened_at = closed, None
         self._observe(ContactorReported(self._evse_id, closed))
 
+    def _report_silence(self, now: float) -> None:
+        """Report the last reading of a meter that fell silent, with its age."""
+        meter, at = self._inputs.meter, self._inputs.meter_at
+        if meter is None or at is None or self._is_silent or now - at <= self._silent_s:
+            return
+        self._is_silent = True
+        if meter.energy_wh == self._reported_energy_wh:
+            return
+        self._reported_meter_at, self._reported_energy_wh = at, meter.energy_wh
+        age_ms = round((now - at) * 1000)
+        self._observe(
+            MeterFellSilent(self._evse_id, meter.energy_wh, meter.energy_reverse_wh, age_ms)
+        )
+
     def _report_due_reading(self, now: float) -> None:
-        """Report the first reading, one per interval while energy flows, and unexpected energy."""
+        """Report the first reading, one per interval while energy flows, and unexpected energy.
+
+        Also the first one after the meter was silent, or after contactors that were reported
+        without it.
+        """
         meter = self._inputs.meter
         if meter is None:
+            return
+        if (self._is_silent or self._unmetered_opening_at is not None) and (
+            self.latest_reading(now) is not None
+        ):
+            self._is_silent, self._unmetered_opening_at = False, None
+            self._emit_reading(now)
             return
         moving = self._reported_flow == "charging" or meter.energy_wh != self._reported_energy_wh
         if self._reading_reported_at is None or (

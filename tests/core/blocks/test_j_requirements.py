@@ -14,6 +14,7 @@ from tests.support.story import (
     given,
     in_transaction,
     meter_read,
+    meter_silent,
     presented,
     queued_payloads,
     time_passed,
@@ -45,7 +46,10 @@ def register_values(messages: list[Json]) -> list[float]:
 def test_the_register_and_its_moment_are_the_meters_j01_fr_04_j01_fr_05_j01_fr_17() -> None:
     station = given(EVERY_MINUTE, REGISTER_AND_POWER, ONLINE, time_passed(seconds=59))
     decisions = station.with_csms(
-        accept_everything, meter_read(1, "1234.5", power_w="0"), time_passed(seconds=1)
+        accept_everything,
+        meter_read(1, "1234.5", power_w="0"),
+        meter_silent(1),
+        time_passed(seconds=1),
     )
     of_one = [
         payload for payload in queued_payloads(decisions, "MeterValues") if payload["evseId"] == 1
