@@ -38,6 +38,7 @@ from journal.projections.logs import Logs
 from journal.projections.network_profiles import NetworkProfiles
 from journal.projections.outbox import Outbox
 from journal.projections.pending_replies import PendingReplies
+from journal.projections.power_limits import PowerLimits
 from journal.projections.readings import Readings
 from journal.projections.ready_evses import ReadyEvses
 from journal.projections.registration import Registration
@@ -74,6 +75,7 @@ class State(msgspec.Struct, frozen=True):
     ready_evses: ReadyEvses = ReadyEvses()
     charging_profiles: ChargingProfiles = ChargingProfiles()
     external_limits: ExternalLimits = ExternalLimits()
+    power_limits: PowerLimits = PowerLimits()
     readings: Readings = Readings()
     energy_ledger: EnergyLedger = EnergyLedger()
     ev_driver_actions: EvDriverActions = EvDriverActions()

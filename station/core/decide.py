@@ -55,6 +55,7 @@ from station.core.blocks import (
     e_transactions,
     g_availability,
     j_metering,
+    k_power_limits,
     l_firmware,
     o_display_messages,
 )
@@ -397,6 +398,10 @@ RULE_SECTIONS: Final = (
                 charging_profiles.end_transaction_profiles,
                 "after ends and starts: a TxProfile whose transaction has ended counts no more, "
                 "one of a RequestStartTransaction has its transaction. K02.FR.05",
+            ),
+            RuleRow(
+                k_power_limits.decide_power_limits,
+                "after the row above: what is installed now is in force with this commit",
             ),
             RuleRow(
                 external_limits.notify_external_limits,

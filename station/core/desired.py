@@ -24,6 +24,7 @@ from journal.projections.firmware import FirmwareUpdate, FirmwareUpdateOrdered
 from journal.projections.logs import LogUpload
 from journal.projections.network_profiles import NetworkProfile
 from journal.projections.pending_replies import PendingReply
+from journal.projections.power_limits import PowerLimit
 from journal.state import State
 from station.core.block_tables import DEADLINES
 from station.core.blocks import n_customers
@@ -50,8 +51,7 @@ class DesiredEvse(msgspec.Struct, frozen=True):
     transaction_id: str | None
     # Reports of the cable that this was decided with; None: it applies to any.
     cable_report_count: int | None = None
-    limit_w: int | None = None  # the most this EVSE may give; None: no limit. SC.01
-    minimum_w: int = 0  # with less than this charging is inefficient. K01.FR.21
+    limit: PowerLimit | None = None  # the most this EVSE may give; None: no limit. SC.01
 
 
 FirmwareStep = Literal["wait", "download", "verify", "install", "confirm"]
@@ -150,6 +150,7 @@ def _desired_state(ctx: Context) -> DesiredState:
         reader_enabled=any(is_in_service(ctx, evse.evse_id) for evse in state.evses.all_evses)
         or bool(state.transactions.open),
         fault_releases=state.faults.releases,
+        station_power_w=_station_power_w(ctx),
         next_due_ms=_next_due_ms(ctx),
         restart_reason=restart.boot_reason if restart else None,
         firmware=_desired_firmware(state.firmware.running_update),
@@ -200,7 +201,19 @@ def _desired_evse(ctx: Context, evse_id: int) -> DesiredEvse:
         suspended=authorization is not None and authorization.suspended,
         transaction_id=transaction.transaction_id if transaction else None,
         cable_report_count=ctx.state.evses.by_id(evse_id).cable_report_count,
+        limit=ctx.state.power_limits.on_evse(evse_id),
     )
+
+
+def _station_power_w(ctx: Context) -> int | None:
+    """What all EVSEs together may give, so that the grid connection stays within its limit.
+
+    The limit of the station is on the grid's side; conversion takes a part of it. K08.FR.03
+    """
+    limit = ctx.state.power_limits.on_evse(0)
+    if limit is None:
+        return None
+    return int(limit.limit_w * ctx.product.profile.supply.efficiency_percent / 100)
 
 
 def _next_due_ms(ctx: Context) -> int | None:

@@ -21,11 +21,13 @@ from journal.projections.energy_ledger import (
 from journal.projections.external_limits import ExternalLimitNotified
 from journal.projections.lifecycle import ResetOrdered
 from journal.projections.outbox import CallAttempted, CallAttemptFailed, CallQueued
+from journal.projections.power_limits import PowerLimitsDecided
 from journal.projections.registration import RegistrationAnswered
 from journal.projections.transactions import TransactionStarted, TransactionStopOrdered
 from station.transcript.phrases import (
     Sentence,
     at_evse,
+    format_power_limit,
     format_reading,
     format_seconds,
     join_parts,
@@ -164,6 +166,13 @@ def _describe_profile(event: ChargingProfileInstalled) -> str:
     )
 
 
+def _describe_power_limits(event: PowerLimitsDecided) -> str:
+    limits = "; ".join(
+        f"{name_location(limit.evse_id)} {format_power_limit(limit)}" for limit in event.limits
+    )
+    return f"limits the power: {limits}" if limits else "limits the power no more"
+
+
 def _describe_limit_report(event: ExternalLimitNotified) -> str:
     location = f" of EVSE {event.evse_id}" if event.evse_id else ""
     limit = "has ended" if event.limit_w is None else f"is {event.limit_w} W"
@@ -289,6 +298,7 @@ DECISION_SENTENCES: Final[dict[str, Sentence]] = {
     ),
     "DriverInformationReceived": _describe_information,
     "CostReceived": _describe_cost,
+    "PowerLimitsDecided": _describe_power_limits,
     "AvailabilityChanged": _describe_availability,
     "AvailabilityScheduled": _describe_availability,
     "ClockAlignedIntervalHandled": lambda e: (

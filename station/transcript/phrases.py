@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from journal.observations import MeterRead
+from journal.projections.power_limits import PowerLimit
 
 PAYLOAD_CHARS_MAX: Final = 160  # characters of a payload in a line; the journal has all of it
 LISTED_CALLS_MAX: Final = 8  # numbers listed in a line; above that, a count
@@ -47,6 +48,28 @@ def _escape_utf16(character: str) -> str:
     """A character as JSON escapes it: one or two UTF-16 units."""
     units = character.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def format_power(watts: Decimal | int) -> str:
+    """A power for people: `40 kW`, `7.36 kW`, `0 kW`."""
+    kilowatts = (Decimal(watts) / 1000).quantize(Decimal("0.001")).normalize()
+    return f"{kilowatts:f} kW"
+
+
+def format_power_limit(limit: PowerLimit) -> str:
+    """A limit with its source: `40 kW by TxProfile 12, stack level 3 (entry 88)`."""
+    amperes = "" if limit.limit_a is None else f" ({limit.limit_a.normalize():f} A)"
+    return f"{format_power(limit.limit_w)}{amperes} by {name_limit_source(limit)}"
+
+
+def name_limit_source(limit: PowerLimit) -> str:
+    """The profile of the CSMS or the external source of a limit, with its entry."""
+    if limit.profile_id < 0 or limit.origin:
+        return f"{limit.limit_source}, {limit.origin} (entry {limit.source_seq})"
+    return (
+        f"{limit.purpose} {limit.profile_id}, stack level {limit.stack_level} "
+        f"(entry {limit.source_seq})"
+    )
 
 
 def name_location(evse_id: int | None, connector_id: int = 0) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from journal.observations import (
     DeviceRecovered,
     EnergyFlowReported,
 )
+from journal.projections.power_limits import PowerLimit
 from station.config.hardware import HardwareSettings
 from station.core.desired import DesiredEvse, DesiredState
 from station.core.display import DisplaySituation
@@ -90,12 +92,26 @@ class HardwareBench:
         self.desired.set(
             DesiredState(
                 evses=tuple(
-                    replace(desired, limit_w=self._limits_w.get(evse))
+                    replace(desired, limit=self._limit(evse))
                     for evse, desired in self._requests.items()
                 ),
                 station_power_w=self._limits_w.get(0),
                 display=self.situation,
             )
+        )
+
+    def _limit(self, evse_id: int) -> PowerLimit | None:
+        limit_w = self._limits_w.get(evse_id)
+        if limit_w is None:
+            return None
+        return PowerLimit(
+            evse_id=evse_id,
+            limit_w=Decimal(limit_w),
+            purpose="TxProfile",
+            source_seq=1,
+            profile_id=1,
+            stack_level=0,
+            limit_source="CSO",
         )
 
     def restart_station(self) -> HardwareBench:

@@ -295,14 +295,14 @@ def _is_interrupted(ctx: Context, transaction: Transaction) -> bool:
 def report_changes(ctx: Context) -> Iterator[Decision]:
     """Queue an Updated event for what changed in an open transaction. E02.FR.13, E02.FR.17."""
     for transaction in ctx.state.transactions.open:
-        if not _is_reportable(ctx, transaction):
+        if not is_reportable(ctx, transaction):
             continue
         trigger_reason = _change_trigger_reason(ctx, transaction)
         if trigger_reason:
             yield build_transaction_event(ctx, transaction, "Updated", trigger_reason)
 
 
-def _is_reportable(ctx: Context, transaction: Transaction) -> bool:
+def is_reportable(ctx: Context, transaction: Transaction) -> bool:
     """Whether an Updated event may be sent: started, not stopped, the state of its EVSE known.
 
     After a start of the program the EVSE is unknown until its cable is reported.
@@ -343,7 +343,7 @@ def take_samples(ctx: Context) -> Iterator[Decision]:
         return
     updated_ms, ended_ms = _sample_intervals_ms(ctx)
     for transaction in ctx.state.transactions.open:
-        if not _is_reportable(ctx, transaction):
+        if not is_reportable(ctx, transaction):
             continue
         if updated_ms and ctx.uptime_ms >= transaction.last_sample_ms + updated_ms:
             yield build_transaction_event(ctx, transaction, "Updated", "MeterValuePeriodic")

@@ -21,6 +21,7 @@ from typing import Final, Literal
 import msgspec
 
 from drivers.ports import PowerFunction
+from journal.projections.power_limits import PowerLimit
 from station.core.desired import DesiredEvse, DesiredState
 from station.runtime.hardware.inputs import EvseInputs
 from station.runtime.hardware.power_limits import HardwareLimit, round_limit_a
@@ -111,9 +112,9 @@ def _evse_demand(path: PowerPath, desired: DesiredEvse | None, limit: HardwareLi
     request = inputs.power_request
     is_charging = request is not None and request.function is PowerFunction.POWER_TRANSFER
     limit_w, minimum_w = limit.power_w, int(MINIMUM_A * limit.voltage_v) + 1
-    if desired is not None and desired.limit_w is not None:
-        limit_w = min(limit_w, desired.limit_w)
-        minimum_w = max(minimum_w, min(desired.minimum_w, limit_w))
+    if desired is not None and desired.limit is not None:
+        limit_w = min(limit_w, _limit_w(desired.limit, limit.voltage_v))
+        minimum_w = max(minimum_w, min(int(desired.limit.min_rate_w or 0), limit_w))
     return EvseDemand(
         evse_id=inputs.evse_id,
         limit_w=limit_w,
@@ -122,6 +123,10 @@ def _evse_demand(path: PowerPath, desired: DesiredEvse | None, limit: HardwareLi
         measured_w=int(inputs.output_v * inputs.output_a),
         has_session=path.phase in OPEN_PHASES and bool(inputs.ev_plugged) and not path.suspended,
     )
+
+
+def _limit_w(limit: PowerLimit, voltage_v: Decimal) -> int:
+    return int(limit.limit_w if limit.limit_a is None else limit.limit_a * voltage_v)
 
 
 def _current_a(
