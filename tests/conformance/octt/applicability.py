@@ -24,6 +24,7 @@ from station.profiles import Profile
 
 CASES = Path(__file__).with_name("cases.json")
 CORE = "Core"
+SMART_CHARGING = "Smart Charging"
 SUBTYPES = frozenset({"Mode 1/2 only"})  # never claimed: no profile describes such a product
 
 # Answers for certification profiles the product is not certified for, so that their cases can be
@@ -122,7 +123,7 @@ class ProductAnswers:
 
     def __init__(self, product: Profile, profile: str) -> None:
         self.product = product
-        self.claimed = {*(product.certificate.profiles if product.certificate else (CORE,))}
+        self.claimed = {*_claimed_profiles(product)}
         self.uses_assumptions = profile not in self.claimed
         self.claimed.add(profile)
         self.asked_answers: dict[str, Verdict] = {}
@@ -197,6 +198,16 @@ class ProductAnswers:
     def _record_answer(self, question: str, verdict: Verdict) -> Verdict:
         self.asked_answers[question] = verdict
         return verdict
+
+
+def _claimed_profiles(product: Profile) -> Iterator[str]:
+    """The certification profiles of a product: of its certificate, or what it has built in."""
+    if product.certificate:
+        yield from product.certificate.profiles
+        return
+    yield CORE
+    if product.charging_rate_units:
+        yield SMART_CHARGING
 
 
 Token = tuple[str, str, str]

@@ -207,6 +207,8 @@ class StationBench:
             )
         if self.profile.supports("C-49"):
             csms.call("ClearCache")
+        if self.profile.charging_rate_units:
+            csms.call("ClearChargingProfile", {"chargingProfileCriteria": {}})
         self.wait_settled()
 
     def _end_transactions(self) -> None:

@@ -3,14 +3,19 @@
 A mutant is the unchanged program with a function, constant or rule replaced before it starts. The
 product has no code for this: `python -m tests.conformance.octt.mutants.station NAME run --config …`
 patches and runs. Each mutant lists the cases that must fail on it. All together list every
-certified case: a case that no fault makes fail checks nothing.
+certified case, and every case of the profiles that only `development` has: a case that no fault
+makes fail checks nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.conformance.octt.mutants import core, runtime
+from tests.conformance.octt.mutants import core, k_smart_charging, runtime
 from tests.conformance.octt.mutants.fault import Mutant
 
-MUTANTS: Mapping[str, Mutant] = {**core.MUTANTS, **runtime.MUTANTS}
+MUTANTS: Mapping[str, Mutant] = {
+    **core.MUTANTS,
+    **k_smart_charging.MUTANTS,
+    **runtime.MUTANTS,
+}

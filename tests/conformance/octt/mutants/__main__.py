@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import click
 
 from tests.conformance.octt.mutants import MUTANTS
+from tests.conformance.octt.mutants.fault import Mutant
 from tests.conformance.octt.runner import START_FAILED, Outcome, Runner
 
 JOBS = 3
@@ -27,15 +28,17 @@ def main(profile: str, names: tuple[str, ...], jobs: int) -> None:
     Exit code 0: each mutant made each of its cases fail; 1: at least one case passed.
     """
     chosen = names or tuple(MUTANTS)
-    passing = _passing_cases(
-        profile, {case for name in chosen for case in MUTANTS[name].failing_cases}, jobs
-    )
+    passing = {
+        product: _passing_cases(product, chosen, profile, jobs)
+        for product in {_product_of(MUTANTS[name], profile) for name in chosen}
+    }
     survived = 0
     for name in chosen:
         mutant = MUTANTS[name]
+        product = _product_of(mutant, profile)
         program = (sys.executable, "-m", "tests.conformance.octt.mutants.station", name)
-        cases = [case for case in mutant.failing_cases if case in passing]
-        outcomes = Runner(profile, jobs=jobs, program=program).run_cases(cases)
+        cases = [case for case in mutant.failing_cases if case in passing[product]]
+        outcomes = Runner(product, jobs=jobs, program=program).run_cases(cases)
         undetected = [outcome.case_id for outcome in outcomes if not _is_detected(outcome)]
         survived += len(undetected) + (not cases)
         verdict = click.style("detected", fg="green")
@@ -55,9 +58,20 @@ def _is_detected(outcome: Outcome) -> bool:
     return not (outcome.passed or outcome.reason.startswith(START_FAILED))
 
 
-def _passing_cases(profile: str, cases: Iterable[str], jobs: int) -> set[str]:
-    """The cases that pass on the unchanged station."""
-    outcomes = Runner(profile, jobs=jobs).run_cases(sorted(cases))
+def _product_of(mutant: Mutant, profile: str) -> str:
+    """The product that the cases of a mutant run on."""
+    return mutant.profile or profile
+
+
+def _passing_cases(product: str, names: Iterable[str], profile: str, jobs: int) -> set[str]:
+    """The cases of all mutants of a product that pass on the unchanged station."""
+    cases = {
+        case
+        for name in names
+        if _product_of(MUTANTS[name], profile) == product
+        for case in MUTANTS[name].failing_cases
+    }
+    outcomes = Runner(product, jobs=jobs).run_cases(sorted(cases))
     return {outcome.case_id for outcome in outcomes if outcome.passed}
 
 

@@ -28,6 +28,7 @@ class Mutant:
     patch: Patch
     failing_cases: tuple[str, ...]
     description: str
+    profile: str = ""  # product that has the function; empty: any product
 
 
 def replace_attribute(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
