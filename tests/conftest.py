@@ -51,6 +51,7 @@ SLOW: Final = (
     "tests/journal/storage/test_archive.py",
     "tests/journal/storage/test_quarantine.py",
     "tests/ocpp/messages/test_round_trip.py",
+    "tests/page/test_app.py",
     "tests/runtime/hardware/test_hardware.py",
     "tests/runtime/hardware/test_own_pauses.py",
     "tests/runtime/hardware/test_power_budget.py",

@@ -32,6 +32,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("station.commands.demo.*",),
     ("station.commands.*",),
     ("station.commands.shared.*",),
+    # The page, a process of its own: the station never imports it
+    ("station.page.*",),
     # The simulated world: it runs the product's runtime, so it is above it
     ("station.simulation.experiments.*",),
     ("station.simulation.*",),
@@ -164,7 +166,7 @@ IMPURE_MODULES = (
 )
 IMPURE_CALLS = ("now", "open", "today", "utcnow", "uuid1", "uuid4")
 
-MAY_AWAIT = ("station.runtime", "station.simulation", "station.commands", "drivers")
+MAY_AWAIT = ("station.page", "station.runtime", "station.simulation", "station.commands", "drivers")
 MAY_WRITE_SQL = ("journal.storage", "journal.maintenance.rebuild")
 SQL_THAT_WRITES = re.compile(
     r"\s*(INSERT\s+(OR\s+\w+\s+)?INTO|REPLACE\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM"
