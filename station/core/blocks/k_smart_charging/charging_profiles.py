@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from journal.events import Decision
 from journal.projections.charging_profiles import (
@@ -27,6 +28,8 @@ from station.ocpp.messages.k_smart_charging import (
     SetChargingProfileRequest,
     SetChargingProfileResponse,
 )
+
+START_REASON_CODES: Final = frozenset({"InvalidProfile", "InvalidSchedule"})  # F01.FR.26
 
 # --- Set -----------------------------------------------------------------------------------------
 
@@ -65,7 +68,7 @@ def set_charging_profile(
 def find_start_refusal(
     ctx: Context, evse_id: int, profile: ChargingProfileType | None
 ) -> Refusal | None:
-    """Why a RequestStartTransaction is refused for its profile. K05.FR.02, K05.FR.05.
+    """Why a RequestStartTransaction is refused for its profile. K05.FR.02/05, F01.FR.26, F02.FR.27.
 
     None if there is no profile, or smart charging is off: then it is ignored. K05.FR.04.
     """
@@ -77,7 +80,10 @@ def find_start_refusal(
         return Refusal("InvalidProfile", "the transactionId is not known before the start")
     running = ctx.state.transactions.on_evse(evse_id)
     transaction_id = running.transaction_id if running else None
-    return find_refusal(Candidate(ctx, evse_id, profile, transaction_id))
+    refusal = find_refusal(Candidate(ctx, evse_id, profile, transaction_id))
+    if refusal is None or refusal.reason_code in START_REASON_CODES:
+        return refusal
+    return Refusal("InvalidProfile", refusal.text)
 
 
 def install_with_start(

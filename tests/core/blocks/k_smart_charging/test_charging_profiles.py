@@ -64,6 +64,7 @@ def tx_profile(station: Station, *periods: tuple[int, Any], **more: Any) -> Json
 
 
 def test_a_default_profile_of_an_evse_counts_there_only_k01_fr_15_k01_fr_07() -> None:
+    """The schedule is per EVSE: K04.FR.01."""
     station = given(ONLINE, installed(2, charging_profile((0, 6000))))
     assert limit_w(station, 1) is None
     assert limit_w(station, 2) == 6000
@@ -86,6 +87,7 @@ def test_a_station_max_profile_limits_the_station_and_every_evse_k04_fr_03_k04_f
 
 
 def test_a_running_transaction_continues_with_a_new_default_profile_k01_fr_32() -> None:
+    """As K03.FR.03 requires of a profile that a Local Controller sends."""
     station = given(ONLINE, in_transaction(1))
     transaction_id = station.open_transaction.transaction_id
     station.when(installed(0, charging_profile((0, 6000))))
@@ -393,6 +395,7 @@ START_PROFILE = charging_profile((0, 9000), purpose="TxProfile", kind="Relative"
 
 
 def test_a_profile_of_a_remote_start_counts_for_its_transaction_k05_fr_03() -> None:
+    """F01.FR.10, F02.FR.18."""
     station = given(ONLINE, cable_plugged(1))
     assert response_payload_in(station.when(start_requested(START_PROFILE)))["status"] == "Accepted"
     assert limit_w(station, 1) is None  # it is not a profile of the EVSE
@@ -416,13 +419,14 @@ def test_a_profile_of_a_remote_start_counts_for_a_running_transaction_f01_fr_13(
     [
         ({"chargingProfilePurpose": "TxDefaultProfile"}, "InvalidProfile"),
         ({"transactionId": "x"}, "InvalidProfile"),
-        ({"stackLevel": 99}, "InvalidStackLevel"),
+        ({"stackLevel": 99}, "InvalidProfile"),
         ({"chargingProfileKind": "Absolute"}, "InvalidSchedule"),
     ],
 )
 def test_an_invalid_profile_refuses_the_remote_start_k05_fr_02_k05_fr_05(
     change: Json, reason: str
 ) -> None:
+    """F01.FR.11, F01.FR.26, F02.FR.19, F02.FR.27."""
     station = given(ONLINE, cable_plugged(1))
     assert reason_in(station.when(start_requested({**START_PROFILE, **change}))) == reason
     assert not station.state.authorizations.active

@@ -40,6 +40,7 @@ def periods_of(schedule: Json) -> list[tuple[int, float]]:
 
 
 def test_without_profiles_the_hardware_is_the_limit_k08_fr_02_k08_fr_03() -> None:
+    """The fixed limit of K04.FR.02 is in the product profile."""
     schedule = schedule_of(given(ONLINE), 0, 300, chargingRateUnit="W")
     assert schedule == {
         "evseId": 0,

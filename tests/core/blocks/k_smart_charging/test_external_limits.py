@@ -63,6 +63,7 @@ def when(station: Station, *steps: Any) -> list[Decision]:
 
 @pytest.mark.parametrize("past", [(ONLINE,), (ONLINE, in_transaction(1))])
 def test_the_csms_is_informed_of_a_new_limit_k11_fr_02_k12_fr_02(past: Any) -> None:
+    """The source is never CSO: K11.FR.05, K12.FR.04."""
     station = given(*past)
     decisions = when(station, limit((0, 40_000), is_grid_critical=True))
     assert notified(decisions) == [

@@ -148,6 +148,7 @@ def test_a_relative_schedule_starts_when_the_evse_was_ready_k01_fr_42() -> None:
 
 
 def test_limits_in_ampere_are_multiplied_with_the_voltage_k01_fr_51() -> None:
+    """And minChargingRate for sharing the power: K01.FR.21, K02.FR.06, K04.FR.04."""
     given_limits = limits(profile((0, 100.5), unit="A", minChargingRate=10))
     found = limit_in_force(given_limits, START)
     assert found.limit_w == Decimal("40200")
