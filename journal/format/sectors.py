@@ -10,10 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 SECTOR_BYTES: Final = 4096  # the least that the system reads, and so loses with a bad sector
+PIECE_BYTES: Final = 1 << 20  # read at once of a file that may be large
 FILLER: Final = b"\xff"  # in place of unreadable bytes; occurs in no text and no frame of a log
 
 
@@ -56,6 +59,60 @@ def read_file_with_filler(path: Path, bytes_max: int | None = None) -> bytes:
         return read_with_filler(file, size if bytes_max is None else min(size, bytes_max), 0)[0]
     finally:
         os.close(file)
+
+
+def iter_file_with_filler(path: Path) -> Iterator[bytes]:
+    """As `read_file_with_filler`, in pieces of at most PIECE_BYTES.
+
+    Raises:
+        OSError: there is no such file, or for another cause than a bad sector.
+    """
+    with ExitStack() as files:
+        content = FileContent(path, files)
+        for start in range(0, len(content), PIECE_BYTES):
+            yield content[start : start + PIECE_BYTES]
+
+
+class FileContent:
+    """The content of a file, read where it is needed; FILLER where it cannot be read.
+
+    Slices as `bytes` would, of any size. Only one piece of PIECE_BYTES is kept.
+    """
+
+    def __init__(self, path: Path, files: ExitStack) -> None:
+        """Open a file until `files` is closed.
+
+        Raises:
+            OSError: there is no such file, or it is no regular file.
+        """
+        self._file = open_regular_file(path)
+        files.callback(os.close, self._file)
+        self._size = _size_without_last_hole(self._file)
+        self._piece_start, self._piece = 0, b""
+
+    def __len__(self) -> int:
+        """The number of bytes without a hole at the end."""
+        return self._size
+
+    def __getitem__(self, span: slice) -> bytes:
+        start, stop, _ = span.indices(self._size)
+        pieces = list[bytes]()
+        while start < stop:
+            at = start - self._piece_start
+            if not 0 <= at < len(self._piece):
+                self._read_piece(start)
+                at = start - self._piece_start
+            piece = self._piece[at : at + stop - start]
+            if not piece:
+                break  # the file has become shorter
+            pieces.append(piece)
+            start += len(piece)
+        return b"".join(pieces)
+
+    def _read_piece(self, offset: int) -> None:
+        self._piece_start = offset - offset % PIECE_BYTES
+        size = min(PIECE_BYTES, self._size - self._piece_start)
+        self._piece, _ = read_with_filler(self._file, size, self._piece_start)
 
 
 def open_regular_file(path: Path) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import chain
@@ -70,7 +71,7 @@ class PageView:
         return PageView(self._file, {})
 
     def overlaid_with(self, overlay: Mapping[int, bytes]) -> PageView:
-        return PageView(self._file, {**self._overlay, **overlay})
+        return PageView(self._file, ChainMap[int, bytes](overlay, self._overlay))  # type: ignore[arg-type]
 
 
 def iter_leaf_records(pages: PageView, number: int) -> Iterator[tuple[int, list[Any]]]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from journal.format.sectors import read_file_with_filler, read_with_filler
+from journal.format.sectors import FileContent, read_file_with_filler, read_with_filler
 
 _MAGIC_LITTLE, _MAGIC_BIG = (
     0x377F0682,
@@ -24,8 +24,12 @@ _MAGIC_LITTLE, _MAGIC_BIG = (
 _LOG_HEADER = struct.Struct(">8I")
 _ZEROS = bytes(4096)
 _CHECKED_BYTES_MAX = 64 << 20  # of a log; the station's is 4 MiB, longer beside a slow reader
+LOG_BYTES_MAX = 1 << 30  # of a log that is salvaged
 # Page, pages of the file if the frame ends a commit, two salts, two checksums
 _FRAME_HEADER = struct.Struct(">6I")
+
+
+LogContent = bytes | FileContent
 
 
 class _Frame(NamedTuple):
@@ -35,6 +39,7 @@ class _Frame(NamedTuple):
     checksum: tuple[int, int]
     checksummed_header: bytes  # covered by the checksum, with the image
     image: bytes
+    start: int  # of the image in the log
 
 
 def find_lost_commits(path: Path) -> str | None:
@@ -65,29 +70,55 @@ def _find_lost_commits_once(path: Path) -> str | None:
     return None
 
 
-def split_frames(log: bytes) -> tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]]:
-    """Pages and their images: of the commits SQLite can reach, and of those it cannot.
+class LoggedPage(NamedTuple):
+    """A page, and where in the log its image is."""
 
-    Frames that belong to no whole commit are in neither.
+    page: int
+    start: int
+    stop: int
+
+
+def split_frames(log: LogContent) -> tuple[list[LoggedPage], list[LoggedPage]]:
+    """Pages of the commits SQLite can reach, and of those it cannot; of LOG_BYTES_MAX at most.
+
+    Frames that belong to no whole commit are in neither. Images are not kept, so the memory is 100
+    bytes a frame.
     """
-    frames = list(_iter_frames(log))
-    if not frames:
-        return [], []
     header = _parse_header(log)
-    words, salts, checksum = header or ("<", _first_valid_run(frames)[0].salts, (0, 0))
-    good = 0
-    for frame in frames if header else ():
-        checksum = _extend_checksum(words, frame.checksummed_header + frame.image, checksum)
-        if frame.salts != salts or checksum != frame.checksum:
-            break
-        good += 1
-    reached = max((at + 1 for at in range(good) if frames[at].ends_commit), default=0)
-    hidden = [frame for frame in frames[reached:] if frame.salts == salts]
-    ends = max((at + 1 for at, frame in enumerate(hidden) if frame.ends_commit), default=0)
-    return (
-        [(frame.page, frame.image) for frame in frames[:reached]],
-        [(frame.page, frame.image) for frame in hidden[:ends]],
-    )
+    words, salts, checksum = header or ("<", _salts_of_first_valid_run(log), (0, 0))
+    reached, hidden = list[LoggedPage](), list[LoggedPage]()
+    reached_count = hidden_count = 0  # up to the last end of a commit
+    is_good = header is not None
+    for frame in _iter_frames(log, LOG_BYTES_MAX):
+        if is_good:
+            checksum = _extend_checksum(words, frame.checksummed_header + frame.image, checksum)
+            is_good = frame.salts == salts and checksum == frame.checksum
+        page = LoggedPage(frame.page, frame.start, frame.start + len(frame.image))
+        if is_good:
+            reached.append(page)
+            reached_count = len(reached) if frame.ends_commit else reached_count
+        elif frame.salts == salts:
+            hidden.append(page)
+            hidden_count = len(hidden) if frame.ends_commit else hidden_count
+    # Frames whose commit has no end that SQLite can reach
+    unfinished = reached[reached_count:] if hidden_count else []
+    return reached[:reached_count], unfinished + hidden[:hidden_count]
+
+
+def _salts_of_first_valid_run(log: LogContent) -> tuple[int, int]:
+    """As `_first_valid_run`, of a log of any length."""
+    first_salts: tuple[int, int] | None = None
+    before: _Frame | None = None
+    for frame in _iter_frames(log, LOG_BYTES_MAX):
+        first_salts = first_salts or frame.salts
+        if (
+            before is not None
+            and any(frame.checksum)
+            and any(_is_valid_after(words, before, frame) for words in "<>")
+        ):
+            return before.salts
+        before = frame
+    return first_salts or (0, 0)
 
 
 def recompute_checksums(before: bytes, after: bytes) -> bytes:
@@ -113,9 +144,11 @@ def recompute_checksums(before: bytes, after: bytes) -> bytes:
     return bytes(log)
 
 
-def _parse_header(log: bytes) -> tuple[str, tuple[int, int], tuple[int, int]] | None:
+def _parse_header(log: LogContent) -> tuple[str, tuple[int, int], tuple[int, int]] | None:
     """Byte order of the checksums, salts, checksum so far; None if the header is damaged."""
-    magic, _, _, _, salt_1, salt_2, *given = _LOG_HEADER.unpack_from(log)
+    if len(log) < _LOG_HEADER.size:
+        return None
+    magic, _, _, _, salt_1, salt_2, *given = _LOG_HEADER.unpack(log[: _LOG_HEADER.size])
     words = "<" if magic == _MAGIC_LITTLE else ">"
     checksum = _extend_checksum(words, log[:24], (0, 0))
     if magic not in (_MAGIC_LITTLE, _MAGIC_BIG) or checksum != tuple(given):
@@ -210,21 +243,22 @@ def _first_valid_run(frames: list[_Frame]) -> list[_Frame]:
     return run if len(run) > 1 else frames[:1]
 
 
-def _used_bytes(log: bytes) -> int:
+def _used_bytes(log: LogContent, bytes_max: int | None = None) -> int:
     """Offset of the zeros that the log was grown with. Earlier zeros are damage."""
-    for at in reversed(range(0, len(log), len(_ZEROS))):
-        piece = log[at : at + len(_ZEROS)]
+    size = len(log) if bytes_max is None else min(len(log), bytes_max)
+    for at in reversed(range(0, size, len(_ZEROS))):
+        piece = log[at : min(at + len(_ZEROS), size)]
         if piece != _ZEROS[: len(piece)]:
             return at + len(piece.rstrip(b"\0"))
     return 0
 
 
-def _iter_frames(log: bytes, used_bytes: int | None = None) -> Iterator[_Frame]:
-    """Whole frames that begin in the first `used_bytes`; None: in all that are used."""
-    used_bytes = _used_bytes(log) if used_bytes is None else used_bytes
+def _iter_frames(log: LogContent, bytes_max: int | None = None) -> Iterator[_Frame]:
+    """Whole frames that begin in the used part of the first `bytes_max`; None: of the log."""
+    used_bytes = _used_bytes(log, bytes_max)
     if len(log) < _LOG_HEADER.size:
         return
-    size = _LOG_HEADER.unpack_from(log)[2]
+    size = _LOG_HEADER.unpack(log[: _LOG_HEADER.size])[2]
     if size not in {1 << bits for bits in range(9, 17)}:
         size = 4096
     end = min(used_bytes, len(log) - size - _FRAME_HEADER.size + 1)
@@ -232,7 +266,15 @@ def _iter_frames(log: bytes, used_bytes: int | None = None) -> Iterator[_Frame]:
         head = log[start : start + _FRAME_HEADER.size]
         page, commits, salt_1, salt_2, sum_1, sum_2 = _FRAME_HEADER.unpack(head)
         image = log[start + _FRAME_HEADER.size : start + _FRAME_HEADER.size + size]
-        yield _Frame(page, commits > 0, (salt_1, salt_2), (sum_1, sum_2), head[:8], image)
+        yield _Frame(
+            page,
+            commits > 0,
+            (salt_1, salt_2),
+            (sum_1, sum_2),
+            head[:8],
+            image,
+            start + _FRAME_HEADER.size,
+        )
 
 
 def _extend_checksum(byte_order: str, data: bytes, previous: tuple[int, int]) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -20,9 +20,9 @@ from uuid import UUID
 
 from journal.format.hash_chain import JOURNAL_FORMAT, EntryRow, entry_digest, origin_digest
 from journal.format.id_tokens import TokenRow
-from journal.format.sectors import FILLER, read_file_with_filler
+from journal.format.sectors import FILLER, PIECE_BYTES, FileContent
 from journal.format.sqlite_pages import PAGE_BYTES, PagedFile, PageView, iter_leaf_records
-from journal.format.wal import split_frames
+from journal.format.wal import LogContent, LoggedPage, split_frames
 
 DIGEST_BYTES = 32
 _AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
@@ -55,11 +55,8 @@ class Salvage:
         self.anchor: Anchor | None = None
         self._tokens: dict[str, TokenRow] = {}
         with ExitStack() as files:
-            file, log = PagedFile(path, files), _read_log(path)
-            seen, self._hidden_pages = (
-                {page: image for page, image in frames if page and len(image) == PAGE_BYTES}
-                for frames in split_frames(log)
-            )
+            file, log = PagedFile(path, files), _open_log(path, files)
+            seen, self._hidden_pages = (LoggedPages(log, pages) for pages in split_frames(log))
             self._pages = PageView(file, seen)
             for number, columns in self._iter_records(self._pages):
                 self._sort_record(number, columns)
@@ -68,7 +65,7 @@ class Salvage:
             if (
                 (file.page_count or log)
                 and len(file.unreadable_pages) == file.page_count
-                and not log.strip(FILLER)
+                and _is_filler(log)
             ):
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             self._files = files.pop_all()
@@ -158,8 +155,38 @@ def _is_uuid(text: str) -> bool:
         return False
 
 
-def _read_log(path: Path) -> bytes:
+def _open_log(path: Path, files: ExitStack) -> LogContent:
     try:
-        return read_file_with_filler(Path(f"{path}-wal"))
+        return FileContent(Path(f"{path}-wal"), files)
     except FileNotFoundError:
         return b""
+
+
+def _is_filler(log: LogContent) -> bool:
+    """Whether nothing of the log can be read."""
+    starts = range(0, len(log), PIECE_BYTES)
+    return all(not log[start : start + PIECE_BYTES].strip(FILLER) for start in starts)
+
+
+class LoggedPages(Mapping[int, bytes]):
+    """The newest image of each page in a log, read when it is needed."""
+
+    def __init__(self, log: LogContent, pages: Iterable[LoggedPage]) -> None:
+        self._log = log
+        self._spans = {
+            page: slice(start, stop)
+            for page, start, stop in pages
+            if page and stop - start == PAGE_BYTES
+        }
+
+    def __getitem__(self, page: int) -> bytes:
+        return self._log[self._spans[page]]
+
+    def __contains__(self, page: object) -> bool:
+        return page in self._spans
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._spans)
+
+    def __len__(self) -> int:
+        return len(self._spans)

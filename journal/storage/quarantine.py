@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import count
 from pathlib import Path
 
-from journal.format.sectors import read_file_with_filler
+from journal.format.sectors import iter_file_with_filler
 from journal.storage.atomic_file import sync_directory
 from journal.storage.errors import translate_errors
 from journal.storage.lock import WriterLock
@@ -18,7 +18,8 @@ from journal.storage.lock import WriterLock
 def copy_log_to_quarantine(path: Path) -> None:
     """Keep a copy of a damaged log, which the store is going to overwrite."""
     directory = _make_quarantine_directory(path)
-    (directory / f"{path.name}-wal").write_bytes(read_file_with_filler(Path(f"{path}-wal")))
+    with (directory / f"{path.name}-wal").open("xb") as copy:
+        copy.writelines(iter_file_with_filler(Path(f"{path}-wal")))
 
 
 def _make_quarantine_directory(path: Path) -> Path:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -145,12 +145,19 @@ class Reader:
             return self._segments.position_before_first(*self.archived_position())
 
     def archived_position(self) -> tuple[int, bytes]:
-        """Number and digest of the last entry that has left the file; 0 and origin if none has."""
+        """Number and digest of the last entry that has left the file; 0 and origin if none has.
+
+        The digest is empty if the table was altered and holds none.
+        """
         with translate_errors(self._path):
             anchor = self.connection.execute(
                 "SELECT seq, digest FROM anchor ORDER BY seq DESC LIMIT 1"
             ).fetchone()
-        return (anchor[0], anchor[1]) if anchor else (0, origin_digest(self.journal_id))
+        match anchor:
+            case (int(seq), digest):
+                return seq, digest if isinstance(digest, bytes) else b""
+            case _:
+                return 0, origin_digest(self.journal_id)
 
     def read_head(self) -> Head:
         """The end of the chain.
@@ -241,10 +248,12 @@ class Reader:
         latest: datetime | None = None,
         kinds: Collection[str] = (),
         containing: str = "",
+        on_damage: OnDamage = _ignore_damage,
     ) -> list[int]:
         """The numbers of the newest matching entries, in ascending order. Blocks meanwhile.
 
-        Entries on damaged pages are skipped.
+        Entries on damaged pages are passed to `on_damage` and skipped. Every number must follow the
+        one before it; numbers that were not found are compared with a scan of the table.
 
         Args:
             count_max: at most this many.
@@ -254,11 +263,15 @@ class Reader:
             latest: only entries of this time and earlier.
             kinds: only these; empty: all.
             containing: only bodies that contain this text.
+            on_damage: of entries in the file that cannot be searched.
+
+        Raises:
+            JournalDamaged: a damaged page hides entries, and a rebuild finds them.
         """
         query = (
-            f"SELECT seq FROM entry WHERE seq < ? AND at >= ? AND at <= ? AND instr(body, ?) > 0"
+            "SELECT seq, at >= ? AND at <= ? AND instr(body, ?) > 0"
             f" AND ({'kind IN (' + ', '.join('?' * len(kinds)) + ')' if kinds else '1'})"
-            " ORDER BY seq DESC LIMIT ?"
+            " FROM entry WHERE seq < ? ORDER BY seq DESC"
         )
         span = (
             format_time(oldest) if oldest else "",
@@ -270,12 +283,10 @@ class Reader:
             return kind_matches and span[0] <= at <= span[1] and containing in body
 
         try:
-            live = self.connection.execute(
-                query, (before_seq, *span, containing, *kinds, count_max)
-            )
-            seqs = [int(seq) for (seq,) in live]
+            live = self.connection.execute(query, (*span, containing, *kinds, before_seq))
+            seqs = self._take_matching(live, before_seq, count_max, on_damage)
         except READ_ERRORS:  # a damaged page ends a query; row by row the others can be read
-            rows = self.iter_rows(1, before_seq - 1, on_damage=_ignore_damage)
+            rows = self.iter_rows(1, before_seq - 1, on_damage=on_damage)
             return list(
                 deque(
                     (row.seq for row in rows if fits(row.at, row.kind, row.body)), maxlen=count_max
@@ -286,6 +297,37 @@ class Reader:
                 break
             seqs.append(seq)
         return seqs[::-1]
+
+    def _take_matching(
+        self,
+        rows: Iterable[tuple[int, int]],
+        before_seq: int,
+        count_max: int,
+        on_damage: OnDamage,
+    ) -> list[int]:
+        """The numbers of the first `count_max` rows that match.
+
+        Args:
+            rows: number, and whether it matches; from the newest before `before_seq` on.
+
+        Raises:
+            _RowsOutOfOrder: a damaged page led to a number that is not lower than the one before.
+        """
+        seqs, gaps = list[int](), _GapCheck(self, on_damage)
+        expected, highest = min(before_seq - 1, self._head_seq() or 0), before_seq - 1
+        for seq, matches in rows:
+            if seq > highest:
+                raise _RowsOutOfOrder("rows are out of order")
+            highest = seq - 1
+            if seq < expected:
+                gaps.check(seq + 1, expected)
+            expected = seq - 1
+            if matches:
+                seqs.append(seq)
+                if len(seqs) == count_max:
+                    return seqs
+        gaps.check(1, expected)
+        return seqs
 
     def digest_at(self, seq: int) -> bytes | None:
         """The digest of one entry as it was written; None if there is no such entry."""

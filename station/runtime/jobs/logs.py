@@ -21,7 +21,7 @@ from journal.observations import LogUploadEnded
 from journal.projections.logs import LogUpload
 from journal.state import State
 from journal.storage.errors import JournalFailed
-from journal.storage.reader import Reader
+from journal.storage.reader import EntryDamage, Reader
 from station.core.context import Product
 from station.core.desired import DesiredState
 from station.runtime.jobs.log_text import (
@@ -165,6 +165,7 @@ class LogUploadJob:
         format_line: Callable[[Entry], str] = (
             format_security_event if security else format_diagnostics_entry
         )
+        damages: list[EntryDamage] = []
         with Reader.open(self._journal, self._registry) as reader:
             seqs = reader.find_seqs(
                 count_max=ENTRIES_MAX,
@@ -172,7 +173,10 @@ class LogUploadJob:
                 oldest=_parse_datetime(ordered.oldest_timestamp),
                 latest=_parse_datetime(ordered.latest_timestamp),
                 kinds=SECURITY_EVENT_KINDS if security else (),
+                on_damage=damages.append,
             )
+            for damage in damages[:ENTRIES_MAX]:
+                yield f"entry {damage.seq} cannot be read: {damage.reason}"
             if len(seqs) == ENTRIES_MAX:
                 yield f"The newest {ENTRIES_MAX} entries; request an earlier period for older ones."
             for seq in seqs:

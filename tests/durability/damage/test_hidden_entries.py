@@ -101,6 +101,18 @@ def test_each_entry_is_read_or_reported(original: Original, damaged: Path) -> No
             assert sorted(seen) == list(range(first, original.head + 1))
 
 
+def test_a_search_finds_or_reports_each_entry(original: Original, damaged: Path) -> None:
+    damages: list[EntryDamage] = []
+    with Reader.open(damaged, event_registry()) as reader:
+        for before in range(2, original.head + 2, 7):
+            damages.clear()
+            seqs = reader.find_seqs(
+                count_max=original.head, before_seq=before, on_damage=damages.append
+            )
+            seen = {*seqs, *(damage.seq for damage in damages)}
+            assert seen == set(range(1, before))
+
+
 def test_reading_that_accepts_no_damage_ends_at_a_hidden_entry(
     original: Original, damaged: Path
 ) -> None:

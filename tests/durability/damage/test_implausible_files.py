@@ -25,6 +25,7 @@ from tests.journal.kinds import (
     archive_until,
     make_entries,
     open_writable,
+    run_hidden_statements,
     write_journal,
 )
 
@@ -227,3 +228,17 @@ def test_a_view_in_the_place_of_a_table_is_damage(tmp_path: Path, name: str, sql
     rebuild(path, JOURNAL_ID)
     with open_writable(path):
         assert list(verify(path)) == [] or name == "entry"
+
+
+def test_an_anchor_whose_digest_is_text_does_not_stop_archiving(journal: Path) -> None:
+    run_hidden_statements(
+        journal,
+        "DROP TABLE anchor",
+        "CREATE TABLE anchor (seq INTEGER PRIMARY KEY, digest, origin)",
+        "INSERT INTO anchor VALUES (400, 'text', 'text')",
+    )
+    with Reader.open(journal, REGISTRY) as reader:
+        assert reader.archived_position() == (400, b"")
+    with open_writable(journal) as store:
+        assert archive_until(store, journal, 450) is not None
+        assert [entry.seq for entry in store.iter_entries()] == list(range(1, LAST + 1))

@@ -5,12 +5,24 @@ from __future__ import annotations
 import errno
 import os
 import random
+import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from journal.format.sectors import FILLER, SECTOR_BYTES, read_file_with_filler, read_with_filler
+from journal.format import sectors
+from journal.format.sectors import (
+    FILLER,
+    SECTOR_BYTES,
+    FileContent,
+    iter_file_with_filler,
+    read_file_with_filler,
+    read_with_filler,
+)
 
 SEED = 20_261_123
 SECTORS = 9
@@ -86,3 +98,17 @@ def test_another_failure_is_no_bad_sector(file: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "pread", stale)
     with pytest.raises(OSError, match="Stale"):
         read_file_with_filler(file)
+
+
+@given(st.binary(max_size=60), st.integers(-70, 70), st.integers(-70, 70))
+def test_the_content_of_a_file_is_sliced_as_bytes_are(data: bytes, start: int, stop: int) -> None:
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as files:
+        path = Path(directory) / "file"
+        path.write_bytes(data)
+        content = FileContent(path, files)
+        assert len(content) == len(data)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sectors, "PIECE_BYTES", 16)
+            assert content[start:stop] == data[start:stop]
+            assert content[: len(data)] == data
+            assert b"".join(iter_file_with_filler(path)) == data

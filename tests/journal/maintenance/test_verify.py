@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -451,3 +452,26 @@ def test_a_log_without_header_whose_content_is_in_the_file_is_no_problem(tmp_pat
     connection.close()
     log.write_bytes(bytes(32) + whole[32:])
     assert verify_complaints(path) == []
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_index_of_the_side_table_that_differs_from_it_is_reported(
+    tmp_path: Path, number: int
+) -> None:
+    """A reference, or type and value, is searched in an index: another row would be found."""
+    path = tmp_path / "journal.db"
+    with open_writable(path) as store:
+        ref = store.reference_for("ISO14443", "04A224B2").ref
+        store.append(list(make_entries(1, 5)))
+    with closing(sqlite3.connect(path)) as connection:
+        query = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
+        name = f"sqlite_autoindex_id_token_{number}"
+        (root,) = connection.execute(query, (name,)).fetchone()
+        (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    data = bytearray(path.read_bytes())
+    key = data.index({1: ref, 2: "04a224b2"}[number].encode(), (root - 1) * page_bytes)
+    assert key < root * page_bytes
+    data[key + 7] ^= 1
+    path.write_bytes(data)
+    (complaint,) = verify_complaints(path)
+    assert "missing from index" in complaint
