@@ -68,6 +68,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("station.history.explain.*", "station.history.filter"),
     (
         "station.config.*",
+        "station.history.energy_check",
         "station.history.evse_statuses",
         "station.history.json_diff",
         "station.history.subjects",

@@ -112,7 +112,7 @@ def export_command(
 ) -> None:
     """Export a table of JOURNAL, with a signed manifest.
 
-    TABLE is transactions, meter-values, states, faults, messages or events.
+    TABLE is transactions, meter-values, refusals, unaccounted, states, faults, messages or events.
 
     Times are those of the station's clock. A transaction belongs to the range in which it ended;
     open ones are exported only without --to. Entries after --to have no influence.

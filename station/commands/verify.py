@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -126,6 +127,9 @@ def _verify_journal(path: Path, witness: WitnessedHead | None) -> bool:
         for complaint in verify(path, witness):
             click.echo(_printable(complaint), err=True)
             complaints += 1
+        for unaccounted in _check_energy(path):
+            click.echo(unaccounted, err=True)
+            complaints += 1
     if complaints or before is None:
         return False
     archived, head = before
@@ -133,6 +137,22 @@ def _verify_journal(path: Path, witness: WitnessedHead | None) -> bool:
         f"{path}: intact. {head.seq - archived} entries, the last is {head.seq}:{head.digest.hex()}"
     )
     return True
+
+
+def _check_energy(path: Path) -> Iterator[str]:
+    """Where registers do not add up; nothing if the journal cannot be read at all."""
+    # Slow to import, and an export does not need them.
+    from journal.projections.energy_ledger import EnergyLedger
+    from station.history.energy_check import check_energy
+
+    try:
+        registry = Registry(EnergyLedger.HANDLES)
+        with Reader.open(path, registry) as reader:
+            first = reader.position_before_first()[0] + 1
+            rows = reader.iter_rows(first, on_damage=lambda _: None)  # reported by the chain
+            yield from check_energy(rows, registry)
+    except JournalFailed:
+        return
 
 
 def _is_export(path: Path) -> bool:

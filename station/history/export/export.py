@@ -19,11 +19,11 @@ from journal.codec import DECODE_ERRORS, Registry, parse_time
 from journal.events import Entry
 from journal.format.hash_chain import EntryRow, entry_digest
 from journal.format.id_tokens import ValueOf
+from journal.projections.energy_ledger import EXACT_CONTEXT
 from journal.storage.errors import JournalFailed
 from journal.storage.reader import EntryDamage, Reader
 from station.history.export.table import TableRow
 from station.history.export.tables import TABLE_COLUMNS, Reveal, create_table
-from station.history.export.transaction_rows import EXACT_CONTEXT
 from station.history.export.writers import TableWriter
 
 SUMMED_COLUMNS: Final = {
@@ -34,6 +34,7 @@ SUMMED_COLUMNS: Final = {
         "parked_count",
         "dropped_count",
     ),
+    "unaccounted": ("energy_wh",),
     "states": ("duration_ms",),
     "faults": ("duration_ms",),
 }

@@ -18,14 +18,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from journal.events import Entry
 from journal.format.hash_chain import EntryRow
-from journal.observations import FrameMalformed, FrameReceived, MeterRead
+from journal.observations import FrameMalformed, FrameReceived, MeterFellSilent, MeterRead
 from journal.projections.authorizations import AuthorizationRefused
+from journal.projections.energy_ledger import EnergyUnaccounted, subtract_registers
 from journal.projections.outbox import CallAttempted, CallDelivered, CallQueued, CallsDropped
 from journal.projections.pending_replies import CallErrorQueued, CallResultQueued
 from station.history.explain.current_entries import CurrentEntries
@@ -117,6 +119,15 @@ class MeterValuesTable:
                  read.energy_export_wh, read.power_w, read.voltage_v, read.current_a,
                  read.soc_percent),
             )  # fmt: skip
+        elif isinstance(entry.event, MeterFellSilent):
+            silent = entry.event
+            read_at = entry.at - timedelta(milliseconds=silent.age_ms)
+            yield TableRow(
+                entry.at,
+                (entry.seq, read_at, quality, silent.evse_id,
+                 self._current_entries.transaction_id_on_evse(silent.evse_id), silent.energy_wh,
+                 silent.energy_export_wh, None, None, None, None),
+            )  # fmt: skip
 
     def finish(self, *, open_ended: bool) -> Iterator[TableRow]:
         yield from ()
@@ -151,6 +162,45 @@ class RefusalsTable:
                 entry.at,
                 (entry.seq, entry.at, quality, refused.evse_id, refused.id_token.type,
                  self._reveal(refused.id_token.ref), refused.status, entry.cause),
+            )  # fmt: skip
+
+    def finish(self, *, open_ended: bool) -> Iterator[TableRow]:
+        yield from ()
+
+
+# --- Energy of no transaction --------------------------------------------------------------------
+
+UNACCOUNTED_COLUMNS: Final[Columns] = (
+    ("seq", "int"),
+    ("at", "time"),
+    ("time_quality", "text"),
+    ("evse_id", "int"),
+    ("transaction_id", "text"),  # the last one that was billed on this EVSE before
+    ("reason", "text"),  # meter_silent, program_not_running, register_fell, no_transaction
+    ("from_wh", "decimal"),
+    ("to_wh", "decimal"),
+    ("energy_wh", "decimal"),  # negative: the register fell
+    ("from_seq", "int"),  # entry of the reading at from_wh
+    ("to_seq", "int"),
+)
+
+
+class UnaccountedTable:
+    """One row for each energy that a meter counted and no transaction is billed."""
+
+    def __init__(self) -> None:
+        self._clock_quality = ClockQuality()
+
+    def apply(self, entry: Entry, row: EntryRow) -> Iterator[TableRow]:
+        quality = self._clock_quality.assess_time(entry)
+        if isinstance(entry.event, EnergyUnaccounted):
+            listed = entry.event
+            yield TableRow(
+                entry.at,
+                (entry.seq, entry.at, quality, listed.evse_id, listed.transaction_id,
+                 listed.reason, listed.from_wh, listed.to_wh,
+                 subtract_registers(listed.from_wh, listed.to_wh), listed.from_seq,
+                 listed.to_seq),
             )  # fmt: skip
 
     def finish(self, *, open_ended: bool) -> Iterator[TableRow]:
@@ -324,6 +374,7 @@ TABLE_COLUMNS: Final[dict[str, Columns]] = {
     "transactions": TRANSACTION_COLUMNS,
     "meter-values": METER_VALUE_COLUMNS,
     "refusals": REFUSAL_COLUMNS,
+    "unaccounted": UNACCOUNTED_COLUMNS,
     "states": STATE_COLUMNS,
     "faults": FAULT_COLUMNS,
     "messages": MESSAGE_COLUMNS,
@@ -337,6 +388,7 @@ def create_table(table_name: str, reveal: Reveal, find_entry: FindEntry) -> Tabl
         "transactions": lambda: TransactionsTable(reveal),
         "meter-values": MeterValuesTable,
         "refusals": lambda: RefusalsTable(reveal),
+        "unaccounted": UnaccountedTable,
         "states": StatesTable,
         "faults": FaultsTable,
         "messages": lambda: MessagesTable(reveal, find_entry),

@@ -5,8 +5,11 @@ dropped; its row is written then. A parked message keeps the record incomplete, 
 can have it sent again. At the end of a range, records that have ended are written as they are; at
 the end of the journal, open transactions too.
 
-`start_wh` and `stop_wh` are the last registers that the meter of the EVSE reported before
-TransactionEvent Started and Ended were queued.
+Registers and energy are those of the projection EnergyLedger: from the newest register when the
+first event on the EVSE was queued to the newest when Ended was queued. `stop_read_at` is when the
+meter was read for `stop_wh`; a silent meter makes it earlier than `ended_at`. `excluded_wh` is what
+EnergyUnaccounted entries listed within the transaction, because the register fell (another meter);
+it is not part of `energy_wh`.
 """
 
 from __future__ import annotations
@@ -14,13 +17,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Context, Decimal, Inexact, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final
 
 from journal.events import Entry, IdToken
-from journal.observations import CableReported, ClockStepped, MeterRead, StationStarted
+from journal.observations import (
+    CableReported,
+    ClockStepped,
+    MeterFellSilent,
+    MeterRead,
+    StationStarted,
+)
 from journal.projections.authorizations import AuthorizationBoundToEvse
 from journal.projections.clock import ClockCorrected
+from journal.projections.energy_ledger import EnergyLedger, EnergyUnaccounted, subtract_registers
 from journal.projections.lifecycle import Lifecycle
 from journal.projections.outbox import (
     CallDelivered,
@@ -35,9 +45,6 @@ from journal.projections.transactions import (
     TransactionStarted,
     TransactionStopOrdered,
 )
-
-# Arithmetic with registers keeps every digit or raises.
-EXACT_CONTEXT: Final = Context(prec=200, traps=[Inexact, InvalidOperation])
 
 TRANSACTION_COLUMNS: Final[tuple[tuple[str, Any], ...]] = (
     ("transaction_id", "text"),
@@ -73,6 +80,8 @@ TRANSACTION_COLUMNS: Final[tuple[tuple[str, Any], ...]] = (
     ("clock_change_ms", "int"),  # sum of the changes
     ("first_seq", "int"),
     ("last_seq", "int"),
+    ("stop_read_at", "time"),  # when the meter was read for stop_wh; empty: it was not
+    ("excluded_wh", "decimal"),  # between start_wh and stop_wh, but not billed: see above
 )
 
 
@@ -94,6 +103,8 @@ class TransactionRecord:
     authorization_seq: int = 0  # entry that authorized it; 0: none
     start_wh: Decimal | None = None
     stop_wh: Decimal | None = None
+    stop_read_at: datetime | None = None
+    excluded_wh: Decimal = Decimal(0)
     ended_at: datetime | None = None
     ended_time_quality: str = ""
     stopped_reason: str = ""
@@ -159,12 +170,12 @@ class TransactionRecord:
             self.clock_change_ms,
             self.first_seq,
             self.last_seq,
+            self.stop_read_at,
+            self.excluded_wh,
         )
 
     def _compute_energy_wh(self) -> Decimal | None:
-        if self.start_wh is None or self.stop_wh is None:
-            return None
-        return EXACT_CONTEXT.subtract(self.stop_wh, self.start_wh)
+        return subtract_registers(self.start_wh, self.stop_wh, excluded_wh=self.excluded_wh)
 
     def _compute_duration_ms(self) -> int | None:
         if self.ended_at is None:
@@ -178,15 +189,19 @@ class TransactionRecords:
     def __init__(self) -> None:
         self._records: dict[str, TransactionRecord] = {}
         self._record_by_call: dict[int, TransactionRecord] = {}  # by calls that are not delivered
-        self._register_by_evse: dict[int, Decimal] = {}  # evse_id -> last register
+        self._ledger = EnergyLedger()
+        self._read_at_by_evse: dict[int, datetime] = {}  # time of the newest reading
         self._connector_by_evse: dict[int, int] = {}  # evse_id -> connector with a cable plugged in
         self._lifecycle = Lifecycle()
 
     def apply(self, entry: Entry, time_quality: str) -> Iterator[TransactionRecord]:
         """The records that this entry completes; `time_quality` is that of the entry's time."""
         match entry.event:
-            case MeterRead(evse_id=evse_id, energy_wh=energy_wh):
-                self._register_by_evse[evse_id] = energy_wh
+            case MeterRead() | MeterFellSilent() as read:
+                self._on_meter_read(entry, read)
+            case EnergyUnaccounted(evse_id=evse_id):
+                self._ledger = self._ledger.apply(entry)
+                self._update_registers(evse_id)
             case CableReported() as cable:
                 self._on_cable_reported(cable)
             case ClockStepped(step_ms=step_ms) | ClockCorrected(step_ms=step_ms) if step_ms:
@@ -202,6 +217,7 @@ class TransactionRecords:
         if isinstance(entry.event, Lifecycle.HANDLES):
             self._lifecycle = self._lifecycle.apply(entry)
             if isinstance(entry.event, StationStarted):
+                self._ledger = self._ledger.apply(entry)
                 self._on_restart()
 
     def finish(self, *, open_ended: bool) -> Iterator[TransactionRecord]:
@@ -231,7 +247,6 @@ class TransactionRecords:
             group_id_token=start.group_id_token,
             remote_start_id=start.remote_start_id,
             connector_id=self._connector_by_evse.get(start.evse_id),
-            start_wh=self._register_by_evse.get(start.evse_id),
             authorization_seq=start.authorization_seq,
         )
 
@@ -254,6 +269,19 @@ class TransactionRecords:
             case _:
                 pass
 
+    def _on_meter_read(self, entry: Entry, read: MeterRead | MeterFellSilent) -> None:
+        self._ledger = self._ledger.apply(entry)
+        age_ms = read.age_ms if isinstance(read, MeterFellSilent) else 0
+        self._read_at_by_evse[read.evse_id] = entry.at - timedelta(milliseconds=age_ms)
+        self._update_registers(read.evse_id)
+
+    def _update_registers(self, evse_id: int) -> None:
+        """Copy what the ledger has of the open transaction of an EVSE."""
+        account = self._ledger.on_evse(evse_id)
+        record = self._records.get(account.transaction_id or "") if account else None
+        if account and record:
+            record.start_wh, record.excluded_wh = account.start_wh, account.excluded_wh
+
     def _on_cable_reported(self, cable: CableReported) -> None:
         if not cable.plugged_in:
             self._connector_by_evse.pop(cable.evse_id, None)
@@ -274,18 +302,22 @@ class TransactionRecords:
         self, entry: Entry, summary: TransactionEventSummary, time_quality: str
     ) -> None:
         record = self._records.get(summary.transaction_id)
-        if record is None:
-            return  # its start is archived or damaged
+        if record is None:  # its start is archived or damaged
+            self._ledger = self._ledger.apply(entry)
+            return
         record.count_seq_no(summary.seq_no)
         record.waiting_calls.add(entry.seq)
         record.last_seq = entry.seq
         self._record_by_call[entry.seq] = record
-        if record.start_wh is None:  # no register was known at its start
-            record.start_wh = self._register_by_evse.get(record.evse_id)
+        self._ledger = self._ledger.apply(entry)
         if summary.event_type == "Ended":
             record.ended_at, record.ended_time_quality = entry.at, time_quality
             record.ended_call = entry.seq
-            record.stop_wh = self._register_by_evse.get(record.evse_id)
+            if account := self._ledger.on_evse(record.evse_id):
+                record.stop_wh = account.register_wh
+                record.stop_read_at = self._read_at_by_evse[record.evse_id]
+        else:
+            self._update_registers(record.evse_id)
 
     def _on_call_finished(self, entry: Entry) -> Iterator[TransactionRecord]:
         match entry.event:

@@ -134,7 +134,12 @@ def _render_figures(report_data: ReportData) -> str:
         _render_figure(
             "Energy delivered, kWh",
             format_kwh(sessions.energy_wh),
-            f"{format_decimal(sessions.energy_wh)} Wh by the registers",
+            f"{format_decimal(sessions.energy_wh)} Wh billed by the registers"
+            + (
+                f"; {format_decimal(sessions.unaccounted_wh)} Wh outside transactions"
+                if sessions.unaccounted_count
+                else ""
+            ),
         ),
         _render_figure("Sessions", f"{sessions.ended_count:,}", f"ended; {open_count} open"),
         *(

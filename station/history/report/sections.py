@@ -32,8 +32,9 @@ from station.history.report.formatting import (
     shorten_id,
 )
 from station.history.report.messages import ResponseTimes, UnconfirmedCall, find_queued_call
-from station.history.report.sessions import ReportedSession
+from station.history.report.sessions import ReportedEnergy, ReportedSession, ReportedSessions
 from station.history.report.uptime import EvseUptime, LongestOutages, Outage, UptimeTally
+from station.transcript.decisions import UNACCOUNTED_PHRASES
 
 Cells = Iterable[str]
 _NUMBER_CLASS: Final = "n"  # column of numbers
@@ -271,6 +272,7 @@ def render_sessions(report_data: ReportData) -> Iterator[str]:
     yield '<h2 id="sessions">Sessions</h2>'
     if not len(listed):
         yield _render_paragraph("No session ended in this range or is open.")
+        yield from _render_unaccounted(listed)
         return
     open_count = sum(not session.has_ended for session in listed)
     left_out = listed.ended_count + open_count - len(listed)
@@ -294,6 +296,46 @@ def render_sessions(report_data: ReportData) -> Iterator[str]:
         *[""] * 6,
     )
     yield render_table(SESSION_COLUMNS, map(_session_cells, listed), foot=foot)
+    yield from _render_unaccounted(listed)
+
+
+UNACCOUNTED_COLUMNS: Final = (
+    ("Listed", _NOWRAP_CLASS),
+    ("EVSE", _NUMBER_CLASS),
+    ("Energy, Wh", _NUMBER_CLASS),
+    ("Register, Wh", _NUMBER_CLASS),
+    ("Because", ""),
+    ("Transaction before", _NOWRAP_CLASS),
+    ("Between entries", _NUMBER_CLASS),
+    ("Entry", _NUMBER_CLASS),
+)
+
+
+def _render_unaccounted(listed: ReportedSessions) -> Iterator[str]:
+    """Energy that the meters counted outside transactions, with the entries that show it."""
+    yield "<h3>Energy outside transactions</h3>"
+    if not listed.unaccounted_count:
+        yield _render_paragraph("None: what the meters counted is billed to the sessions.")
+        return
+    left_out = listed.unaccounted_count - len(listed.unaccounted)
+    yield _render_paragraph(
+        f"{format_decimal(listed.unaccounted_wh)} Wh that the meters counted and no session is "
+        "billed. A register that fell is that of another meter, and not part of this sum."
+        + (f" The newest {len(listed.unaccounted)} are listed." if left_out else "")
+    )
+    yield render_table(UNACCOUNTED_COLUMNS, map(_unaccounted_cells, listed.unaccounted))
+
+
+def _unaccounted_cells(energy: ReportedEnergy) -> Iterator[str]:
+    listed = energy.listed
+    yield format_moment(energy.moment_ms)
+    yield str(listed.evse_id)
+    yield format_decimal(energy.energy_wh)
+    yield f"{format_decimal(listed.from_wh)} to {format_decimal(listed.to_wh)}"
+    yield escape_text(UNACCOUNTED_PHRASES.get(listed.reason, listed.reason))
+    yield shorten_id(listed.transaction_id) if listed.transaction_id else NO_VALUE
+    yield f"{format_seq(listed.from_seq)}–{format_seq(listed.to_seq)}"
+    yield format_seq(energy.seq)
 
 
 def _session_cells(session: ReportedSession) -> Iterator[str]:

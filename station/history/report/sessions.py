@@ -10,14 +10,25 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, DecimalException
-from typing import Final
+from decimal import Decimal
+from typing import Final, NamedTuple
 
 from journal.events import Entry
-from journal.observations import CableReported, ClockStepped, EvIdentified, MeterRead
+from journal.observations import (
+    CableReported,
+    ClockStepped,
+    EvIdentified,
+    MeterFellSilent,
+    MeterRead,
+)
 from journal.observations import StationStarted as Started
 from journal.projections.authorizations import AuthorizationBoundToEvse
 from journal.projections.clock import ClockCorrected
+from journal.projections.energy_ledger import (
+    EnergyUnaccounted,
+    add_energies,
+    subtract_registers,
+)
 from journal.projections.faults import Faults
 from journal.projections.lifecycle import Lifecycle
 from journal.projections.outbox import CallDelivered, CallParked, CallQueued, CallsDropped
@@ -29,18 +40,20 @@ from journal.projections.transactions import (
 )
 from station.history.export.table import ClockQuality
 from station.history.export.transaction_rows import (
-    EXACT_CONTEXT,
     TransactionRecord,
     TransactionRecords,
 )
 from station.history.report.clock_corrections import ms_to_datetime
 
+LISTED_ENERGIES_MAX: Final = 100  # the newest; `station export unaccounted` has all
 LISTED_SESSIONS_MAX: Final = 1_000  # the newest; `station export` has all
 STOP_REASONS_MAX: Final = 60  # ReasonEnumType has 17
 CORRECTED_EVENTS: Final = (TransactionStarted, CallQueued)  # their times go into a record
 HANDLES: Final = frozenset(
     (
         MeterRead,
+        MeterFellSilent,
+        EnergyUnaccounted,
         EvIdentified,
         CableReported,
         ClockStepped,
@@ -77,6 +90,15 @@ class ReportedSession:
         return self.record.ended_at is not None
 
 
+class ReportedEnergy(NamedTuple):
+    """Energy of no transaction; negative: the register fell."""
+
+    seq: int
+    moment_ms: int  # corrected time
+    listed: EnergyUnaccounted
+    energy_wh: Decimal | None
+
+
 class ReportedSessions:
     """The sessions that ended in a range, as in an export, and those still open at its end."""
 
@@ -98,6 +120,9 @@ class ReportedSessions:
         self.ended_count = 0
         self.energy_wh = Decimal(0)
         self.stop_reasons: Counter[str] = Counter()
+        self.unaccounted_wh = Decimal(0)  # energy of no transaction, without falls of a register
+        self.unaccounted_count = 0
+        self.unaccounted: deque[ReportedEnergy] = deque(maxlen=LISTED_ENERGIES_MAX)
 
     def apply(self, entry: Entry, moment_ms: int) -> None:
         """Apply an entry; `moment_ms` is its corrected time."""
@@ -112,6 +137,10 @@ class ReportedSessions:
         match entry.event:
             case MeterRead() as read:
                 self._on_meter_read(read)
+            case MeterFellSilent(evse_id=evse_id, energy_wh=energy_wh):
+                self._register_by_evse[evse_id] = energy_wh
+            case EnergyUnaccounted() as listed:
+                self._add_unaccounted(entry.seq, moment_ms, listed)
             case EvIdentified(evse_id=evse_id, soc_percent=soc) if soc is not None:
                 self._soc_by_evse[evse_id] = soc
             case CableReported(evse_id=evse_id, plugged_in=False):
@@ -161,20 +190,27 @@ class ReportedSessions:
 
     def _end_session(self, record: TransactionRecord) -> None:
         session = self._pop_session(record)
-        session.energy_wh = _subtract_registers(record.start_wh, record.stop_wh)
+        session.energy_wh = subtract_registers(
+            record.start_wh, record.stop_wh, excluded_wh=record.excluded_wh
+        )
         assert record.ended_at is not None, "a complete record has an end"
         if not self._is_in_range(record.ended_at):
             return
         self.ended_count += 1
-        if session.energy_wh is not None:
-            try:
-                self.energy_wh = EXACT_CONTEXT.add(self.energy_wh, session.energy_wh)
-            except DecimalException:
-                session.energy_wh = None  # an impossible register: not shown and not summed
+        self.energy_wh = add_energies(self.energy_wh, session.energy_wh)
         reason = record.stopped_reason or "Local"
         is_counted = reason in self.stop_reasons or len(self.stop_reasons) < STOP_REASONS_MAX
         self.stop_reasons[reason if is_counted else "(others)"] += 1
         self._listed_sessions.append(session)
+
+    def _add_unaccounted(self, seq: int, moment_ms: int, listed: EnergyUnaccounted) -> None:
+        if not self._is_in_range(ms_to_datetime(moment_ms)):
+            return
+        energy_wh = subtract_registers(listed.from_wh, listed.to_wh)
+        self.unaccounted_count += 1
+        self.unaccounted.append(ReportedEnergy(seq, moment_ms, listed, energy_wh))
+        if energy_wh is not None and energy_wh > 0:
+            self.unaccounted_wh = add_energies(self.unaccounted_wh, energy_wh)
 
     def _pop_session(self, record: TransactionRecord) -> ReportedSession:
         session = self._open_sessions.pop(record.transaction_id, None)
@@ -193,8 +229,10 @@ class ReportedSessions:
                 self._end_session(record)
                 continue
             session = self._pop_session(record)
-            session.energy_wh = _subtract_registers(
-                record.start_wh, self._register_by_evse.get(record.evse_id)
+            session.energy_wh = subtract_registers(
+                record.start_wh,
+                self._register_by_evse.get(record.evse_id),
+                excluded_wh=record.excluded_wh,
             )
             self._listed_sessions.append(session)
 
@@ -209,13 +247,3 @@ class ReportedSessions:
 
     def __len__(self) -> int:
         return len(self._listed_sessions)
-
-
-def _subtract_registers(start_wh: Decimal | None, stop_wh: Decimal | None) -> Decimal | None:
-    """The exact difference of two registers; None: one is missing or impossible."""
-    if start_wh is None or stop_wh is None:
-        return None
-    try:
-        return EXACT_CONTEXT.subtract(stop_wh, start_wh)
-    except DecimalException:
-        return None
