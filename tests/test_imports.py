@@ -40,7 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     # Everything that awaits
     ("station.runtime.app",),
     ("station.runtime.control_socket",),
-    ("station.runtime.live_status",),
+    ("station.runtime.external_limits", "station.runtime.live_status"),
     ("station.runtime.emulation", "station.runtime.service.*"),
     (
         "station.runtime.csms.*",

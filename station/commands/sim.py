@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NUMBER: Final = click.FLOAT
 SOC_PERCENT: Final = click.FloatRange(0, 100)
+NO_LIMIT: Final = "none"  # lifts an external limit
 
 
 def _evse_option(*, required: bool) -> click.Option:
@@ -77,6 +78,16 @@ def _present_token_parameters() -> list[click.Parameter]:
     ]
 
 
+def _parse_limit(ctx: click.Context, parameter: click.Parameter, text: str) -> float | str:
+    """A power in W, or NO_LIMIT."""
+    if text == NO_LIMIT:
+        return NO_LIMIT
+    try:
+        return float(text)
+    except ValueError:
+        raise click.BadParameter(f"{text} is neither a number of W nor {NO_LIMIT}") from None
+
+
 def _meter_parameters() -> list[click.Parameter]:
     return [
         _evse_option(required=True),
@@ -108,6 +119,15 @@ VERBS: Final[Mapping[str, tuple[str, Sequence[click.Parameter]]]] = {
     "link": (
         "Set the network; silent loses packets.",
         [_required_argument("mode", click.Choice(["up", "closed", "silent"]))],
+    ),
+    "external-limit": (
+        "Limit the power from outside; LIMIT_W is in W, or none.",
+        [
+            click.Argument(["limit_w"], callback=_parse_limit),
+            _evse_option(required=False),
+            click.Option(["--source"], type=click.Choice(["EMS", "SO", "Other"])),
+            _value_option("duration-s", click.INT, "The limit ends after so many seconds."),
+        ],
     ),
     "clock": (
         "Step the wall clock of the station by SECONDS.",
@@ -143,6 +163,8 @@ def _send_operation(verb: str, options: dict[str, Any]) -> None:
         ev := {key: arguments.pop(key) for key in EV_ARGUMENTS if key in arguments}
     ):
         arguments["ev"] = ev
+    if arguments.get("limit_w") == NO_LIMIT:
+        arguments["limit_w"] = None
     socket = find_data_directory(config, data) / (DEVICES_SOCKET if devices else STATION_SOCKET)
     reply = send_request(socket, verb.replace("-", "_"), **arguments)
     if as_json:

@@ -3,8 +3,9 @@
     the file is correct                     normal start; it is saved as the last good one.
     the station has never started           the error ends the start: the integrator is present.
     optional rows and keys are wrong        they are left out, one by one; safe mode.
-    [station], [csms] or [hardware] are     the configuration of the last good start is used; safe
-    wrong, or the file cannot be read       mode. Without one, the error ends the start.
+    [station], [csms], [hardware] or        the configuration of the last good start is used; safe
+    [limits] are wrong, or the file         mode. Without one, the error ends the start.
+    cannot be read
 
 Safe mode lists what was left out in `Config.complaints`. It is never saved as the last good one.
 """
@@ -27,7 +28,7 @@ RawConfig = dict[str, Any]
 ConfigCheck = Callable[[Config], None]  # raises ConfigError
 
 LAST_GOOD_FILE: Final = "secrets/config.good"  # in the data directory
-REQUIRED_TABLES: Final = ("station", "csms", "hardware")
+REQUIRED_TABLES: Final = ("station", "csms", "hardware", "limits")
 OPTIONAL_CSMS_KEYS: Final = ("ca_file",)  # the journal has its roots from an earlier start
 DEFAULT_DATA_DIRECTORY: Final = "data"
 

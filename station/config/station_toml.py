@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from drivers.wiring import InputA, InputB
 from journal.storage.connection import CHECKPOINT_PAGES, GROW_BYTES
 from station.core.device_model.model import (
     Component,
@@ -125,6 +126,23 @@ class FirmwareConfig(msgspec.Struct, frozen=True):
     directory: Path | None = None  # of the releases; None: in the data directory
 
 
+LIMIT_CONTACT_INPUTS: dict[str, InputA | InputB] = {
+    "A2": InputA.PLUG_IN_HOLSTER,
+    "B1": InputB.PLUG_IN_HOLSTER,
+}
+"""Inputs that a contact may be wired to: those the program reads nothing else from."""
+
+
+class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[limits]`: limits of the grid connection, in W, that hold without a CSMS."""
+
+    station_w: int | None = None  # always
+    offline_w: int | None = None  # while there is no CSMS
+    offline_after_s: int = 60  # so long after the connection was lost
+    contact_w: int | None = None  # while the contact at `contact_input` is open
+    contact_input: str | None = None  # one of LIMIT_CONTACT_INPUTS
+
+
 class Config(msgspec.Struct, frozen=True):
     """station.toml, complete and checked."""
 
@@ -138,6 +156,7 @@ class Config(msgspec.Struct, frozen=True):
     hardware: dict[str, DeviceConfig]  # empty: emulated
     journal: JournalConfig
     firmware: FirmwareConfig = FirmwareConfig()
+    limits: LimitsConfig = LimitsConfig()
     complaints: tuple[str, ...] = ()  # one per part that was left out: safe mode; empty: none
 
 
@@ -189,6 +208,7 @@ class _StationToml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hardware: dict[str, Any] = {}
     journal: JournalConfig = JournalConfig()
     firmware: _FirmwareTable = _FirmwareTable()
+    limits: LimitsConfig = LimitsConfig()
 
 
 def load_config(path: str | Path) -> Config:
@@ -244,6 +264,8 @@ def _build_config(file: _StationToml, base: Path) -> Config:
     model = DeviceModel(profile)
     for complaint in _journal_complaints(file.journal):
         raise TableError(f"[journal] {complaint}")
+    for complaint in _limit_complaints(file.limits):
+        raise TableError(f"[limits] {complaint}")
     return Config(
         identity=identity,
         profile=profile,
@@ -258,6 +280,7 @@ def _build_config(file: _StationToml, base: Path) -> Config:
         hardware=hardware,
         journal=file.journal,
         firmware=_firmware_config(file.firmware, base),
+        limits=file.limits,
     )
 
 
@@ -472,3 +495,26 @@ def _journal_complaints(journal: JournalConfig) -> Iterator[str]:
         value = getattr(journal, key)
         if not minimum <= value <= maximum:
             yield f"{key} is {value}; allowed are {minimum} to {maximum}"
+
+
+LIMIT_RANGES = {
+    "station_w": (0, 10_000_000),
+    "offline_w": (0, 10_000_000),
+    "offline_after_s": (0, 86_400),
+    "contact_w": (0, 10_000_000),
+}
+"""Minimum and maximum of each number in [limits]."""
+
+
+def _limit_complaints(limits: LimitsConfig) -> Iterator[str]:
+    for key, (minimum, maximum) in LIMIT_RANGES.items():
+        value = getattr(limits, key)
+        if value is not None and not minimum <= value <= maximum:
+            yield f"{key} is {value}; allowed are {minimum} to {maximum}"
+    if (limits.contact_w is None) is not (limits.contact_input is None):
+        yield "contact_w and contact_input belong together; give both or neither"
+    elif limits.contact_input not in (None, *LIMIT_CONTACT_INPUTS):
+        yield (
+            f"contact_input is {limits.contact_input!r}; inputs that are free for a contact are "
+            f"{', '.join(LIMIT_CONTACT_INPUTS)}"
+        )

@@ -35,7 +35,7 @@ from journal.state import State
 from journal.storage.connection import StoreSettings
 from journal.storage.errors import DiskFull, JournalFailed
 from station import RELEASE
-from station.config.station_toml import Config
+from station.config.station_toml import LIMIT_CONTACT_INPUTS, Config
 from station.core.context import Product
 from station.runtime.clock import HostClock, read_boot_id
 from station.runtime.control_socket import ControlHandler
@@ -46,8 +46,14 @@ from station.runtime.disk.archiver import Archiver, CurrentState
 from station.runtime.disk.auditor import AuditResult, audit_journal, verify_command
 from station.runtime.disk.reserve import DiskReserve
 from station.runtime.emulation import EmulatedCards, EmulatedClock, EmulatedNetwork, Emulation
+from station.runtime.external_limits import (
+    configured_limits,
+    limit_while_offline,
+    report_contact,
+)
 from station.runtime.hardware.emulator_process import emulator_socket
 from station.runtime.hardware.hardware import Hardware, evse_unknown
+from station.runtime.hardware.limit_contact import LimitContact
 from station.runtime.jobs.certificate_export import export_certificates
 from station.runtime.jobs.customers import CustomerDataJob
 from station.runtime.jobs.firmware import FirmwareUpdateJob
@@ -141,6 +147,7 @@ class StationApp:
             reading_interval_s=config.journal.reading_interval_s,
             desired_state=self.recorder.desired_state,
             evse_for_card=self.emulation.cards.take_evse_id if self.emulation else evse_unknown,
+            limit_contact=self._build_limit_contact(),
         )
 
         self.reserve = DiskReserve(
@@ -152,6 +159,16 @@ class StationApp:
 
         self._restart_reason: str | None = None
         self._last_audit: AuditResult | None = None
+
+    def _build_limit_contact(self) -> LimitContact | None:
+        contact_input = self.config.limits.contact_input
+        if contact_input is None:
+            return None
+        return LimitContact(LIMIT_CONTACT_INPUTS[contact_input], self._on_limit_contact)
+
+    def _on_limit_contact(self, limited: bool) -> None:
+        for report in report_contact(self.config.limits, self.recorder.state, limited):
+            self.recorder.observe(report)
 
     def _latest_reading(self, evse_id: int) -> MeterRead | None:
         """For the recorder, which is built before the hardware that reports to it."""
@@ -201,9 +218,18 @@ class StationApp:
             nursery.start_soon(
                 report_deadlines, self.recorder.desired_state, self.clock, self.recorder.observe
             )
+            nursery.start_soon(self._restart_on_failure, "offline limit", self._limit_while_offline)
             nursery.start_soon(self._restart_on_failure, "firmware job", self._run_firmware)
             nursery.start_soon(self._restart_on_failure, "log upload job", self._run_logs)
             nursery.start_soon(self._restart_on_failure, "customer data job", self._run_customers)
+
+    async def _limit_while_offline(self) -> None:
+        await limit_while_offline(
+            self.config.limits,
+            self.recorder.desired_state,
+            self._current_state,
+            self.recorder.observe,
+        )
 
     async def _run_firmware(self) -> None:
         firmware, data = self.config.firmware, self.config.data_directory
@@ -298,6 +324,8 @@ class StationApp:
             self.secrets.store_secret,
             journal_damaged=bool(self.startup.damage_found),
         ):
+            self.recorder.observe(observation)
+        for observation in configured_limits(self.config.limits, self.startup.state):
             self.recorder.observe(observation)
         profile = self.config.profile
         self.recorder.observe(

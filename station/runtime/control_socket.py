@@ -28,6 +28,7 @@ from journal.state import digest_state
 from station.core.display import render_display
 from station.runtime.clock import HostClock
 from station.runtime.emulation import Emulation
+from station.runtime.external_limits import CONTROL_SOCKET, limit_report
 from station.runtime.hardware.fault_registry import FAULT_RULES
 from station.runtime.hardware.hardware import Hardware
 from station.runtime.live_status import LiveStatus
@@ -41,8 +42,13 @@ EMULATOR_OPS: Final = frozenset(
     }
 )  # fmt: skip
 RELEASE_OPS: Final = {"emergency_release": "emergency_stop", "clear_fault": None}
-REAL_DEVICE_OPS: Final = ("state", "live", "release", "retry", "forget", "data_transfer")
+REAL_DEVICE_OPS: Final = (
+    "state", "live", "release", "retry", "forget", "data_transfer", "external_limit"
+)  # fmt: skip
 REFERENCE_PATTERN: Final = re.compile("#[0-9a-f]{16}", re.ASCII)
+EXTERNAL_LIMIT_MAX_W: Final = 10_000_000
+EXTERNAL_DURATION_MAX_S: Final = 31 * 86_400
+EXTERNAL_SOURCES: Final = ("EMS", "SO", "Other")  # never CSO. K11.FR.05, K12.FR.04
 VENDOR_ID_MAX: Final = 255  # characters. DataTransferRequest
 MESSAGE_ID_MAX: Final = 50  # characters. DataTransferRequest
 DATA_BYTES_MAX: Final = 64 * 1024  # of one DataTransfer; a quarter of the largest frame
@@ -77,6 +83,7 @@ class ControlHandler:
             "retry": self._retry_calls,
             "forget": self._erase_values,
             "data_transfer": self._send_data_transfer,
+            "external_limit": self._set_external_limit,
         }
         self._emulation_operations: dict[str, Callable[[Emulation, JsonObject], None]] = {
             "link": _set_link_mode,
@@ -257,6 +264,37 @@ class ControlHandler:
         if not self._recorder.state.link.online:
             raise RequestRefused("data_transfer: the station is offline; try again when online")
         self._recorder.observe(DataTransferRequested(vendor_id, message_id, msgspec.Raw(data)))
+        return {}
+
+    def _set_external_limit(self, arguments: JsonObject) -> JsonObject:
+        """Set or lift a limit of an energy management system or grid operator. K11 to K13."""
+        if "limit_w" not in arguments:
+            raise RequestRefused("external_limit: limit_w is missing; null lifts the limit")
+        limit_w, evse_id = arguments.pop("limit_w"), arguments.pop("evse_id", 0)
+        source, duration_s = arguments.pop("source", "EMS"), arguments.pop("duration_s", None)
+        _refuse_arguments(arguments, "external_limit")
+        if limit_w is not None and (
+            type(limit_w) not in (int, float) or not 0 <= limit_w <= EXTERNAL_LIMIT_MAX_W
+        ):
+            raise RequestRefused(
+                f"external_limit: limit_w is null or a number of 0 to {EXTERNAL_LIMIT_MAX_W}"
+            )
+        evse_ids = (0, *(evse.evse_id for evse in self._recorder.state.evses.all_evses))
+        if type(evse_id) is not int or evse_id not in evse_ids:
+            raise RequestRefused(
+                f"external_limit: evse_id is one of {', '.join(map(str, evse_ids))}"
+            )
+        if source not in EXTERNAL_SOURCES:
+            raise RequestRefused(f"external_limit: source is one of {', '.join(EXTERNAL_SOURCES)}")
+        if duration_s is not None and (
+            type(duration_s) is not int or not 0 < duration_s <= EXTERNAL_DURATION_MAX_S
+        ):
+            raise RequestRefused(
+                f"external_limit: duration_s is a whole number of 1 to {EXTERNAL_DURATION_MAX_S}"
+            )
+        self._recorder.observe(
+            limit_report(evse_id, CONTROL_SOCKET, source, limit_w, duration_s=duration_s)
+        )
         return {}
 
     # --- Operations of the emulated devices -----------------------------------------------------

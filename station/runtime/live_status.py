@@ -35,6 +35,7 @@ from station.runtime.hardware.fault_registry import FaultStatus
 from station.runtime.hardware.hardware import Hardware
 from station.runtime.hardware.power_budget import Limiter
 from station.runtime.loop.recorder import Recorder
+from station.transcript.phrases import name_limit_source
 
 JsonObject = dict[str, Any]
 
@@ -177,6 +178,7 @@ class LiveStatus:
             "soc": reading.soc_percent if reading else None,
             "limit_w": budget.power_w if budget else None,
             "limit_a": _number(budget.current_a) if budget else None,
+            "limit_source": _limit_source(ctx, evse.evse_id, budget.limiter) if budget else None,
             "limit_reason": LIMIT_REASONS[budget.limiter] if budget else NOT_RUNNING,
             "display": msgspec.to_builtins(display),
         }
@@ -210,6 +212,13 @@ class LiveStatus:
             "commit_max_s": round(commits.recent.read(now), 6),
             "round_lag_max_s": round(self._hardware.round_lag_s(now), 6),
         }
+
+
+def _limit_source(ctx: Context, evse_id: int, limiter: Limiter) -> str | None:
+    """The profile or the external source of a limit that acts; None: another cause limits."""
+    limited_id = {"limit": evse_id, "station_limit": 0}.get(limiter)
+    limit = None if limited_id is None else ctx.state.power_limits.on_evse(limited_id)
+    return name_limit_source(limit) if limit else None
 
 
 def _status_of(ctx: Context, evse_id: int) -> tuple[str, str | None]:

@@ -30,6 +30,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "[[certificate]]": station_toml._CertificateRow,
     "[journal]": station_toml.JournalConfig,
     "[firmware]": station_toml._FirmwareTable,
+    "[limits]": station_toml.LimitsConfig,
 }
 
 

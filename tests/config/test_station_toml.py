@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -456,3 +457,18 @@ def test_an_installer_that_cannot_run_is_reported(tmp_path: Path) -> None:
     assert "[firmware] installer install does not exist" in config_error(tmp_path, text)
     (tmp_path / "install").write_text("#!/bin/sh\n")
     assert "[firmware] installer install is not executable" in config_error(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("table", "error"),
+    [
+        ("station_w = -1", "station_w is -1; allowed are 0 to 10000000"),
+        ("offline_after_s = 86401", "offline_after_s is 86401; allowed are 0 to 86400"),
+        ("contact_w = 60000", "contact_w and contact_input belong together"),
+        ('contact_input = "A2"', "contact_w and contact_input belong together"),
+        ('contact_w = 1\ncontact_input = "A0"', "free for a contact are A2, B1"),
+    ],
+)
+def test_limits_that_cannot_work_are_refused(tmp_path: Path, table: str, error: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(error)):
+        load_text(tmp_path, f"{GOOD}\n[limits]\n{table}\n")

@@ -19,7 +19,7 @@ from station.runtime.control_socket import REAL_DEVICE_OPS, ControlHandler
 from station.runtime.disk.auditor import AuditResult
 from station.runtime.hardware.fault_registry import FaultStatus
 from station.runtime.hardware.hardware import Hardware
-from station.runtime.hardware.power_budget import EvseBudget
+from station.runtime.hardware.power_budget import EvseBudget, Limiter
 from station.runtime.live_status import MIN_INTERVAL_S, LiveStatus
 from station.runtime.loop.recorder import Recorder
 from tests.runtime.fixtures_recorder import IDLE_REPORTS, STATION_STARTED, open_recorder
@@ -38,6 +38,7 @@ class HardwareDouble:
     def __init__(self) -> None:
         self.faults: list[FaultStatus] = []
         self.reading: MeterRead | None = None
+        self.limiter: Limiter = "product"
 
     def latest_reading(self, evse_id: int) -> MeterRead | None:
         return self.reading if evse_id == 1 else None
@@ -49,7 +50,7 @@ class HardwareDouble:
         return {1: LiveReading(soc_percent=55)}
 
     def power_budget(self, evse_id: int) -> EvseBudget | None:
-        return EvseBudget(Decimal(300), 150_000, "product")
+        return EvseBudget(Decimal(300), 150_000, self.limiter)
 
     def round_lag_s(self, now: float) -> float:
         return 0.003
@@ -187,3 +188,50 @@ async def test_a_release_that_cannot_help_is_refused_and_not_recorded(
 async def test_only_emulated_devices_can_be_driven(bench: SocketBench) -> None:
     reply = await bench.request("plug_in", evse_id=1)
     assert reply["error"].endswith(f"only {', '.join(REAL_DEVICE_OPS)} are accepted")
+
+
+async def test_an_external_limit_acts_with_the_next_commit_with_real_devices_too(
+    bench: SocketBench,
+) -> None:
+    await bench.recorder.commit_now()
+    assert await bench.request("external_limit", limit_w=40_000.5, duration_s=900) == {"ok": True}
+    await bench.recorder.commit_now()
+    [limit] = bench.recorder.state.external_limits.limits
+    assert (limit.origin, limit.source, limit.duration_s) == ("control_socket", "EMS", 900)
+    assert limit.periods[0].limit_w == Decimal("40000.5")
+    assert bench.recorder.desired_state.value.station_power_w == 38_000
+    bench.hardware.limiter = "station_limit"
+    report = (await bench.request("live"))["evses"][0]
+    assert report["limit_source"] == f"EMS, control_socket (entry {limit.seq})"
+    await bench.request("external_limit", limit_w=None)
+    await bench.recorder.commit_now()
+    assert bench.recorder.state.external_limits.limits == ()
+    assert bench.recorder.desired_state.value.station_power_w is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({}, "limit_w is missing"),
+        ({"limit_w": -1}, "0 to 10000000"),
+        ({"limit_w": float("nan")}, "0 to 10000000"),
+        ({"limit_w": True}, "0 to 10000000"),
+        ({"limit_w": "40000"}, "0 to 10000000"),
+        ({"limit_w": 1, "evse_id": 3}, "evse_id is one of 0, 1, 2"),
+        ({"limit_w": 1, "evse_id": True}, "evse_id is one of 0, 1, 2"),
+        ({"limit_w": 1, "source": "CSO"}, "EMS, SO, Other"),
+        ({"limit_w": 1, "source": ["EMS"]}, "EMS, SO, Other"),
+        ({"limit_w": 1, "duration_s": 0}, "whole number"),
+        ({"limit_w": 1, "duration_s": 1.5}, "whole number"),
+        ({"limit_w": 1, "why": "x"}, "no argument why"),
+    ],
+    ids=str,
+)
+async def test_an_external_limit_that_makes_no_sense_is_refused(
+    bench: SocketBench, arguments: dict[str, Any], error: str
+) -> None:
+    await bench.recorder.commit_now()
+    reply = await bench.request("external_limit", **arguments)
+    assert not reply["ok"]
+    assert error in reply["error"]
+    assert not bench.recorder._queue

@@ -53,6 +53,7 @@ from station.runtime.hardware.inputs import (
     EvseInputs,
     StationInputs,
 )
+from station.runtime.hardware.limit_contact import LimitContact
 from station.runtime.hardware.power_budget import EvseBudget, PowerBudget
 from station.runtime.hardware.power_limits import HardwareLimit, hardware_limit, voltage_range_v
 from station.runtime.hardware.power_output import DEFAULT_MODULE_C, PowerDevices
@@ -88,6 +89,7 @@ class ControlLoop:
         reading_interval_s: float,
         desired_state: WatchedValue[DesiredState],
         uptime_ms: Callable[[], int],
+        limit_contact: LimitContact | None = None,
     ) -> None:
         """As `Hardware`, and:
 
@@ -104,6 +106,7 @@ class ControlLoop:
         self._on_token_presented = on_token_presented
         self._desired_state = desired_state
         self._uptime_ms = uptime_ms
+        self._limit_contact = limit_contact
         self._shown_situation: DisplaySituation | None = None
         self._shown_at = 0.0
         self._shown_texts: tuple[str, ...] = ()
@@ -306,6 +309,9 @@ class ControlLoop:
         self._release_faults(self._desired_state.value)
         self.fault_registry.update_faults(self._protections.find_faults(now), now)
         desired_state = self._desired_state.value
+        if self._limit_contact is not None:
+            wire = self._limit_contact.wire
+            self._limit_contact.update(self._station_inputs.input_level(wire), now)
         self._power_budget.update(self._power_paths, desired_state, now)
         for evse_id, path in self._power_paths.items():
             path.run_step(

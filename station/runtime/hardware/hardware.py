@@ -26,6 +26,7 @@ from station.runtime.clock import HostClock
 from station.runtime.hardware.assembly import StationDrivers
 from station.runtime.hardware.control_loop import ControlLoop
 from station.runtime.hardware.fault_registry import FaultStatus
+from station.runtime.hardware.limit_contact import LimitContact
 from station.runtime.hardware.power_budget import EvseBudget
 from station.runtime.watched_value import WatchedValue
 
@@ -52,6 +53,7 @@ class Hardware:
         evse_for_card: Callable[[str], int | None] = evse_unknown,
         open_port: OpenPort = SerialPort.open,
         uptime_ms: Callable[[], int] = HOST_CLOCK.uptime_ms,
+        limit_contact: LimitContact | None = None,
     ) -> None:
         """Check the settings; `run` starts the devices.
 
@@ -66,6 +68,7 @@ class Hardware:
                 any EVSE.
             open_port: how drivers open their ports; tests pass lines in memory.
             uptime_ms: the uptime that the desired state is computed with.
+            limit_contact: of the grid operator; None: there is none.
 
         Raises:
             TableError: the settings cannot be used.
@@ -81,6 +84,7 @@ class Hardware:
         self._evse_for_card = evse_for_card
         self._open_port = open_port
         self._uptime_ms = uptime_ms
+        self._limit_contact = limit_contact
         StationDrivers(settings, profile.evse_ids, open_port)  # only for the errors it raises
         self._control_loop: ControlLoop | None = None
         self._last_energy_wh: dict[int, Decimal] = {}
@@ -108,6 +112,7 @@ class Hardware:
             on_token_presented=self._on_token_presented,
             reading_interval_s=self._reading_interval_s,
             desired_state=self._desired_state,
+            limit_contact=self._limit_contact,
             uptime_ms=self._uptime_ms,
         )
         for evse_id, meter in drivers.meters.items():
