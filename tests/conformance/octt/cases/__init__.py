@@ -19,11 +19,13 @@ from tests.conformance.octt.cases import (
     e_transactions,
     f_remote_control,
     g_availability,
+    i_tariff_and_cost,
     j_metering,
     k_smart_charging,
     l_firmware,
     m_certificates,
     n_diagnostics,
+    o_display_messages,
     p_data_transfer,
 )
 from tests.conformance.octt.tester import Tester
@@ -41,11 +43,13 @@ MODULES: tuple[ModuleType, ...] = (
     e_offline,
     f_remote_control,
     g_availability,
+    i_tariff_and_cost,
     j_metering,
     k_smart_charging,
     l_firmware,
     m_certificates,
     n_diagnostics,
+    o_display_messages,
     p_data_transfer,
 )
 
