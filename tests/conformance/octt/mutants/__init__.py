@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.conformance.octt.mutants import core, k_smart_charging, runtime
+from tests.conformance.octt.mutants import core, k_smart_charging, runtime, user_interface
 from tests.conformance.octt.mutants.fault import Mutant
 
 MUTANTS: Mapping[str, Mutant] = {
     **core.MUTANTS,
     **k_smart_charging.MUTANTS,
     **runtime.MUTANTS,
+    **user_interface.MUTANTS,
 }
