@@ -274,6 +274,26 @@ def test_a_language_is_found_by_its_primary_subtag(tag: str | None, language: st
     assert find_language(tag) == language
 
 
+@pytest.mark.parametrize(
+    ("tags", "headline"),
+    [
+        ({"language1": "de-DE", "language2": "fr"}, "Angenommen"),  # C01.FR.08
+        ({"language1": "nl", "language2": "fr-BE"}, "Acceptée"),  # C01.FR.09
+        ({"language1": "nl", "language2": "da"}, "Accepted"),  # C01.FR.12, C01.FR.13
+        ({}, "Accepted"),
+    ],
+)
+def test_the_language_of_the_ev_driver_c01_fr_08_09_12_13(
+    tags: dict[str, str], headline: str
+) -> None:
+    station = given(ONLINE)
+    info = {"status": "Accepted", **tags}
+    station.when(presented(ALICE), result_received_for("Authorize", idTokenInfo=info))
+    assert shown_at(station, 1).headline == headline
+    station.when(time_passed(seconds=61))
+    assert shown_at(station, 1).headline == "Welcome"
+
+
 def test_numbers_have_the_decimal_point_of_the_language() -> None:
     station = given(ONLINE, meter_read(1, "1000"), in_transaction(1))
     station.when(meter_read(1, "1250"))

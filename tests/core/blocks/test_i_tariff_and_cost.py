@@ -87,6 +87,14 @@ def test_a_tariff_of_another_day_is_not_shown_offline_i04_fr_01() -> None:
     assert shown_at(station, 1).tariff == "0.59 EUR/kWh"
 
 
+def test_the_cache_does_not_store_the_tariff_c10_fr_09() -> None:
+    station = given(ONLINE)
+    info = {"status": "Accepted", "personalMessage": TARIFF}
+    station.when(presented(ALICE), result_received_for("Authorize", idTokenInfo=info))
+    assert ALICE.ref in station.state.auth_cache.entries
+    assert TARIFF["content"] not in repr(station.state.auth_cache)
+
+
 def test_a_tariff_is_updated_during_the_transaction_i06_fr_03() -> None:
     station = given(ONLINE, in_transaction(1))
     new = {"format": "UTF8", "content": "now 0.32 EUR/kWh"}

@@ -93,7 +93,8 @@ def test_a_message_is_stored_and_shown_o01_fr_12() -> None:
     assert reported_ids(station) == [4]
 
 
-def test_the_report_has_what_was_set() -> None:
+def test_the_report_has_what_was_set_o01_fr_17_o02_fr_12() -> None:
+    """The language tag too, as it was received."""
     station = given(ONLINE, in_transaction(1))
     info = message_info(
         3,
@@ -182,6 +183,23 @@ def test_a_product_without_the_block_refuses_as_certified() -> None:
     decisions = station.when(called("SetDisplayMessage", message=message_info()))
     assert error_code_in(decisions) == "NotSupported"
     assert reported_ids(station) == "Unknown"
+
+
+def test_the_main_display_is_meant_if_none_is_named_o01_fr_20_fr_21_fr_23() -> None:
+    """The product has one display, and its base report has the component Display."""
+    station = given(ONLINE)
+    set_message(station, 1)
+    set_message(station, 2, display={"name": "display"})
+    assert shown_ids(station) == [1, 2]
+    decisions = station.with_csms(
+        accept_everything, called("GetBaseReport", requestId=1, reportBase="FullInventory")
+    )
+    components = [
+        data["component"]["name"]
+        for payload in queued_payloads(decisions, "NotifyReport")
+        for data in payload["reportData"]
+    ]
+    assert "Display" in components
 
 
 # --- Report and clear ----------------------------------------------------------------------------
