@@ -119,9 +119,12 @@ class CallPayloadLost(Observation, frozen=True):
 class LinkOpened(Observation, frozen=True):
     """A WebSocket connection to the CSMS is open."""
 
+    VERSION = 2
+
     slot: int  # configuration slot of the network connection profile
     url: str
     security_profile: int
+    certificate_sha256: str = ""  # of the ChargingStationCertificate it was opened with, if any
 
 
 class LinkClosed(Observation, frozen=True):
@@ -291,6 +294,31 @@ class FaultReleaseRequested(Observation, frozen=True):
     fault: str = ""  # kind of fault of this device; empty: all of them
     evse_id: int | None = None  # None: wherever this device has one
     requested_by: str = ""  # as the client named the person
+
+
+# --- Certificates of the station -----------------------------------------------------------------
+
+
+class CertificateRenewalRequested(Observation, frozen=True):
+    """An operator requested a new certificate of the station. A02."""
+
+    use: str  # CertificateSigningUseEnumType
+
+
+class KeyPairCreated(Observation, frozen=True):
+    """A key pair was created and its private key stored. A02.FR.02, A02.FR.05."""
+
+    order_seq: int  # entry that ordered it
+    csr: str  # PKCS #10, PEM
+    public_key_sha256: str  # of its SubjectPublicKeyInfo, hex
+    private_key_ref: str  # reference of the private key
+
+
+class KeyPairFailed(Observation, frozen=True):
+    """No key pair could be created, or its private key not stored."""
+
+    order_seq: int  # entry that ordered it
+    reason: str
 
 
 # --- Files ---------------------------------------------------------------------------------------

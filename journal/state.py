@@ -20,6 +20,7 @@ from journal.projections.auth_cache import AuthCache
 from journal.projections.authorizations import Authorizations
 from journal.projections.availability import Availability
 from journal.projections.base import Projection
+from journal.projections.certificate_signing import CertificateSigning
 from journal.projections.certificates import Certificates
 from journal.projections.charging_profiles import ChargingProfiles
 from journal.projections.clock import Clock
@@ -59,6 +60,7 @@ class State(msgspec.Struct, frozen=True):
     link: Link = Link()
     network_profiles: NetworkProfiles = NetworkProfiles()
     certificates: Certificates = Certificates()
+    certificate_signing: CertificateSigning = CertificateSigning()
     security: Security = Security()
     registration: Registration = Registration()
     clock: Clock = Clock()

@@ -82,6 +82,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("station.core.blocks.*",),
     ("station.core.blocks.k_smart_charging.*",),
     (
+        "station.core.certificate_validity",
         "station.core.evse_status",
         "station.core.meter_values",
         "station.core.outbox_rules",

@@ -17,19 +17,22 @@ class Link(Projection, frozen=True):
     open_count: int = 0  # connections since the program started
     slot: int = 0
     security_profile: int = 0
+    # Of the station's certificate in use; of the last connection that had one, also after its end.
+    certificate_sha256: str = ""
     since_ms: int = 0  # uptime of the last change between online and offline
     last_offline_ms: int = 0  # length of the last offline period; counts from the program's start
     failed_attempts: int = 0  # since the link was last open
 
     def apply(self, entry: Entry) -> Link:
         match entry.event:
-            case LinkOpened(slot=slot, security_profile=profile):
+            case LinkOpened(slot=slot, security_profile=profile, certificate_sha256=sha256):
                 return Link(
                     online=True,
                     opened_seq=entry.seq,
                     open_count=self.open_count + 1,
                     slot=slot,
                     security_profile=profile,
+                    certificate_sha256=sha256 or self.certificate_sha256,
                     since_ms=entry.uptime_ms,
                     last_offline_ms=entry.uptime_ms - self.since_ms,
                 )

@@ -27,6 +27,7 @@ from journal.events import Event
 from journal.projections.outbox import CallQueued
 from station.core import outbox_rules
 from station.core.blocks import (
+    a_certificate_renewal,
     a_security,
     b_networks,
     b_registration,
@@ -54,6 +55,7 @@ from station.core.reasons import TRIGGERED, Reason, Reasons, Refusals, select_re
 
 BLOCKS: Final[tuple[ModuleType, ...]] = (
     outbox_rules,
+    a_certificate_renewal,
     a_security,
     b_networks,
     b_registration,

@@ -46,6 +46,7 @@ from journal.projections.station_health import RuleFailed
 from journal.state import State, apply_entry
 from station.core import block_tables, outbox_rules
 from station.core.blocks import (
+    a_certificate_renewal,
     a_security,
     b_networks,
     b_registration,
@@ -291,6 +292,10 @@ RULE_SECTIONS: Final = (
                 "when a link opens: before any rule uses the security profile in use",
             ),
             RuleRow(
+                a_certificate_renewal.prove_certificate,
+                "when the CSMS answers on a link: before the frame can install another certificate",
+            ),
+            RuleRow(
                 a_security.log_startup,
                 "StartupOfTheDevice is the first message queued in a run",
             ),
@@ -429,6 +434,19 @@ RULE_SECTIONS: Final = (
                 "before a reset: a restart into new firmware has its own BootReason. L01.FR.15",
             ),
             RuleRow(b_reset.order_restart, "after everything that may still delay it. B12.FR.03"),
+        ),
+    ),
+    RuleSection(
+        "Certificates",
+        (
+            RuleRow(
+                a_certificate_renewal.order_by_age,
+                "after the observation: an order or a certificate of this entry counts",
+            ),
+            RuleRow(
+                a_certificate_renewal.send_signing_requests,
+                "before the outbox: a CSR queued in this commit can be sent in this commit",
+            ),
         ),
     ),
     RuleSection(

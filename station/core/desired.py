@@ -17,6 +17,7 @@ from typing import Final, Literal
 import msgspec
 
 from journal.events import PROGRAMMING_ERRORS, Entry
+from journal.projections.certificate_signing import SigningRequest
 from journal.projections.certificates import CertificateInstalled
 from journal.projections.customer_requests import CustomerRequest
 from journal.projections.faults import FaultRelease
@@ -27,7 +28,7 @@ from journal.projections.pending_replies import PendingReply
 from journal.projections.power_limits import PowerLimit
 from journal.state import State
 from station.core.block_tables import DEADLINES
-from station.core.blocks import n_customers
+from station.core.blocks import a_certificate_renewal, n_customers
 from station.core.blocks.evse_conditions import is_in_service, may_charge
 from station.core.context import Context, Product
 from station.core.display import DisplaySituation, describe_display, describe_out_of_order
@@ -83,6 +84,9 @@ class DesiredLink(msgspec.Struct, frozen=True):
     fallback_enabled: bool = False  # to it, after all candidates failed. B10.FR.07, C-47
     open_count: int = 0  # connections of this run; the last one is the present connection
     online: bool = False
+    # Certificates of the station for security profile 3, in the order they are tried. A02.FR.28
+    client_certificates: tuple[CertificateInstalled, ...] = ()
+    wildcards_allowed: bool = False  # in the certificate of the CSMS. AllowCSMSTLSWildcards
     password_reference: str = ""  # of BasicAuthPassword; empty: the password in station.toml
     ping_interval_s: int = 0  # 0: no pings. WebSocketPingInterval
     back_off_minimum_s: int = 10
@@ -108,6 +112,8 @@ class DesiredState(msgspec.Struct, frozen=True):
     customer_request: CustomerRequest | None = None  # the person to search the journal for
     references_to_erase: tuple[str, ...] = ()  # of personal values to erase now
     certificates: tuple[CertificateInstalled, ...] = ()
+    key_pair_orders: tuple[SigningRequest, ...] = ()  # the key pairs to create. A02.FR.02
+    private_key_references: tuple[str, ...] | None = None  # those that are needed; None: unknown
     failure: str = ""  # why this is the safe state
 
 
@@ -158,6 +164,8 @@ def _desired_state(ctx: Context) -> DesiredState:
         customer_request=next(iter(state.customer_requests.pending), None),
         references_to_erase=n_customers.erasable_references(ctx),
         certificates=state.certificates.installed,
+        key_pair_orders=a_certificate_renewal.key_pair_orders(ctx),
+        private_key_references=a_certificate_renewal.private_key_references(ctx),
     )
 
 
@@ -173,6 +181,8 @@ def _desired_link(ctx: Context) -> DesiredLink:
         fallback_enabled=ctx.product.profile.supports("C-47"),
         open_count=ctx.state.link.open_count,
         online=ctx.state.link.online,
+        client_certificates=a_certificate_renewal.client_certificates(ctx),
+        wildcards_allowed=ctx.variable_boolean("SecurityCtrlr.AllowCSMSTLSWildcards"),
         password_reference=ctx.variable_text("SecurityCtrlr.BasicAuthPassword") or "",
         ping_interval_s=ctx.variable_integer("OCPPCommCtrlr.WebSocketPingInterval"),
         back_off_minimum_s=ctx.variable_integer(

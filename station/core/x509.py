@@ -1,4 +1,4 @@
-"""Parse, check and describe X.509 certificates. A00.FR.501 to 508, M05.
+"""Parse, check and describe X.509 certificates. A00.FR.501 to 511, A02.FR.06, M05.
 
 `cryptography` is imported in the functions that use it: the import takes a fifth of a cold start,
 and most runs of the program parse no certificate.
@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from journal.projections.certificates import CertificateHash, CertificateInstalled
 
@@ -29,6 +31,14 @@ PEM_BLOCK: Final = re.compile(
 
 class CertificateUnusable(Exception):
     """A certificate that cannot be used. The message is one line for people."""
+
+
+class ExpectedLeaf(msgspec.Struct, frozen=True):
+    """The key pair and the subject of a CSR."""
+
+    public_key_sha256: str  # of the SubjectPublicKeyInfo, hex
+    common_name: str  # contained in the commonName. A00.FR.405, A00.FR.511
+    private_key_ref: str  # reference of the private key
 
 
 def pem_blocks(text: str) -> tuple[str, ...]:
@@ -80,6 +90,57 @@ def parse_own_chain(
     return _build_installed(use, pem, chain, _find_issuer(chain[-1], trusted), key)
 
 
+def parse_signed_chain(
+    use: str,
+    pem: str,
+    trusted: Sequence[CertificateInstalled],
+    now: datetime,
+    expected: ExpectedLeaf,
+) -> CertificateInstalled:
+    """Check a chain of CertificateSigned, leaf first, and describe it. A02.FR.06, A03.FR.06.
+
+    Every certificate of it is valid now and strong enough, each is signed by the next, and the last
+    by one of `trusted`. A root at its end is accepted only if it is one of `trusted`.
+
+    Args:
+        trusted: the root certificates of the hierarchy that the certificate must belong to.
+        now: the station's time.
+        expected: what the leaf must contain.
+
+    Raises:
+        CertificateUnusable: one of these checks failed.
+    """
+    chain = tuple(_load_block(block) for block in pem_blocks(pem))
+    if not chain:
+        raise CertificateUnusable("holds no certificate in PEM")
+    roots = tuple(_load_block(pem_blocks(root.pem)[0]) for root in trusted)
+    if len(chain) > 1 and chain[-1] in roots:
+        chain = chain[:-1]
+    _check_leaf(chain[0], expected)
+    for certificate in chain:
+        _check_strength(certificate)
+        _check_validity(certificate, now)
+        _check_critical_extensions(certificate)
+    for depth, authority in enumerate(chain[1:]):
+        _check_issuing_ca(authority, depth)
+    for child, parent in pairwise(chain):
+        _check_signature(child, parent)
+    root = _require_root(chain[-1], roots, now)
+    kept = "".join(pem_blocks(pem)[: len(chain)])
+    return _build_installed(use, kept, chain, root, expected.private_key_ref)
+
+
+def first_certificate_sha256(pem: str) -> str | None:
+    """The SHA-256 of the first certificate of a PEM text; None: it cannot be read."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    try:
+        certificate = _load_block(next(iter(pem_blocks(pem)), ""))
+    except CertificateUnusable:
+        return None
+    return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
+
+
 def is_valid(certificate: CertificateInstalled, now: datetime) -> bool:
     """Whether the time is in the validity period."""
     not_before, not_after = (
@@ -121,6 +182,80 @@ def _check_ca(certificate: x509.Certificate) -> None:
         raise CertificateUnusable("is not of a CA: it has no basicConstraints") from None
     if not basic.ca:
         raise CertificateUnusable("is not of a CA")
+
+
+def _check_issuing_ca(certificate: x509.Certificate, depth: int) -> None:
+    """A CA that may sign certificates, with `depth` CAs below it in the chain. RFC 5280 §4.2.1."""
+    from cryptography import x509
+
+    _check_ca(certificate)
+    extensions = certificate.extensions
+    path_length = extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
+    if path_length is not None and path_length < depth:
+        raise CertificateUnusable(f"has a CA that allows {path_length} CAs below it, not {depth}")
+    try:
+        usage = extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return
+    if not usage.key_cert_sign:
+        raise CertificateUnusable("has a CA that may not sign certificates")
+
+
+def _check_leaf(certificate: x509.Certificate, expected: ExpectedLeaf) -> None:
+    """The key of the CSR, the subject, and a use other than that of a CA. A00.FR.509, A00.FR.511.
+
+    The organization may be another than in the CSR: the CA writes the name it has on record.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    from cryptography.x509.oid import NameOID
+
+    key_info = certificate.public_key().public_bytes(
+        Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    )
+    if hashlib.sha256(key_info).hexdigest() != expected.public_key_sha256:
+        raise CertificateUnusable("is not for the key pair of the newest CSR")
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    if not any(expected.common_name in str(name.value) for name in names):
+        raise CertificateUnusable(f"has no commonName with {expected.common_name}")
+    if not certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME):
+        raise CertificateUnusable("has no organizationName")
+    extensions = certificate.extensions
+    try:
+        if extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+            raise CertificateUnusable("is of a CA")
+    except x509.ExtensionNotFound:
+        pass  # absent: not of a CA
+    try:
+        if not extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature:
+            raise CertificateUnusable("does not allow digitalSignature, which TLS needs")
+    except x509.ExtensionNotFound:
+        pass  # absent: every use. A00.FR.512 recommends it
+
+
+def _check_critical_extensions(certificate: x509.Certificate) -> None:
+    """RFC 5280 §4.2: a critical extension that is not understood refuses the certificate."""
+    from cryptography import x509
+
+    for extension in certificate.extensions:
+        if extension.critical and isinstance(extension.value, x509.UnrecognizedExtension):
+            raise CertificateUnusable(
+                f"has an unknown critical extension {extension.oid.dotted_string}"
+            )
+
+
+def _require_root(
+    certificate: x509.Certificate, roots: Sequence[x509.Certificate], now: datetime
+) -> x509.Certificate:
+    """The root that signed a certificate and is valid now."""
+    for root in roots:
+        try:
+            _check_signature(certificate, root)
+            _check_validity(root, now)
+        except CertificateUnusable:
+            continue
+        return root
+    raise CertificateUnusable("is not signed by an installed root that is valid now")
 
 
 def _check_strength(certificate: x509.Certificate) -> None:

@@ -3,8 +3,8 @@
 `StationApp` builds every object of one run, from StationStarted to StationStopping, and starts its
 tasks. Two nurseries give the order of the end:
 
-    inner  connection to the CSMS, hardware, deadlines, firmware, logs, customer data. Cancelled
-           first, so that outputs are off and their last reports reach the recorder.
+    inner  connection to the CSMS, hardware, deadlines, firmware, logs, customer data, key pairs.
+           Cancelled first, so that outputs are off and their last reports reach the recorder.
     outer  recorder, disk reserve, auditor, checkpoints, archiver, control socket, certificate
            files. Cancelled after StationStopping was observed; the recorder still commits it.
 
@@ -58,6 +58,7 @@ from station.runtime.jobs.certificate_export import export_certificates
 from station.runtime.jobs.customers import CustomerDataJob
 from station.runtime.jobs.firmware import FirmwareUpdateJob
 from station.runtime.jobs.installer_process import DEFAULT_INSTALLER as OWN_INSTALLER
+from station.runtime.jobs.key_pairs import KeyPairJob
 from station.runtime.jobs.logs import LogUploadJob
 from station.runtime.live_status import LiveStatus
 from station.runtime.loop.commit_thread import CommitThread
@@ -222,6 +223,7 @@ class StationApp:
             nursery.start_soon(self._restart_on_failure, "firmware job", self._run_firmware)
             nursery.start_soon(self._restart_on_failure, "log upload job", self._run_logs)
             nursery.start_soon(self._restart_on_failure, "customer data job", self._run_customers)
+            nursery.start_soon(self._restart_on_failure, "key pair job", self._run_key_pairs)
 
     async def _limit_while_offline(self) -> None:
         await limit_while_offline(
@@ -267,6 +269,10 @@ class StationApp:
         )
         await job.run(self.recorder.desired_state)
 
+    async def _run_key_pairs(self) -> None:
+        job = KeyPairJob(self.secrets, observe=self.recorder.observe)
+        await job.run(self.recorder.desired_state)
+
     def _current_state(self) -> State:
         return self.recorder.state
 
@@ -284,6 +290,7 @@ class StationApp:
         state = self.recorder.state
         yield from state.variables.values.values()
         yield from (certificate.private_key_ref for certificate in state.certificates.installed)
+        yield from (request.private_key_ref for request in state.certificate_signing.requests)
         for transfer in (state.firmware.running_update, state.logs.upload):
             if transfer is not None:
                 yield find_secret_reference(transfer.order.location) or ""

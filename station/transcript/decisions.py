@@ -38,6 +38,12 @@ from station.transcript.phrases import (
     shorten_id,
 )
 
+_SIGNING_TRIGGERS: Final = {
+    "csms": "triggered by the CSMS",
+    "expiry": "the present one expires soon",
+    "operator": "requested by an operator",
+}
+
 
 def _describe_queued_call(event: CallQueued) -> str:
     if transaction := event.transaction_event:
@@ -338,6 +344,25 @@ DECISION_SENTENCES: Final[dict[str, Sentence]] = {
     "CertificateInstalled": lambda e: (
         f"installs certificate {e.use}: {e.subject}, issued by {e.issuer}, "
         f"valid until {e.not_after}"
+    ),
+    "CertificateSigningOrdered": lambda e: (
+        f"orders a new {e.use} ({_SIGNING_TRIGGERS[e.trigger]}) for {e.common_name}, "
+        f"{e.organization}, key {e.key_type}"
+    ),
+    "SignCertificateAnswered": lambda e: (
+        f"notes for the CSR of entry {e.order_seq}: "
+        + (
+            ("accepted" if e.accepted else "rejected") + " by the CSMS"
+            if e.responded
+            else "no answer"
+        )
+    ),
+    "SignedCertificateRefused": lambda e: (
+        f"refuses the {e.use} for the CSR of entry {e.order_seq}: it {e.reason}"
+    ),
+    "CertificateSigningEnded": lambda e: (
+        f"ends the request of entry {e.order_seq} for a new {e.use}: {e.end.replace('_', ' ')}"
+        + (f" ({e.reason})" if e.reason else "")
     ),
     "CertificateDeleted": lambda e: f"deletes certificate {e.use}: {shorten_id(e.sha256)}",
     "SecurityEventLogged": lambda e: (

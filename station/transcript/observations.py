@@ -168,7 +168,10 @@ OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
     "ExternalLimitReported": ("device", _describe_limit),
     "LinkOpened": (
         "link",
-        lambda e: f"up: {e.url}, slot {e.slot}, security profile {e.security_profile}",
+        lambda e: (
+            f"up: {e.url}, slot {e.slot}, security profile {e.security_profile}"
+            + (f", certificate {shorten_id(e.certificate_sha256)}" if e.certificate_sha256 else "")
+        ),
     ),
     "LinkClosed": ("link", lambda e: f"down: {e.reason}"),
     "LinkFailed": ("link", lambda e: f"cannot connect through slot {e.slot}: {e.reason}"),
@@ -190,6 +193,15 @@ OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
     "CsmsConfigured": (
         "station",
         lambda e: f"reads CSMS {e.url}, security profile {e.security_profile} from station.toml",
+    ),
+    "CertificateRenewalRequested": ("operator", lambda e: f"requests a new {e.use}"),
+    "KeyPairCreated": (
+        "station",
+        lambda e: f"creates the key pair of entry {e.order_seq}: {shorten_id(e.public_key_sha256)}",
+    ),
+    "KeyPairFailed": (
+        "station",
+        lambda e: f"cannot create the key pair of entry {e.order_seq}: {e.reason}",
     ),
     "CertificatePreset": ("station", lambda e: f"reads certificate {e.use} from station.toml"),
     "VariablePreset": ("station", lambda e: f"reads {e.variable} = {e.value} from station.toml"),

@@ -29,10 +29,11 @@ TIME_ADJUSTMENT_THRESHOLD: Final = "ClockCtrlr.TimeAdjustmentReportingThreshold"
 TECH_INFO_MAX: Final = 255  # characters. SecurityEventNotificationRequest
 DOOR_DEVICES: Final = frozenset({"door", "dispenser_door"})  # their faults are tampering
 
-# Part 2 appendix 1: whether an event is critical.
+# Part 2 appendix 1: whether an event is critical, that is, sent to the CSMS.
 CRITICAL_BY_TYPE: Final[dict[str, bool]] = {
     "AttemptedReplayAttacks": False,
     "CsmsFailedToAuthenticate": False,
+    "DiscardedRenewedClientCertificate": True,  # erratum 2.9 (2025-01): the CSMS receives it
     "FailedToAuthenticateAtCsms": False,
     "FirmwareUpdated": True,
     "InvalidChargingStationCertificate": True,

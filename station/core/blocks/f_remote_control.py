@@ -12,7 +12,7 @@ from typing import Final
 
 from journal.events import Decision, IdToken
 from journal.projections.transactions import Transaction, TransactionStopOrdered
-from station.core.blocks import l_firmware, n_logs
+from station.core.blocks import a_certificate_renewal, l_firmware, n_logs
 from station.core.blocks.b_registration import build_boot_notification
 from station.core.blocks.c_authorization import grant_authorization, request_charging
 from station.core.blocks.c_authorization_cache import UNCACHED_TYPES
@@ -214,6 +214,10 @@ def unlock_connector(
 
 def trigger_message(ctx: Context, call: Call, request: TriggerMessageRequest) -> Iterator[Decision]:
     """Queue the requested message now; the response goes out first. F06.FR.04, F06.FR.05."""
+    if request.requested_message in a_certificate_renewal.USE_BY_TRIGGER:
+        use = a_certificate_renewal.USE_BY_TRIGGER[request.requested_message]
+        yield from a_certificate_renewal.trigger_signing(ctx, call, use)
+        return
     trigger = TRIGGERS.get(request.requested_message)
     if trigger is None or not _is_trigger_supported(ctx, request.requested_message):
         yield call_result(call, TriggerMessageResponse(status="NotImplemented"))  # F06.FR.08

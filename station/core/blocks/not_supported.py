@@ -14,7 +14,6 @@ from journal.events import Decision
 from station.core.context import Call, CallHandler, Context, call_result, status_info
 from station.core.reasons import Refusals
 from station.ocpp.messages import Datatype
-from station.ocpp.messages.a_security import CertificateSignedResponse
 from station.ocpp.messages.d_local_list import GetLocalListVersionResponse, SendLocalListResponse
 from station.ocpp.messages.h_reservation import CancelReservationResponse, ReserveNowResponse
 from station.ocpp.messages.l_firmware import PublishFirmwareResponse, UnpublishFirmwareResponse
@@ -73,10 +72,6 @@ def clear_variable_monitoring(
 
 
 _RESPONSES: Final[dict[str, Datatype]] = {
-    # A02: the station has sent no CSR that a certificate could answer
-    "CertificateSigned": CertificateSignedResponse(
-        status="Rejected", status_info=UNSUPPORTED_REQUEST
-    ),
     # D01: there is no local list
     "SendLocalList": SendLocalListResponse(status="Failed", status_info=NOT_ENABLED),
     # D02.FR.03

@@ -7,8 +7,10 @@ The task owns one connection at a time and goes through these states:
                 LinkFailed, with the security event it amounts to, then back-off. Any exception
                 is a failed attempt, so that the next slot gets its turn.
     open        five tasks run until the first of them ends: receive frames, send frames, send
-                pings, watch the network, watch the password. The end is a LinkClosed.
-    back-off    `BackOff` has the length; `SlotRotation` has the slot of the next attempt.
+                pings, watch the network, watch the password or certificate of the station. The
+                end is a LinkClosed.
+    back-off    `BackOff` has the length; `SlotRotation` has slot and certificate of the next
+                attempt.
 
 * Received bytes pass `GuardedStream`, which bounds what they can cost the loop. `ReceiveQuota`
   bounds what received frames can cost the disk.
@@ -21,7 +23,11 @@ The task owns one connection at a time and goes through these states:
 * A connection that is closed for its quota counts as a failed one for the back-off, so that the
   waits get longer.
 * When the CSMS sets another BasicAuthPassword, the connection is closed after the reply was sent
-  and opened again at once, without back-off (A01).
+  and opened again at once, without back-off (A01). The same happens with security profile 3 when
+  a new certificate of the station was installed (A02.FR.08).
+* While a new certificate and the one before are installed, a connection on which the CSMS has sent
+  nothing counts as a failed attempt of its certificate: some CSMSs open the WebSocket and close it
+  again.
 """
 
 from __future__ import annotations
@@ -48,6 +54,7 @@ from wsproto.utilities import ProtocolError
 
 from journal.events import Observation
 from journal.observations import CallPayloadLost, FrameSent, LinkClosed, LinkFailed, LinkOpened
+from journal.projections.certificates import CertificateInstalled
 from journal.projections.network_profiles import NetworkProfile
 from journal.storage.errors import JournalDamaged, JournalFailed
 from station.core.desired import DesiredCall, DesiredLink, DesiredState
@@ -55,7 +62,12 @@ from station.ocpp.csms_url import CsmsUrlError, parse_csms_url
 from station.runtime.csms.back_off import BackOff
 from station.runtime.csms.dialer import Dialer
 from station.runtime.csms.frame_filter import FrameFilter
-from station.runtime.csms.guarded_stream import GuardedStream, ReceiveFlood, UpgradeRefused
+from station.runtime.csms.guarded_stream import (
+    GuardedStream,
+    ReceiveFlood,
+    UpgradeAborted,
+    UpgradeRefused,
+)
 from station.runtime.csms.outgoing import build_call_frame, build_reply_frame
 from station.runtime.csms.receive_quota import Admission, ReceiveQuota
 from station.runtime.csms.slot_rotation import SlotRotation
@@ -64,6 +76,7 @@ from station.runtime.csms.tls import (
     NoRootError,
     TlsVersionRefused,
     create_tls_context,
+    describe_tls_error,
     first_cause,
     security_event_for,
     start_tls,
@@ -80,6 +93,7 @@ ID_SEARCH_MAX: Final = 64  # characters: `[3,"<36 characters>",`
 FRAME_BYTES_MAX: Final = 256 * 1024  # bytes; the largest message of the CSMS is a tenth of it
 ABNORMAL_CLOSURE: Final = 1006  # RFC 6455 §7.4.1: never sent; there was no close frame
 PASSWORD_CHANGED: Final = "the password was renewed"  # reason; reconnect without back-off
+CERTIFICATE_CHANGED: Final = "the certificate of the station was renewed"  # as above
 QUOTA_EXCEEDED: Final = "the CSMS sent more than the quota of a day"  # reason
 BEYOND_QUOTA: Final = "long frame beyond the quota of an hour"  # reason of FrameMalformed
 QUEUED_FRAMES_MAX: Final = 16  # received frames that are not yet with the recorder
@@ -151,6 +165,8 @@ class CsmsConnection:
         self._quota: ReceiveQuota | None = None
         self._awaited_message_id = ""  # of the call whose answer has not come; empty: none
         self._connection_count = 0  # connections of this run; compared with `open_count`
+        self._certificate_tried = False  # the last attempt failed with it, or reached the CSMS
+        self._has_received = False  # on the last connection
 
     async def run(self) -> None:
         """Connect, serve, reconnect. Part 4 §5.3, B10.FR.09."""
@@ -158,14 +174,17 @@ class CsmsConnection:
         while True:
             await self._dialer.wait_until_up()
             slot = await self._next_slot(rotation)
-            close_reason = await self._run_connection(slot)
-            if close_reason is None:
-                rotation.on_attempt_failed()
+            link = self._recorder.desired_state.value.link
+            certificate = rotation.client_certificate(link) if slot.security_profile == 3 else None
+            close_reason = await self._run_connection(slot, certificate)
+            is_unproven = certificate is not None and len(link.client_certificates) > 1
+            if close_reason is None or (is_unproven and not self._has_received):
+                rotation.on_attempt_failed(certificate_tried=self._certificate_tried)
             else:
                 rotation.on_connected(slot.slot)
                 if close_reason != QUOTA_EXCEEDED:
                     back_off.reset()
-            if close_reason != PASSWORD_CHANGED:
+            if close_reason not in (PASSWORD_CHANGED, CERTIFICATE_CHANGED):
                 link = self._recorder.desired_state.value.link
                 await self._dialer.wait_back_off(back_off.next_wait_s(link))
 
@@ -175,27 +194,38 @@ class CsmsConnection:
             current = await self._recorder.desired_state.wait_changed(current)
         return slot
 
-    async def _run_connection(self, slot: NetworkProfile) -> str | None:
+    async def _run_connection(
+        self, slot: NetworkProfile, certificate: CertificateInstalled | None
+    ) -> str | None:
         """Run one connection from the attempt to its end.
+
+        Args:
+            slot: its network profile.
+            certificate: of the station, for security profile 3; None: there is none.
 
         Returns:
             Why it ended; None: the attempt failed.
         """
         initial_link = self._recorder.desired_state.value.link
-        opened = False
+        opened = self._has_received = self._certificate_tried = False
         reason, security_event = "closed", ""
         try:
             async with trio.open_nursery() as nursery:
                 with trio.fail_after(CONNECT_TIMEOUT_S):
-                    websocket, stream = await self._open_websocket(nursery, slot)
+                    websocket, stream = await self._open_websocket(nursery, slot, certificate)
                 opened = True
                 self._connection_count += 1
-                self._recorder.observe(LinkOpened(slot.slot, slot.url, slot.security_profile))
+                sha256 = certificate.sha256 if certificate else ""
+                self._recorder.observe(
+                    LinkOpened(slot.slot, slot.url, slot.security_profile, sha256)
+                )
                 log.info("connected to %s, slot %d", slot.url, slot.slot)
                 try:
-                    reason = await self._serve_connection(websocket, stream, slot, initial_link)
+                    reason = await self._serve_connection(
+                        websocket, stream, slot, initial_link, sha256
+                    )
                 finally:
-                    await _close_websocket(websocket)
+                    await _close_websocket(websocket, stream)
                     nursery.cancel_scope.cancel()
         except* CONNECTION_FAILURES as group:
             cause = first_cause(group)
@@ -217,7 +247,10 @@ class CsmsConnection:
         return None
 
     async def _open_websocket(
-        self, nursery: trio.Nursery, slot: NetworkProfile
+        self,
+        nursery: trio.Nursery,
+        slot: NetworkProfile,
+        certificate: CertificateInstalled | None,
     ) -> tuple[WebSocketConnection, GuardedStream]:
         """Open a WebSocket with subprotocol `ocpp2.0.1`. Part 4 §3.1, §3.2.
 
@@ -225,11 +258,13 @@ class CsmsConnection:
             any of `CONNECTION_FAILURES`.
         """
         url = parse_csms_url(slot.url)
-        context = self._tls_context(slot)
+        context = self._tls_context(slot, certificate)
         stream = await self._dialer.dial(url.host, url.port)
+        self._certificate_tried = certificate is not None
         try:
             if context is not None:
-                stream = await start_tls(stream, context, url.host)
+                wildcards = self._recorder.desired_state.value.link.wildcards_allowed
+                stream = await start_tls(stream, context, url.host, wildcards_allowed=wildcards)
             stream = GuardedStream(stream)
             websocket = await wrap_client_stream(
                 nursery,
@@ -245,12 +280,16 @@ class CsmsConnection:
             await trio.aclose_forcefully(stream)
             raise
         if websocket.subprotocol != SUBPROTOCOL:
-            await _close_websocket(websocket)
+            await _close_websocket(websocket, stream)
             raise HandshakeRefused(f"the CSMS does not offer the subprotocol {SUBPROTOCOL}")
         return websocket, stream
 
-    def _tls_context(self, slot: NetworkProfile) -> ssl.SSLContext | None:
+    def _tls_context(
+        self, slot: NetworkProfile, certificate: CertificateInstalled | None
+    ) -> ssl.SSLContext | None:
         """TLS settings of the slot's security profile; None for 1. A00.FR.312, A00.FR.415.
+
+        An expired certificate of the station is used too: the CSMS decides (A00.FR.430).
 
         Raises:
             NoRootError, ssl.SSLError, HandshakeRefused: a certificate or key is missing or bad.
@@ -261,13 +300,19 @@ class CsmsConnection:
         roots = [cert.pem for cert in installed if cert.use == "CSMSRootCertificate"]
         if slot.security_profile == 2:
             return create_tls_context(roots, self._cipher_suites)
-        chains = [cert for cert in installed if cert.use == "ChargingStationCertificate"]
-        key = self._read_key(chains[-1].private_key_ref) if chains else None
-        if key is None:
+        key = self._read_key(certificate.private_key_ref) if certificate else None
+        if certificate is None or key is None:
+            self._certificate_tried = True
             raise HandshakeRefused(
                 "security profile 3 needs a ChargingStationCertificate and its private key"
             )
-        return create_tls_context(roots, self._cipher_suites, (chains[-1].pem, key))
+        try:
+            return create_tls_context(roots, self._cipher_suites, (certificate.pem, key))
+        except ssl.SSLError as error:
+            self._certificate_tried = True
+            raise HandshakeRefused(
+                f"the ChargingStationCertificate cannot be used: {error.reason or error}"
+            ) from None
 
     def _authorization_headers(self, slot: NetworkProfile) -> list[tuple[bytes, bytes]]:
         """HTTP Basic with the identity as user name. A00.FR.202 to 206, A00.FR.301 to 304."""
@@ -283,6 +328,7 @@ class CsmsConnection:
         stream: GuardedStream,
         slot: NetworkProfile,
         initial_link: DesiredLink,
+        certificate_sha256: str,
     ) -> str:
         """Send and receive frames until the first of the tasks ends.
 
@@ -291,6 +337,7 @@ class CsmsConnection:
             stream: below it.
             slot: its network profile.
             initial_link: desired state of the link before the attempt.
+            certificate_sha256: of the station's certificate; empty: the connection has none.
 
         Returns:
             Why the connection ended.
@@ -318,12 +365,21 @@ class CsmsConnection:
                     run_until_end,
                     lambda: self._wait_until_password_changed(initial_link.password_reference),
                 )
+            else:
+                known = {
+                    certificate_sha256,
+                    *(each.sha256 for each in initial_link.client_certificates),
+                }
+                nursery.start_soon(
+                    run_until_end, lambda: self._wait_until_certificate_changed(known)
+                )
         return reasons[0] if reasons else "cancelled"
 
     async def _receive_frames(self, websocket: WebSocketConnection, stream: GuardedStream) -> str:
         while True:
             message = await websocket.get_message()
             stream.on_message()
+            self._has_received = True
             if isinstance(message, bytes):  # OCPP-J is text: recorded as FrameMalformed
                 message = message.decode("utf-8", "replace")
             observation: Observation
@@ -418,6 +474,17 @@ class CsmsConnection:
         )
         return PASSWORD_CHANGED
 
+    async def _wait_until_certificate_changed(self, known: set[str]) -> str:
+        """Return once a certificate of the station is new and the reply was sent. A02.FR.08."""
+        await self._recorder.desired_state.wait_part_changed(
+            lambda desired: (
+                not desired.replies
+                and any(each.sha256 not in known for each in desired.link.client_certificates)
+            ),
+            False,
+        )
+        return CERTIFICATE_CHANGED
+
 
 class HandshakeRefused(Exception):
     """The attempt cannot become an OCPP 2.0.1 connection: subprotocol or certificate missing."""
@@ -439,6 +506,7 @@ CONNECTION_FAILURES: Final = (
     HandshakeError,
     HandshakeRefused,
     UpgradeRefused,
+    UpgradeAborted,
     ReceiveFlood,
     CsmsCertificateRefused,
     CsmsUrlError,  # of a slot that an older release accepted
@@ -449,10 +517,16 @@ CONNECTION_FAILURES: Final = (
 )
 
 
-async def _close_websocket(websocket: WebSocketConnection) -> None:
-    """Close with a handshake, which a CSMS that is gone does not answer: 2 s at most."""
-    with trio.CancelScope(shield=True), trio.move_on_after(CLOSE_TIMEOUT_S):
-        await websocket.aclose()
+async def _close_websocket(websocket: WebSocketConnection, stream: trio.abc.Stream) -> None:
+    """Close with a handshake, which a CSMS that is gone does not answer: 2 s at most.
+
+    The library leaves the stream open if the CSMS closed the WebSocket, or does not answer.
+    """
+    with trio.CancelScope(shield=True):
+        with trio.move_on_after(CLOSE_TIMEOUT_S):
+            await websocket.aclose()
+        if id(stream) != id(websocket):  # a simulated connection is both
+            await trio.aclose_forcefully(stream)
 
 
 def _close_reason(error: ConnectionClosed) -> str:
@@ -476,14 +550,18 @@ def _failure_text(error: BaseException) -> str:
             return f"closed by the station: {error}"
         case trio.TooSlowError():
             return f"no connection within {CONNECT_TIMEOUT_S:.0f} s"
-        case ssl.SSLCertVerificationError():
-            return f"certificate of the CSMS: {error.verify_message}"
         case CsmsUrlError():
             return f"the URL cannot be used: {error}"
-        case CsmsCertificateRefused() | NoRootError() | TlsVersionRefused() | HandshakeRefused():
+        case (
+            CsmsCertificateRefused()
+            | NoRootError()
+            | TlsVersionRefused()
+            | HandshakeRefused()
+            | UpgradeAborted()
+        ):
             return str(error)
         case ssl.SSLError():
-            return f"TLS: {error}"[:300]
+            return describe_tls_error(error)
         case socket.gaierror():
             return "the host name in the url cannot be resolved; check the url and DNS"
         case OSError():

@@ -49,6 +49,14 @@ class UpgradeRefused(Exception):
         self.status = status
 
 
+class UpgradeAborted(Exception):
+    """The connection ended before the HTTP answer to the WebSocket handshake.
+
+    With TLS 1.3 a CSMS that refuses the certificate of the station does so here; the cause is then
+    the ssl.SSLError of its alert. The library would wait for the answer until its timeout.
+    """
+
+
 class ReceiveFlood(Exception):
     """The peer sent more bytes without a complete message than any message needs."""
 
@@ -72,7 +80,7 @@ class GuardedStream(trio.abc.Stream):
         """Receive within the bounds.
 
         Raises:
-            UpgradeRefused: in the handshake.
+            UpgradeRefused, UpgradeAborted: in the handshake.
             ReceiveFlood: after it.
             trio.BrokenResourceError: as the stream below.
         """
@@ -91,9 +99,12 @@ class GuardedStream(trio.abc.Stream):
         head = self._head
         assert head is not None
         while _END_OF_HEAD not in head:
-            received = await self._stream.receive_some(READ_BYTES_MAX)
+            try:
+                received = await self._stream.receive_some(READ_BYTES_MAX)
+            except trio.BrokenResourceError as error:
+                raise UpgradeAborted("the connection broke in the handshake") from error.__cause__
             if not received:
-                break  # the library reports the lost connection
+                raise UpgradeAborted("the CSMS closed the connection without an answer")
             head += received
             self._check_status(head)
             if len(head) > HEAD_BYTES_MAX:

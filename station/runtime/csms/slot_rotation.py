@@ -1,4 +1,4 @@
-"""Choice of the network configuration slot for the next attempt to connect. Use case B10.
+"""Choice of slot and certificate for the next attempt to connect. B10, A02.FR.28, A03.FR.24.
 
 * The candidates are the slots of NetworkConfigurationPriority that may be used, in its order.
 * Each slot gets NetworkProfileConnectionAttempts attempts, then the next one is tried (B10.FR.03).
@@ -11,10 +11,21 @@
 * There is no last attempt (B10.FR.09).
 
 The candidates may change between two attempts. A slot that is no candidate any more is not tried.
+
+After a renewal there are two certificates of the station, the new one and the one before:
+
+* Attempts begin with the new one. When every slot has failed with it, the other one is used for a
+  round of all slots, and so on in turns (A02.FR.28). In fallback (B10.FR.07) the turns begin with
+  the old one and change after NetworkProfileConnectionAttempts attempts.
+* Attempts that did not reach the CSMS say nothing about a certificate. After a round of only such
+  attempts the certificate stays: otherwise a network failure right after a renewal would lead to a
+  connection with the old certificate, and the new one would be discarded.
+* A successful connection, and another new certificate, begin with the newest one again.
 """
 
 from __future__ import annotations
 
+from journal.projections.certificates import CertificateInstalled
 from journal.projections.network_profiles import NetworkProfile
 from station.core.desired import DesiredLink
 
@@ -27,13 +38,22 @@ class SlotRotation:
         self._failed_attempts = 0  # through this slot
         self._exhausted_slots = 0  # slots of which all attempts failed
         self._has_fallen_back = False
+        self._newest_certificate = ""  # SHA-256 of the first of the certificates
+        self._certificate_turn = (
+            0  # place of the certificate in use among them, modulo their number
+        )
+        self._certificate_tried = False  # in this round an attempt with it reached the CSMS
 
     def next_slot(self, link: DesiredLink) -> NetworkProfile | None:
         """The slot of the next attempt; None: no slot may be used."""
         if not link.candidates:
             return None
         if self._failed_attempts >= link.attempts_per_candidate:
-            self._advance(link)
+            if self._has_fallen_back:
+                self._failed_attempts = 0
+                self._alternate_certificate()
+            else:
+                self._advance(link)
         if self._has_fallen_back and link.last_successful is not None:
             return link.last_successful
         profiles = (profile for profile in link.candidates if profile.slot == self._slot)
@@ -51,16 +71,38 @@ class SlotRotation:
             and link.last_successful is not None
             and self._exhausted_slots >= len(link.candidates)
         )
+        if self._exhausted_slots % len(link.candidates) == 0:
+            self._alternate_certificate()
 
-    def on_attempt_failed(self) -> None:
-        """Count a failed attempt; in fallback they are not counted."""
-        if not self._has_fallen_back:
-            self._failed_attempts += 1
+    def _alternate_certificate(self) -> None:
+        """After a round of attempts, take the other certificate if this one was tried."""
+        self._certificate_turn += self._certificate_tried
+        self._certificate_tried = False
+
+    def client_certificate(self, link: DesiredLink) -> CertificateInstalled | None:
+        """The certificate of the station for the next attempt with security profile 3, if any."""
+        certificates = link.client_certificates
+        newest = certificates[0].sha256 if certificates else ""
+        if newest != self._newest_certificate:
+            self._newest_certificate = newest
+            self._certificate_turn, self._certificate_tried = 0, False
+        return certificates[self._certificate_turn % len(certificates)] if certificates else None
+
+    def on_attempt_failed(self, *, certificate_tried: bool = False) -> None:
+        """Count a failed attempt.
+
+        Args:
+            certificate_tried: it reached the CSMS with a certificate of the station, or the
+                certificate cannot be used at all.
+        """
+        self._failed_attempts += 1
+        self._certificate_tried |= certificate_tried
 
     def on_connected(self, slot: int) -> None:
         """Reset the counts: a connection through `slot` was opened."""
         self._slot, self._has_fallen_back = slot, False
         self._failed_attempts = self._exhausted_slots = 0
+        self._certificate_turn, self._certificate_tried = 0, False
 
 
 def _following_slot(link: DesiredLink, slot: int) -> int:

@@ -4,7 +4,8 @@
   connection is attempted.
 * Cipher suites are exactly those of the product profile. TLS 1.2 is the minimum.
 * The certificate must name the host of the URL, in commonName or subjectAltName. Names are compared
-  whole; a wildcard is refused (A00.FR.309, erratum 2.62 of 2025-02).
+  whole; a wildcard is refused unless AllowCSMSTLSWildcards is true (A00.FR.309, erratum 2.62 of
+  2025-02, which reverses the printed text). It stands for one label, the first.
 * Not a byte of the application is sent before all of that is checked.
 * A failed attempt is one of the security events of Part 2 appendix 1, or none: see
   `security_event_for`.
@@ -17,6 +18,7 @@ import os
 import ssl
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import trio
@@ -39,6 +41,47 @@ EVENT_BY_SSL_REASON: Final[dict[str, str]] = {
     "WRONG_CIPHER_RETURNED": "InvalidTLSCipherSuite",
     "UNKNOWN_CIPHER_RETURNED": "InvalidTLSCipherSuite",
     "DH_KEY_TOO_SMALL": "InvalidTLSCipherSuite",
+}
+
+# OpenSSL's reason, an alert about the certificate of the station -> what the CSMS says about it.
+OWN_CERTIFICATE_ALERTS: Final[dict[str, str]] = {
+    "TLSV1_ALERT_UNKNOWN_CA": "it does not know its CA",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "it has expired",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "it was revoked",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "it is not valid",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "its type or use is not supported",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it is not acceptable",
+    "TLSV1_ALERT_ACCESS_DENIED": "it gives no access",
+    "TLSV1_ALERT_DECRYPT_ERROR": "its signature is wrong",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "none was sent; use security profile 3",
+}
+
+# OpenSSL's reason of other failures -> text for people.
+TLS_ERROR_TEXTS: Final[dict[str, str]] = {
+    "UNSUPPORTED_PROTOCOL": "the CSMS offers only TLS below 1.2",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "the CSMS has no TLS version in common with this station",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": (
+        "the CSMS has no cipher suite in common with this station, or requires another certificate"
+        " of it"
+    ),
+    "TLSV1_ALERT_INSUFFICIENT_SECURITY": "the CSMS requires stronger cipher suites",
+    "TLSV1_UNRECOGNIZED_NAME": "the CSMS does not know the host name of the url",
+    "WRONG_VERSION_NUMBER": "no TLS at this port; check scheme and port of the url",
+    "HTTP_REQUEST": "no TLS at this port; check scheme and port of the url",
+}
+
+# Result of X509_verify_cert (x509_vfy.h) -> text about the certificate of the CSMS.
+CSMS_CERTIFICATE_TEXTS: Final[dict[int, str]] = {
+    9: "it is not valid yet{clock}",
+    10: "it has expired{clock}",
+    18: "it is signed by itself; its CA must be an installed CSMSRootCertificate",
+    19: "its root is no installed CSMSRootCertificate; check [csms] ca_file",
+    20: "its CA is no installed CSMSRootCertificate; check [csms] ca_file",
+    21: "its CA is no installed CSMSRootCertificate; check [csms] ca_file",
+    26: "it is not for TLS servers",
+    66: "its key is too short",
+    67: "the key of its CA is too short",
+    68: "it is signed with a weak hash",
 }
 
 
@@ -114,7 +157,13 @@ def _load_client_certificate(context: ssl.SSLContext, chain: str, key: str) -> N
 # --- Handshake -----------------------------------------------------------------------------------
 
 
-async def start_tls(stream: trio.abc.Stream, context: ssl.SSLContext, host: str) -> trio.abc.Stream:
+async def start_tls(
+    stream: trio.abc.Stream,
+    context: ssl.SSLContext,
+    host: str,
+    *,
+    wildcards_allowed: bool = False,
+) -> trio.abc.Stream:
     """Open TLS over a stream and check that the certificate names `host`.
 
     Raises:
@@ -132,7 +181,7 @@ async def start_tls(stream: trio.abc.Stream, context: ssl.SSLContext, host: str)
         if observed.tls_version and observed.tls_version < TLS_1_2:
             raise TlsVersionRefused("the CSMS offers only TLS below 1.2") from None
         raise
-    check_host_name(secure.getpeercert(), host)
+    check_host_name(secure.getpeercert(), host, wildcards_allowed=wildcards_allowed)
     return secure
 
 
@@ -177,18 +226,24 @@ class _TlsVersionStream(trio.abc.Stream):
 # --- Name of the certificate ---------------------------------------------------------------------
 
 
-def check_host_name(peer: Mapping[str, Any] | None, host: str) -> None:
+def check_host_name(
+    peer: Mapping[str, Any] | None, host: str, *, wildcards_allowed: bool = False
+) -> None:
     """Check that commonName or subjectAltName is the host of the URL. A00.FR.309, 510, 511.
 
     Args:
         peer: from `SSLSocket.getpeercert`.
         host: name or address.
+        wildcards_allowed: `*.example.com` names every host of one more label. Erratum 2.62.
 
     Raises:
         CsmsCertificateRefused: it names other hosts, or none.
     """
     names = list(_certificate_names(peer or {}))
-    if _normalize_name(host) not in map(_normalize_name, names):
+    accepted = {_normalize_name(host)}
+    if wildcards_allowed and (wildcard := _wildcard_for(host)):
+        accepted.add(wildcard)
+    if accepted.isdisjoint(map(_normalize_name, names)):
         listed = ", ".join(names)[:150] or "no host"
         raise CsmsCertificateRefused(f"certificate of the CSMS: it names {listed}, not {host}")
 
@@ -199,6 +254,13 @@ def _certificate_names(peer: Mapping[str, Any]) -> Iterator[str]:
     yield from (
         value for kind, value in peer.get("subjectAltName", ()) if kind in ("DNS", "IP Address")
     )
+
+
+def _wildcard_for(host: str) -> str:
+    """`*.example.com` for csms.example.com; empty: no wildcard names an address or a domain."""
+    _, _, domain = _normalize_name(host).partition(".")
+    is_address = _normalize_name(host).replace(".", "").isdecimal() or ":" in host
+    return f"*.{domain}" if "." in domain and not is_address else ""
 
 
 def _normalize_name(name: str) -> str:
@@ -223,6 +285,19 @@ def first_cause(error: BaseException) -> BaseException:
             return error
 
 
+def describe_tls_error(error: ssl.SSLError) -> str:
+    """Why a handshake failed, for log and journal."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        text = CSMS_CERTIFICATE_TEXTS.get(error.verify_code, error.verify_message)
+        clock = datetime.now(UTC).isoformat(timespec="minutes").removesuffix("+00:00")
+        return f"certificate of the CSMS: {text.format(clock=f' at {clock}Z, the time here')}"[:300]
+    reason = error.reason or ""
+    if reason in OWN_CERTIFICATE_ALERTS:
+        alert = OWN_CERTIFICATE_ALERTS[reason]
+        return f"the CSMS refuses the certificate of the station: {alert}"
+    return f"TLS: {TLS_ERROR_TEXTS.get(reason, str(error))}"[:300]
+
+
 def security_event_for(error: BaseException) -> str:
     """The security event (Part 2 appendix 1) of a failed attempt; empty: none."""
     match error:
@@ -233,6 +308,8 @@ def security_event_for(error: BaseException) -> str:
         case ConnectionRejected(status_code=status) | UpgradeRefused(status=status) if (
             status == HTTP_UNAUTHORIZED
         ):
+            return "FailedToAuthenticateAtCsms"
+        case ssl.SSLError(reason=reason) if (reason or "") in OWN_CERTIFICATE_ALERTS:
             return "FailedToAuthenticateAtCsms"
         case ssl.SSLError(reason=reason):
             return EVENT_BY_SSL_REASON.get(reason or "", "")

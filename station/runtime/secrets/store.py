@@ -67,6 +67,16 @@ class SecretStore:
             )
             return None
 
+    def delete_secret(self, reference: str) -> None:
+        """Delete a secret that no entry in effect refers to; one that is gone already is no error.
+
+        Raises:
+            OSError: it cannot be deleted.
+        """
+        match = _REFERENCE_PATTERN.fullmatch(reference)
+        if match is not None:
+            (self._directory / match[1]).unlink(missing_ok=True)
+
     def delete_unreferenced(self, references: set[str]) -> None:
         """Delete the secrets that none of the references names. Other files are kept."""
         matches = (_REFERENCE_PATTERN.fullmatch(reference) for reference in references)

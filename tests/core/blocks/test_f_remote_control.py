@@ -349,7 +349,7 @@ def test_without_a_transaction_there_is_no_event_f06_fr_05() -> None:
 
 @pytest.mark.parametrize(
     "message",
-    ["SignChargingStationCertificate", "SignV2GCertificate", "PublishFirmwareStatusNotification"],
+    ["SignCombinedCertificate", "SignV2GCertificate", "PublishFirmwareStatusNotification"],
 )
 def test_what_is_not_built_is_not_implemented_f06_fr_08(message: str) -> None:
     decisions = trigger_message(given(ONLINE), message)

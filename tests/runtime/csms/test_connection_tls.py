@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+import msgspec
 import pytest
 import trio
 from cryptography.hazmat.primitives.asymmetric import rsa
-from trio_websocket import wrap_server_stream
+from trio_websocket import WebSocketRequest, wrap_server_stream
 
-from journal.observations import LinkFailed, LinkOpened
+from journal.observations import LinkClosed, LinkFailed, LinkOpened
 from journal.projections.certificates import CertificateHash, CertificateInstalled
 from journal.projections.network_profiles import NetworkProfile
 from station.core.desired import DesiredLink, DesiredState
 from station.runtime.csms import connection
 from station.runtime.csms.dialer import Dialer
 from station.runtime.csms.tls import NoRootError, check_host_name, create_tls_context, openssl_name
-from tests.runtime.fixtures_csms import PASSWORD, FakeRecorder, make_link, serve_until_closed
+from tests.runtime.fixtures_csms import (
+    PASSWORD,
+    FakeRecorder,
+    accept_request,
+    make_link,
+    serve_until_closed,
+)
 from tests.support.authorities import CertifiedKey, make_authority, make_server_certificate
 
 SUITES = (
@@ -77,7 +84,10 @@ class TlsServerLog:
 
 @asynccontextmanager
 async def run_tls_server(
-    context: ssl.SSLContext, *, refuses: bool = False
+    context: ssl.SSLContext,
+    *,
+    refuses: bool = False,
+    serve: Callable[[WebSocketRequest], Awaitable[None]] = serve_until_closed,
 ) -> AsyncIterator[TlsServerLog]:
     """A CSMS with TLS on a free port; with `refuses`, its side of the handshake fails."""
     server_log = TlsServerLog()
@@ -94,7 +104,7 @@ async def run_tls_server(
             server_log.ciphers.append((cipher[0], cipher[1]))
             server_log.clients.append(secure.getpeercert())
             async with trio.open_nursery() as nursery:
-                await serve_until_closed(await wrap_server_stream(nursery, secure))
+                await serve(await wrap_server_stream(nursery, secure))
                 nursery.cancel_scope.cancel()
         except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             await trio.aclose_forcefully(stream)
@@ -162,9 +172,9 @@ async def attempt_connection(
     """The first observation of an attempt."""
     async with run_tls_server(context, refuses=refuses) as server_log:
         slot = NetworkProfile(1, f"wss://{host}:{server_log.port}/ocpp", security_profile)
-        recorder = FakeRecorder(
-            DesiredState(link=DesiredLink(candidates=(slot,)), certificates=installed)
-        )
+        own = tuple(each for each in installed if each.use == "ChargingStationCertificate")
+        link = DesiredLink(candidates=(slot,), client_certificates=own)
+        recorder = FakeRecorder(DesiredState(link=link, certificates=installed))
         async with trio.open_nursery() as nursery:
             ours = make_link(
                 recorder, network or Dialer(), cipher_suites=tuple(suites), read_key=read_key
@@ -445,6 +455,7 @@ async def test_the_station_sends_its_certificate_a00_fr_402() -> None:
         read_key={"<key>": own.key_pem}.get,
     )
     assert isinstance(result, LinkOpened), result
+    assert result.certificate_sha256 == "00"
     [client] = server_log.clients
     assert client
     assert (("commonName", "CS001"),) in client["subject"]
@@ -469,6 +480,182 @@ async def test_an_expired_certificate_of_ours_is_left_to_the_csms_to_refuse_a00_
         read_key={"<key>": expired.key_pem}.get,
     )
     assert isinstance(result, LinkOpened), result
+
+
+OLD_OWN, NEW_OWN = (
+    make_authority(name, issuer=ROOT, is_ca=False) for name in ("CS001 old", "CS001 new")
+)
+OWN_KEYS = {"<old>": OLD_OWN.key_pem, "<new>": NEW_OWN.key_pem}
+
+
+def own_installed(holder: CertifiedKey, key: str) -> CertificateInstalled:
+    installed = certificate_installed(holder, "ChargingStationCertificate", key)
+    return msgspec.structs.replace(installed, sha256=key)
+
+
+OLD_INSTALLED, NEW_INSTALLED = own_installed(OLD_OWN, "<old>"), own_installed(NEW_OWN, "<new>")
+
+
+@asynccontextmanager
+async def running_link(
+    context: ssl.SSLContext, *own: CertificateInstalled
+) -> AsyncIterator[tuple[FakeRecorder, TlsServerLog]]:
+    """A connection with security profile 3 that goes on until the end of the block."""
+    async with run_tls_server(context) as server_log, trio.open_nursery() as nursery:
+        slot = NetworkProfile(1, f"wss://{HOST}:{server_log.port}/ocpp", 3)
+        link = DesiredLink(
+            candidates=(slot,),
+            client_certificates=own,
+            attempts_per_candidate=1,
+            back_off_minimum_s=0,
+        )
+        recorder = FakeRecorder(DesiredState(link=link, certificates=(TRUSTED, *own)))
+        nursery.start_soon(
+            make_link(recorder, Dialer(), cipher_suites=SUITES, read_key=OWN_KEYS.get).run
+        )
+        with trio.fail_after(ATTEMPT_TIMEOUT_S):
+            yield recorder, server_log
+        nursery.cancel_scope.cancel()
+
+
+def client_names(server_log: TlsServerLog) -> list[str]:
+    return [client["subject"][-1][0][1] for client in server_log.clients if client]
+
+
+async def test_a_new_certificate_is_used_at_once_a02_fr_08() -> None:
+    """A02.FR.08, A03.FR.08: the connection is opened again, after the reply was sent."""
+    context = server_context(GOOD_SERVER, clients=ROOT)
+    async with running_link(context, OLD_INSTALLED) as (recorder, server_log):
+        await recorder.wait_for_observation(LinkOpened)
+        recorder.set_desired_link(client_certificates=(NEW_INSTALLED, OLD_INSTALLED))
+        closed = await recorder.wait_for_observation(LinkClosed)
+        opened = await recorder.wait_for_observation(LinkOpened, 2)
+    assert closed.reason == "the certificate of the station was renewed"
+    assert opened.certificate_sha256 == "<new>"
+    assert client_names(server_log) == ["CS001 old", "CS001 new"]
+
+
+async def test_a_deleted_certificate_does_not_end_the_connection_a02_fr_10() -> None:
+    context = server_context(GOOD_SERVER, clients=ROOT)
+    async with running_link(context, NEW_INSTALLED, OLD_INSTALLED) as (recorder, _):
+        await recorder.wait_for_observation(LinkOpened)
+        recorder.set_desired_link(client_certificates=(NEW_INSTALLED,))
+        await trio.sleep(0.1)
+        assert not [each for each in recorder.observed if isinstance(each, LinkClosed)]
+
+
+async def test_a_certificate_without_its_key_is_followed_by_the_other_a02_fr_28() -> None:
+    context = server_context(GOOD_SERVER, clients=ROOT)
+    lost = msgspec.structs.replace(NEW_INSTALLED, private_key_ref="<lost>")
+    async with running_link(context, lost, OLD_INSTALLED) as (recorder, _):
+        opened = await recorder.wait_for_observation(LinkOpened)
+    assert opened.certificate_sha256 == "<old>"
+
+
+async def test_a_csms_that_closes_at_once_gets_the_other_certificate_a02_fr_28() -> None:
+    """It opens the WebSocket, which proves nothing, and closes it without having sent a frame."""
+
+    async def close_at_once(request: WebSocketRequest) -> None:
+        websocket = await accept_request(request)
+        await websocket.aclose(1008)
+
+    context = server_context(GOOD_SERVER, clients=ROOT)
+    async with run_tls_server(context, serve=close_at_once) as server_log:
+        slot = NetworkProfile(1, f"wss://{HOST}:{server_log.port}/ocpp", 3)
+        own = (NEW_INSTALLED, OLD_INSTALLED)
+        link = DesiredLink(candidates=(slot,), client_certificates=own, back_off_minimum_s=0)
+        recorder = FakeRecorder(DesiredState(link=link, certificates=(TRUSTED, *own)))
+        async with trio.open_nursery() as nursery:
+            ours = make_link(recorder, Dialer(), cipher_suites=SUITES, read_key=OWN_KEYS.get)
+            nursery.start_soon(ours.run)
+            with trio.fail_after(ATTEMPT_TIMEOUT_S):
+                await recorder.wait_for_observation(LinkOpened, 3)
+            nursery.cancel_scope.cancel()
+    assert client_names(server_log)[:3] == ["CS001 new", "CS001 old", "CS001 new"]
+
+
+# --- Reasons for people --------------------------------------------------------------------------
+
+CSMS_REASONS = {
+    "another root": "its CA is no installed CSMSRootCertificate; check [csms] ca_file",
+    "signed by itself": "it is signed by itself; its CA must be an installed CSMSRootCertificate",
+    "expired": f"it has expired at {NOW.date()}",
+    "not valid yet": f"it is not valid yet at {NOW.date()}",
+    "another name": f"it names csms.test, csms.test, not {HOST}",
+    "no name at all": f"it names csms.test, not {HOST}",
+}
+
+
+@pytest.mark.parametrize("kind", CSMS_REASONS)
+async def test_the_reason_says_what_is_wrong_with_the_csms(kind: str) -> None:
+    result, _ = await attempt_with_profile(2, server_context(BAD[kind]))
+    assert isinstance(result, LinkFailed)
+    assert f"certificate of the CSMS: {CSMS_REASONS[kind]}" in result.reason
+
+
+def own_certificate(**options: Any) -> CertifiedKey:
+    return make_authority("CS001", is_ca=False, **options)
+
+
+OWN_REASONS: dict[str, tuple[dict[str, Any], str]] = {
+    "an unknown CA": ({"issuer": OTHER_ROOT}, "it does not know its CA"),
+    "expired": ({"issuer": ROOT, "valid_until": NOW - timedelta(days=1)}, "it has expired"),
+}
+
+
+@pytest.mark.parametrize("kind", OWN_REASONS)
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_the_reason_says_what_the_csms_refuses(kind: str, newest: ssl.TLSVersion) -> None:
+    """A00.FR.407 at the CSMS. With TLS 1.3 the refusal follows the handshake."""
+    options, reason = OWN_REASONS[kind]
+    own = own_certificate(**options)
+    suites = [*SUITES, "TLS_AES_128_GCM_SHA256"]
+    result, _ = await attempt_connection(
+        server_context(GOOD_SERVER, clients=ROOT, high=newest),
+        TRUSTED,
+        certificate_installed(own, "ChargingStationCertificate", "<key>"),
+        security_profile=3,
+        suites=SUITES if newest == ssl.TLSVersion.TLSv1_2 else suites,
+        read_key={"<key>": own.key_pem}.get,
+        refuses=True,
+    )
+    assert_link_failed(result, "FailedToAuthenticateAtCsms")
+    assert isinstance(result, LinkFailed)
+    assert result.reason == f"the CSMS refuses the certificate of the station: {reason}"
+
+
+async def test_the_reason_says_that_there_is_no_cipher_suite_in_common() -> None:
+    other = server_context(
+        GOOD_SERVER, high=ssl.TLSVersion.TLSv1_2, ciphers="ECDHE-ECDSA-AES256-CCM"
+    )
+    result, _ = await attempt_with_profile(2, other, refuses=True)
+    assert isinstance(result, LinkFailed)
+    assert "no cipher suite in common" in result.reason
+
+
+async def test_a_key_of_another_certificate_is_named_as_the_reason() -> None:
+    own, other = own_certificate(issuer=ROOT), own_certificate(issuer=ROOT)
+    result, _ = await attempt_connection(
+        server_context(GOOD_SERVER, clients=ROOT),
+        TRUSTED,
+        certificate_installed(own, "ChargingStationCertificate", "<key>"),
+        security_profile=3,
+        read_key={"<key>": other.key_pem}.get,
+    )
+    assert isinstance(result, LinkFailed)
+    assert result.reason == "the ChargingStationCertificate cannot be used: KEY_VALUES_MISMATCH"
+
+
+# --- Wildcards -----------------------------------------------------------------------------------
+
+
+def test_a_wildcard_names_one_label_more_if_it_is_allowed_erratum_2_62() -> None:
+    check_host_name(PEER, "a.wild.example.com", wildcards_allowed=True)
+    for host in ("wild.example.com", "a.b.wild.example.com", "10.1.2.4", "com"):
+        with pytest.raises(Exception, match="it names"):
+            check_host_name(PEER, host, wildcards_allowed=True)
+    with pytest.raises(Exception, match="it names"):
+        check_host_name({"subjectAltName": (("DNS", "*.0.0.1"),)}, HOST, wildcards_allowed=True)
 
 
 # --- Without TLS ---------------------------------------------------------------------------------

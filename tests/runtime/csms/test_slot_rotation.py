@@ -7,12 +7,43 @@ from itertools import pairwise
 
 import pytest
 
+from journal.projections.certificates import CertificateHash, CertificateInstalled
 from station.core.desired import DesiredLink
 from station.runtime.csms.back_off import WAIT_MAX_S, BackOff
 from station.runtime.csms.slot_rotation import SlotRotation
 from tests.runtime.fixtures_csms import network_slots
 
 ABC = network_slots("a", "b", "c")
+
+
+def certificate(name: str) -> CertificateInstalled:
+    return CertificateInstalled(
+        use="ChargingStationCertificate",
+        pem="",
+        sha256=name,
+        hash_data=CertificateHash("", "", ""),
+        subject="",
+        issuer="",
+        not_before="",
+        not_after="",
+    )
+
+
+NEW, OLD = certificate("new"), certificate("old")
+
+
+def attempted_certificates(
+    rotation: SlotRotation, link: DesiredLink, attempts: int, *, tried: bool = True
+) -> list[str]:
+    """Slot and certificate of the next attempts, which all fail."""
+    used = []
+    for _ in range(attempts):
+        slot, own = rotation.next_slot(link), rotation.client_certificate(link)
+        assert slot
+        assert own
+        used.append(f"{slot.slot} {own.sha256}")
+        rotation.on_attempt_failed(certificate_tried=tried)
+    return used
 
 
 def attempted_slots(rotation: SlotRotation, link: DesiredLink, attempts: int) -> list[int]:
@@ -142,3 +173,57 @@ def test_no_wait_is_longer_than_two_hours_whatever_the_variables_say(
     )
     back_off = BackOff(random.Random(1))
     assert max(back_off.next_wait_s(link) for _ in range(100)) <= 2 * WAIT_MAX_S
+
+
+# --- Certificates of the station -----------------------------------------------------------------
+
+
+def test_certificates_alternate_after_all_slots_a02_fr_28_b10_fr_08() -> None:
+    """A02.FR.28, A03.FR.24: new and old in turns, and never an end (B10.FR.09)."""
+    link = DesiredLink(candidates=ABC[:2], attempts_per_candidate=2, client_certificates=(NEW, OLD))
+    assert attempted_certificates(SlotRotation(), link, 10) == [
+        "1 new", "1 new", "2 new", "2 new", "1 old", "1 old", "2 old", "2 old", "1 new", "1 new",
+    ]  # fmt: skip
+
+
+def test_in_fallback_the_old_certificate_comes_first_a02_fr_28_b10_fr_07() -> None:
+    link = DesiredLink(
+        candidates=ABC[:2],
+        attempts_per_candidate=2,
+        last_successful=ABC[0],
+        fallback_enabled=True,
+        client_certificates=(NEW, OLD),
+    )
+    assert attempted_certificates(SlotRotation(), link, 9)[4:] == [
+        "1 old", "1 old", "1 new", "1 new", "1 old",
+    ]  # fmt: skip
+
+
+def test_attempts_that_do_not_reach_the_csms_change_no_certificate() -> None:
+    link = DesiredLink(candidates=ABC[:1], attempts_per_candidate=1, client_certificates=(NEW, OLD))
+    rotation = SlotRotation()
+    assert attempted_certificates(rotation, link, 5, tried=False) == ["1 new"] * 5
+    assert attempted_certificates(rotation, link, 2) == ["1 new", "1 old"]
+
+
+def test_a_newer_certificate_is_tried_first_a02_fr_08() -> None:
+    link = DesiredLink(candidates=ABC[:1], attempts_per_candidate=1, client_certificates=(NEW, OLD))
+    rotation = SlotRotation()
+    assert attempted_certificates(rotation, link, 2) == ["1 new", "1 old"]
+    newest = DesiredLink(
+        candidates=ABC[:1], attempts_per_candidate=1, client_certificates=(certificate("3rd"), OLD)
+    )
+    assert attempted_certificates(rotation, newest, 2) == ["1 3rd", "1 old"]
+
+
+def test_one_certificate_is_used_for_ever_b10_fr_09() -> None:
+    link = DesiredLink(candidates=ABC[:2], attempts_per_candidate=1, client_certificates=(OLD,))
+    assert set(attempted_certificates(SlotRotation(), link, 9)) == {"1 old", "2 old"}
+
+
+def test_after_a_connection_the_newest_comes_first() -> None:
+    link = DesiredLink(candidates=ABC[:1], attempts_per_candidate=1, client_certificates=(NEW, OLD))
+    rotation = SlotRotation()
+    attempted_certificates(rotation, link, 2)
+    rotation.on_connected(1)
+    assert attempted_certificates(rotation, link, 1) == ["1 new"]

@@ -77,9 +77,9 @@ def _attempt_each_slot_once() -> None:
     from station.runtime.csms.slot_rotation import SlotRotation
 
     def make(on_attempt_failed: Any) -> Any:
-        def use_up_attempts(self: Any) -> None:
+        def use_up_attempts(self: Any, **options: Any) -> None:
             for _ in range(9):
-                on_attempt_failed(self)
+                on_attempt_failed(self, **options)
 
         return use_up_attempts
 

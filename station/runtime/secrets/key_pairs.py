@@ -1,0 +1,77 @@
+"""Key pairs of the station, and the CSRs for them. A02.FR.02, A02.FR.03, A00.FR.501 to 511.
+
+`create_key_pair` blocks, for RSA for seconds on a small computer, and imports `cryptography`; call
+it in a thread. The creation of a key does not hold the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+RSA_PUBLIC_EXPONENT: Final = 65537  # NIST SP 800-56B
+ORGANIZATION_MAX: Final = 64  # characters. RFC 5280, ub-organization-name
+
+
+class KeyTypeUnknown(ValueError):
+    """No key pair of that type can be created."""
+
+
+class KeyPair(NamedTuple):
+    """A private key, and the CSR for its public key."""
+
+    private_key: str  # PKCS #8, PEM, without a password
+    csr: str  # PKCS #10, PEM
+    public_key_sha256: str  # of the SubjectPublicKeyInfo, hex
+
+
+def create_key_pair(key_type: str, common_name: str, organization: str) -> KeyPair:
+    """Create a key pair and a CSR for it, signed with SHA-256.
+
+    Args:
+        key_type: `ECDSA-P256` or `RSA-<bits>`, as in SecurityCtrlr.CertificateKeyType.
+        common_name: unique serial number of the station, or its SeccId. A00.FR.511.
+        organization: A00.FR.509; cut to the length that a certificate may have.
+
+    Raises:
+        KeyTypeUnknown: another type, or less than 2048 bits.
+        ValueError: a name does not fit a certificate.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        PublicFormat,
+    )
+    from cryptography.x509.oid import NameOID
+
+    key = _create_key(key_type)
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization[:ORGANIZATION_MAX]),
+            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
+        ]
+    )
+    csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, SHA256())
+    public_key = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return KeyPair(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii"),
+        csr.public_bytes(Encoding.PEM).decode("ascii"),
+        hashlib.sha256(public_key).hexdigest(),
+    )
+
+
+def _create_key(key_type: str) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+    kind, _, size = key_type.partition("-")
+    if key_type == "ECDSA-P256":
+        return ec.generate_private_key(ec.SECP256R1())
+    if kind == "RSA" and size.isdecimal() and int(size) >= 2048:
+        return rsa.generate_private_key(RSA_PUBLIC_EXPONENT, int(size))
+    raise KeyTypeUnknown(f"{key_type} is no type of key pair")
