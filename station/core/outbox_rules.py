@@ -317,6 +317,7 @@ REASONS: Final[Reasons] = {
                 "the program ended; current values are sent after reconnecting",
                 "B04.FR.01, B04.FR.02",
             ),
+            "replaced": Reason("{event.reason}", "A02.FR.19"),
             "rejected": Reason("the CSMS rejected it, {event.reason}"),
             "thinned": Reason(
                 "disk space was low, so every second waiting sample was dropped",

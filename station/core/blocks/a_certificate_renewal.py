@@ -69,6 +69,7 @@ from station.core.context import (
     queue_call,
     status_info,
 )
+from station.core.reasons import Reason, Reasons, ReasonTable
 from station.core.x509 import CertificateUnusable, ExpectedLeaf
 from station.ocpp.messages.a_security import (
     CertificateSignedRequest,
@@ -169,7 +170,9 @@ def _order_certificate(ctx: Context, use: str, trigger: SigningTrigger) -> Itera
     earlier = ctx.state.certificate_signing.for_use(use)
     flight = ctx.state.outbox.in_flight
     if earlier and earlier.call_seq and not (flight and flight.call_seq == earlier.call_seq):
-        yield CallsDropped((earlier.call_seq,), "another certificate was ordered")
+        yield CallsDropped(
+            (earlier.call_seq,), "another certificate was ordered", because="replaced"
+        )
     signing = SIGNING_USES[use]
     current = newest_certificate(ctx, use)
     key_type = ctx.variable_text(KEY_TYPE) if use == STATION_CERTIFICATE else None
@@ -498,6 +501,30 @@ RESULTS: Final[dict[str, ResultHandler]] = {"SignCertificate": on_sign_certifica
 OBSERVED: Final[dict[type[Event], Rule]] = {
     CertificateRenewalRequested: on_renewal_requested,
     KeyPairFailed: on_key_pair_failed,
+}
+REASONS: Final[Reasons] = {
+    CertificateSigningOrdered: ReasonTable(
+        {
+            "csms": Reason("the CSMS requested it with TriggerMessage", "A02.FR.02"),
+            "expiry": Reason("the certificate in use expires soon", "A03.FR.02"),
+            "operator": Reason("an operator requested it"),
+        },
+        lambda order: str(order.trigger),
+    ),
+    SignedCertificateRefused: Reason("the certificate {event.reason}", "A02.FR.07"),
+    CertificateSigningEnded: ReasonTable(
+        {
+            "installed": Reason("the CSMS sent a valid certificate", "A02.FR.08"),
+            "rejected_by_csms": Reason("the CSMS rejected the CSR", "A02.FR.12"),
+            "key_pair_failed": Reason("no key pair could be created: {event.reason}"),
+        },
+        lambda ended: str(ended.end),
+    ),
+}
+CALL_REASONS: Final = {
+    "SignCertificate": Reason(
+        "a key pair of the station has no certificate yet", "A02.FR.03, A02.FR.17"
+    )
 }
 DEADLINES: Final[tuple[Deadline, ...]] = (next_renewal_step_due_ms,)
 RULES: Final[tuple[Rule, ...]] = (
