@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DEFAULT_LISTEN: Final = "127.0.0.1:8180"
 BACKLOG: Final = 64
 NICENESS: Final = 10  # below the station, whatever browsers do
+STDIN: Final = 0  # its number
 PORT_MAX: Final = 65_535
 EXTRA_MODULES: Final = frozenset({"starlette", "hypercorn", "prometheus_client"})
 
@@ -55,7 +56,8 @@ class AddressType(click.ParamType[tuple[str, int]]):
     show_default=True,
     help="Where browsers connect. Any other than a loopback address asks them for the token.",
 )
-def page_command(data: Path, listen: tuple[str, int]) -> None:
+@click.option("--until-stdin-closes", is_flag=True, hidden=True)
+def page_command(data: Path, listen: tuple[str, int], until_stdin_closes: bool) -> None:
     """Serve the pages for EV drivers and operators, metrics and health of a station.
 
     Reads the journal and asks the control socket; it may start before the station. Orders need the
@@ -82,7 +84,8 @@ def page_command(data: Path, listen: tuple[str, int]) -> None:
     shown = f"[{address}]" if ":" in address else address
     click.echo(f"http://{shown}:{port}/   operators; orders need the token in {data}/page.token")
     click.echo(f"http://{shown}:{port}/display/1   EV driver at EVSE 1")
-    trio.run(_serve, PageApp(data, Access(token, address, port)), listener)
+    page = PageApp(data, Access(token, address, port))
+    trio.run(_serve, page, listener, until_stdin_closes)
 
 
 def _open_listener(address: str, port: int) -> socket.socket:
@@ -106,14 +109,16 @@ def _open_listener(address: str, port: int) -> socket.socket:
     return listener
 
 
-async def _serve(page: PageApp, listener: socket.socket) -> None:
-    """Serve until a signal."""
+async def _serve(page: PageApp, listener: socket.socket, until_stdin_closes: bool) -> None:
+    """Serve until a signal, or until stdin closes."""
     from station.page.connections import serve_page
 
     listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
+            if until_stdin_closes:
+                nursery.start_soon(_cancel_on_stdin_close, nursery.cancel_scope)
             app = await nursery.start(page.run)
             nursery.start_soon(serve_page, app, listeners)
 
@@ -121,3 +126,12 @@ async def _serve(page: PageApp, listener: socket.socket) -> None:
 async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
     async for _ in signals:
         scope.cancel()
+
+
+async def _cancel_on_stdin_close(scope: trio.CancelScope) -> None:
+    """Cancel when the program that started this one has ended."""
+    while True:
+        await trio.lowlevel.wait_readable(STDIN)
+        if not os.read(STDIN, 4096):
+            scope.cancel()
+            return

@@ -3,3 +3,7 @@
 It reads the journal and asks the control socket; the station never imports it. Needs the extra
 `page`.
 """
+
+from typing import Final
+
+TOKEN_FILE: Final = "page.token"  # in the data directory, mode 0600

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-TOKEN_FILE: Final = "page.token"
+from station.page import TOKEN_FILE
+
 TOKEN_BYTES: Final = 16
 TOKEN_CHARS_MAX: Final = 200  # of a token in a request
 COOKIE_PURPOSE: Final = b"station page session 1"

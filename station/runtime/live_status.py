@@ -53,7 +53,7 @@ LIMIT_REASONS: Final[dict[Limiter, str]] = {
     "product": "rated power of the EVSE",
     "cooling": "cable without cooling",
     "cable": "temperature of the cable",
-    "ev": "request of the EV",
+    "ev": "the EV requests less",
 }
 
 

@@ -28,6 +28,7 @@ from journal.projections.outbox import CallQueued
 from journal.projections.transactions import TransactionStarted, TransactionStopOrdered
 from journal.storage.reader import Reader
 from station.commands.demo.console import DemoConsole, format_bar
+from station.commands.demo.page_process import DemoPage
 from station.commands.demo.reconciliation import JournaledTransaction, find_differences
 from station.commands.demo.station_process import IDENTITY, DemoStation
 from station.commands.replay import ACTOR_STYLES
@@ -145,6 +146,7 @@ class Demo:
 
     def __init__(self, data: Path) -> None:
         self.station = DemoStation(data)
+        self.page = DemoPage(data)
         self.console = DemoConsole()
         self.csms = CsmsDouble(
             {ALICE: IdTokenInfoType(status="Accepted")}, on_request=self._on_request
@@ -164,6 +166,9 @@ class Demo:
                 )
                 self._print_introduction(listening.url)
                 await self.station.start(listening.url)
+                if not once:
+                    await self.page.start()
+                    self._print_page()
                 await self._wait_until_ready()
                 record, meter_wh = await self._run_session(seconds)
                 self.differences = self._find_differences(record, meter_wh)
@@ -172,6 +177,7 @@ class Demo:
                     await self._wait_for_interrupt(listening.url)
                 nursery.cancel_scope.cancel()
         finally:
+            await self.page.stop()
             code = await self.station.stop()
         if code and self.differences is not None:
             self.differences.append(
@@ -189,6 +195,14 @@ class Demo:
         self.console.print_line(
             f"A station with emulated devices starts in {self.station.directory}{history}."
         )
+        self.console.print_line()
+
+    def _print_page(self) -> None:
+        """Print the address of the page, which is the first thing to look at."""
+        if self.page.address:
+            self.console.print_line(f"Open {self.page.address} in a browser.", "bold")
+        else:
+            self.console.print_line(f"There is no page: {self.page.failure}.")
         self.console.print_line()
 
     # --- Requests to the CSMS --------------------------------------------------------------------
@@ -373,6 +387,8 @@ class Demo:
         width = max(len(command) for command, _ in commands)
         for command, purpose in commands:
             self.console.print_line(f"  {command:<{width}}  {purpose}")
+        if self.page.address:
+            self.console.print_line(f"Page: {self.page.address}")
         self.console.print_line(f"CSMS: {url}. Log of the station: {self.station.log}.")
         self.console.print_line("Press Ctrl-C to end.")
         code = await self.station.wait_for_exit()

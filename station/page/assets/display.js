@@ -17,6 +17,7 @@ const UNREACHABLE = {
   mood: "closed", headline: "Out of service", language: "en",
   help: "The charging station does not answer. Please use another one.", amount_texts: [],
 };
+const SLIDE_MS = 5000;
 const LOST_MS = 6000; // without news from the page's server, the last words may no longer hold
 
 const id = (name) => document.getElementById(name);
@@ -37,18 +38,30 @@ function show(view, station) {
   const soc = view.amounts?.soc_percent;
   id("soc-bar").hidden = soc === undefined || soc === null;
   id("soc-fill").style.width = `${soc ?? 0}%`;
-  const texts = [...view.amount_texts, ...(view.cost_texts ?? [])];
+  const texts = view.amount_texts;
   const list = id("amounts");
   while (list.children.length > texts.length) list.lastChild.remove();
   texts.forEach((text, index) => {
     const item = list.children[index] ?? list.appendChild(document.createElement("li"));
     setText(item, text);
   });
-  const messages = (view.message_texts ?? []).join("\n");
-  id("messages").hidden = !messages;
-  setText(id("messages"), messages);
+  showTextArea(view);
   setText(id("evse"), `EVSE ${evseId}`);
   setText(id("station"), station);
+}
+
+// Below the words: messages of the CSMS in front have this area to themselves; others take turns
+// with tariff and cost. O01.FR.12 to 15.
+function showTextArea(view) {
+  const messages = view.messages ?? [];
+  const front = messages.filter((message) => message.priority !== "NormalCycle");
+  const own = [view.cost, view.tariff].filter(Boolean).map((content) => ({ content }));
+  const slides = front.length ? front : [...own, ...messages];
+  const slide = slides[Math.floor(performance.now() / SLIDE_MS) % slides.length];
+  const area = id("messages");
+  area.hidden = !slide;
+  area.lang = slide?.language ?? view.language;
+  setText(area, slide?.content ?? "");
 }
 
 function onLive(live) {

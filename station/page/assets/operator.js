@@ -174,6 +174,7 @@ function showEvse(evse) {
   if (evse.transaction) {
     rows.push(["Session", [amounts.energy_kwh && `${amounts.energy_kwh} kWh`, amounts.charging_minutes !== undefined && amounts.charging_minutes !== null && `${amounts.charging_minutes} min`].filter(Boolean).join(", ") || "begins"]);
   }
+  rows.push(["Cost", evse.display?.cost], ["Tariff", evse.display?.tariff]);
   if (evse.limit_w !== null && (evse.plugged || evse.transaction)) rows.push(["Limit", `${kilo(evse.limit_w)} kW, ${evse.limit_a} A: ${evse.limit_reason}`]);
   if (evse.energy_wh !== null) rows.push(["Meter", `${kilo(evse.energy_wh, 3)} kWh`]);
   if (evse.voltage_v) rows.push(["Output", `${Math.round(evse.voltage_v)} V, ${Math.round(evse.current_a ?? 0)} A`]);
