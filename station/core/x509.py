@@ -174,12 +174,21 @@ def _load_block(block: str) -> x509.Certificate:
 
 
 def _check_ca(certificate: x509.Certificate) -> None:
+    """Whether it says that it is of a CA.
+
+    A root of version 1 cannot say so. OpenSSL trusts it all the same unless VERIFY_X509_STRICT is
+    set, which is the default of Python 3.13: it is refused at the installation, and not by the
+    handshake that would need it.
+    """
     from cryptography import x509
 
     try:
         basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
     except x509.ExtensionNotFound:
-        raise CertificateUnusable("is not of a CA: it has no basicConstraints") from None
+        reason = "it has no basicConstraints"
+        if certificate.version is x509.Version.v1:
+            reason = "X.509 version 1 has no basicConstraints"
+        raise CertificateUnusable(f"is not of a CA: {reason}") from None
     if not basic.ca:
         raise CertificateUnusable("is not of a CA")
 

@@ -169,11 +169,17 @@ def _hash_data_for_message(certificate_hash: CertificateHash) -> CertificateHash
 def delete_certificate(
     ctx: Context, call: Call, request: DeleteCertificateRequest
 ) -> Iterator[Decision]:
-    """Delete a certificate. M04.FR.01 to 06."""
+    """Delete a certificate, with the chains it is a sub-CA of. M04.FR.01 to 08.
+
+    A chain without one of its sub-CAs is of no use and could not be deleted any more (M04.FR.08).
+    """
     matching = [
         certificate
         for certificate in ctx.state.certificates.installed
-        if _matches_hash(request.certificate_hash_data, certificate.hash_data)
+        if any(
+            _matches_hash(request.certificate_hash_data, certificate_hash)
+            for certificate_hash in (certificate.hash_data, *certificate.child_hash_data)
+        )
     ]
     if not matching:
         yield call_result(call, DeleteCertificateResponse(status="NotFound"))  # M04.FR.04
@@ -206,8 +212,11 @@ def _matches_hash(hash_data: CertificateHashDataType, certificate_hash: Certific
 
 
 def _deletion_refusal(ctx: Context, certificate: CertificateInstalled) -> str | None:
-    """Why a certificate cannot be deleted; None: it can. M04.FR.03, M04.FR.06, AQ-1."""
-    if certificate.use in (STATION_CERTIFICATE, V2G_CHAIN):
+    """Why a certificate cannot be deleted; None: it can. M04.FR.03, M04.FR.06, AQ-1.
+
+    The certificate of the station and its sub-CAs stay; a V2G chain, which the CSMS can list, goes.
+    """
+    if certificate.use == STATION_CERTIFICATE:
         return f"the {certificate.use} of the station cannot be deleted"
     if certificate.use != CSMS_ROOT or ctx.product.profile.supports("AQ-1"):
         return None

@@ -145,7 +145,13 @@ def _read_private_key(row: CertificateConfig, leaf_pem: str) -> str:
     assert row.key_file is not None, f"{row.use} without key_file"
     password = row.key_password.reveal().encode() if row.key_password else None
     try:
-        key = serialization.load_pem_private_key(row.key_file.read_bytes(), password)
+        text = row.key_file.read_bytes()
+        if password and not _is_encrypted(text):
+            log.warning(
+                "[[certificate]] key_password is not needed: %s has none", row.key_file.name
+            )
+            password = None
+        key = serialization.load_pem_private_key(text, password)
     except (OSError, ValueError, TypeError) as error:
         raise CertificateUnusable(
             f"has no usable key in {row.key_file.name}: {type(error).__name__}"
@@ -157,6 +163,11 @@ def _read_private_key(row: CertificateConfig, leaf_pem: str) -> str:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     ).decode()
+
+
+def _is_encrypted(private_key_pem: bytes) -> bool:
+    """Whether a private key has a password: PKCS #8 (RFC 5958) or the older form of OpenSSL."""
+    return b"ENCRYPTED" in private_key_pem
 
 
 def _log_changed_identity(config: Config, state: State) -> None:

@@ -87,6 +87,18 @@ def test_a_root_is_installed_m05_fr_02(use: str) -> None:
     assert [certificate.pem for certificate in station.desired.certificates] == [ROOT.pem]
 
 
+# `openssl x509 -req -signkey` without extensions, self-signed
+VERSION_1_ROOT = """\
+-----BEGIN CERTIFICATE-----
+MIIBITCBxwIUZvjkXzbzd4Y7+vGKWCHjEnfhrqwwCgYIKoZIzj0EAwIwEjEQMA4G
+A1UEAwwHUm9vdCBWMTAgFw0yNjExMzAwNzIyMzFaGA8yMDg3MDIyMzA3MjIzMVow
+EjEQMA4GA1UEAwwHUm9vdCBWMTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABCfx
+rjUOOxdZWkyVzmZTDLQqrx/TfSaQ2PFPRNeMpPnvpHf6FGI8oP0SuppcwTtT3utJ
+C8WGwQLQrj+atPRG3NAwCgYIKoZIzj0EAwIDSQAwRgIhAIVvxjdfR6viZPgQ6Rk/
+7xJHnxnjPv9JKniMYVCg1XB6AiEAn2TVDrw2OusAT9LeEFtXFLFMaLVrNaH+Q7VI
+LuxJzRA=
+-----END CERTIFICATE-----
+"""
 SHA1_ROOT = """\
 -----BEGIN CERTIFICATE-----
 MIIBijCCATGgAwIBAgIBBzAJBgcqhkjOPQQBMCQxDTALBgNVBAoMBFRlc3QxEzAR
@@ -110,6 +122,7 @@ UNFIT_CERTIFICATES = {
     "DSA of 1024 bits": make_authority(key=dsa.generate_private_key(1024)).pem,  # type: ignore[arg-type]
     "EC of 192 bits": make_authority(key=ec.generate_private_key(ec.SECP192R1())).pem,
     "SHA-1": SHA1_ROOT,
+    "X.509 version 1": VERSION_1_ROOT,
     "two at once": ROOT.pem + OTHER.pem,
     "signed by a stranger": make_authority("Sub", issuer=OTHER).pem,
     "no certificate": "hello",
@@ -127,6 +140,7 @@ REFUSAL_TEXT = {
     "DSA of 1024 bits": "DSA key of 1024 bits",
     "EC of 192 bits": "EC key of 192 bits",
     "SHA-1": "is signed with sha1",
+    "X.509 version 1": "X.509 version 1 has no basicConstraints",
     "two at once": "holds 2 certificates",
     "signed by a stranger": "neither signs itself",
     "no certificate": "holds 0 certificates",
@@ -317,6 +331,42 @@ def test_the_certificate_of_the_station_stays_m04_fr_06() -> None:
     )
     [root] = hashes_of(list_certificates(station))  # the certificate of the station is not listed
     name = {**root, "serialNumber": f"{own.certificate.serial_number:x}"}
+    assert response_status(station.when(delete_certificate(name))) == "Failed"
+
+
+def station_with_v2g_chain() -> Station:
+    sub_ca = make_authority("Sub", issuer=ROOT)
+    leaf = make_authority("SECC", issuer=sub_ca, is_ca=False)
+    return given(
+        CertificatePreset(CSMS_ROOT, ROOT.pem),
+        CertificatePreset("V2GCertificate", leaf.pem + sub_ca.pem, "<secret 00>"),
+        ONLINE,
+    )
+
+
+@pytest.mark.parametrize("of_sub_ca", [False, True], ids=["leaf", "sub-CA"])
+def test_a_v2g_chain_is_deleted_by_each_of_its_certificates_m04_fr_02_m04_fr_08(
+    of_sub_ca: bool,
+) -> None:
+    station = station_with_v2g_chain()
+    [chain] = list_certificates(station, "V2GCertificateChain")["certificateHashDataChain"]
+    [child] = chain["childCertificateHashData"]
+    deleted = child if of_sub_ca else chain["certificateHashData"]
+    assert response_status(station.when(delete_certificate(deleted))) == "Accepted"
+    assert list_certificates(station, "V2GCertificateChain")["status"] == "NotFound"
+    assert len(hashes_of(list_certificates(station))) == 1  # the root stays
+
+
+def test_a_sub_ca_of_the_certificate_of_the_station_stays_m04_fr_06() -> None:
+    sub_ca = make_authority("Sub", issuer=ROOT)
+    own = make_authority("CS001", issuer=sub_ca, is_ca=False)
+    station = given(
+        CertificatePreset(CSMS_ROOT, ROOT.pem),
+        CertificatePreset("ChargingStationCertificate", own.pem + sub_ca.pem, "<secret 00>"),
+        ONLINE,
+    )
+    [root] = hashes_of(list_certificates(station))
+    name = {**root, "serialNumber": f"{sub_ca.certificate.serial_number:x}"}
     assert response_status(station.when(delete_certificate(name))) == "Failed"
 
 

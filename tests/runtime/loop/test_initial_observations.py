@@ -228,6 +228,17 @@ def test_a_private_key_is_stored_as_a_secret_p9(tmp_path: Path) -> None:
     assert secrets.texts == [OWN.key_pem]
 
 
+def test_a_password_of_a_key_without_one_is_ignored_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    secrets = SecretStoreStub()
+    preset, _ = list_initial_observations(
+        config_with_own_certificate(tmp_path, OWN.key_pem), secrets=secrets
+    )
+    assert preset == CertificatePreset("ChargingStationCertificate", OWN.pem, "<secret 1>")
+    assert "key_password is not needed" in caplog.text
+
+
 def test_a_key_of_another_certificate_is_left_out_p8(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
