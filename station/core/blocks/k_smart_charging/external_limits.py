@@ -1,4 +1,4 @@
-"""NotifyChargingLimit and ClearedChargingLimit: the CSMS learns of external limits. K11 to K13.
+"""NotifyChargingLimit and ClearedChargingLimit: external limits are reported. K11 to K13.
 
 The CSMS is informed of the lowest limit of each source at each EVSE or at the station (0):
 
@@ -7,7 +7,7 @@ The CSMS is informed of the lowest limit of each source at each EVSE or at the s
 * when the source has no limit any more: it was lifted, or its duration is over (K13.FR.02).
 
 The calls are kept while the station is offline. What was queued last is in the state, so a change
-during an outage is compared with what the CSMS knows.
+during an outage is compared with what the CSMS has been informed of.
 """
 
 from __future__ import annotations

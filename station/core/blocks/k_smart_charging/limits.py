@@ -100,7 +100,8 @@ def watts_per_ampere(ctx: Context, evse_id: int) -> Decimal:
         voltage_v = reading.meter_read.voltage_v
         if voltage_v is not None and voltage_v >= VOLTAGE_LEAST_V:
             return voltage_v
-    return Decimal(next(evse.voltage_nominal_v for evse in profile.evse if evse.id == evse_id))
+    voltages_v = {evse.id: evse.voltage_nominal_v for evse in profile.evse}
+    return Decimal(voltages_v[evse_id])
 
 
 def _with_purpose(ctx: Context, purpose: str) -> Iterable[InstalledProfile]:

@@ -25,7 +25,7 @@ Where a schedule starts:
   the transaction (K01.FR.42).
 
 All instants are whole milliseconds since 1970 UTC; limits are exact decimals in W. A limit in A is
-multiplied with `watts_per_ampere` of its constraint; `limits.py` says which voltage that is.
+multiplied with `watts_per_ampere` of its constraint, which `limits.py` takes from a voltage.
 numberPhases and phaseToUse have no effect on a DC EVSE (K01.FR.44).
 
 Evaluation is lazy: only the constraints that count at an instant are computed, each by bisection,

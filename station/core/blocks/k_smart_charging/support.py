@@ -1,7 +1,8 @@
 """Whether the product has smart charging; the answers of one that has not; refusals.
 
 Smart charging exists if the product accepts limits in A or W (SC-2.1, SC-2.2 of Part 5). Without it
-every request is refused as `requires_smart_charging` says; SmartChargingCtrlr does not exist.
+every request is refused with the response of `requires_smart_charging`, and there is no
+SmartChargingCtrlr.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def test_a_window_of_no_length_has_the_present_limit() -> None:
 
 
 def test_a_window_of_centuries_is_cut_where_its_periods_end() -> None:
-    """One response has at most 1024 periods; its duration says how far they go."""
+    """One response has at most 1024 periods; its duration ends where they end."""
     daily = charging_profile(
         (0, 6000), kind="Recurring", recurrencyKind="Daily", schedule={"duration": 3600}
     )
