@@ -1,8 +1,8 @@
 """Block K: smart charging, and a product without it (TC_K_38).
 
-Limits are multiplied as errata 6.2.69 requires: 690 in W for three phases. The startPeriod values of a
-composite schedule are compared with the start of the profiles, within `TOLERANCE_S`: the station
-answers a schedule that starts at a whole second.
+Limits are multiplied as errata 6.2.69 requires: 690 in W for three phases. The startPeriod values
+of a composite schedule are compared with the start of the profiles, within `TOLERANCE_S`: the
+station answers a schedule that starts at a whole second.
 """
 
 from __future__ import annotations
