@@ -172,7 +172,7 @@ def replay_command(
 
     A line has the time (UTC), the entry number, who acted, and what happened. `>` marks an
     observation, which was reported to the station; other lines are its decisions. `!` marks what is
-    missing or unreadable. `#` and 16 hex digits stand for an idToken; --values shows it.
+    missing or unreadable. `#` and 16 hex digits are the reference of an idToken; --values shows it.
 
     Filters may be repeated. An entry passes if it matches one value of each filter given.
     """
