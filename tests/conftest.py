@@ -52,6 +52,7 @@ SLOW: Final = (
     "tests/journal/storage/test_quarantine.py",
     "tests/ocpp/messages/test_round_trip.py",
     "tests/page/test_app.py",
+    "tests/page/test_browser.py",
     "tests/runtime/hardware/test_hardware.py",
     "tests/runtime/hardware/test_own_pauses.py",
     "tests/runtime/hardware/test_power_budget.py",
@@ -81,6 +82,7 @@ TOGETHER: Final = (
     "tests/journal/maintenance/test_verify.py",
     "tests/journal/storage/test_archive.py",
     "tests/journal/storage/test_quarantine.py",
+    "tests/page/test_browser.py",
     "tests/simulation/experiments",
 )
 

@@ -242,7 +242,7 @@ async def test_an_order_with_the_token_reaches_the_station_with_who_gave_it(
     tmp_path: Path,
 ) -> None:
     async with run_page(tmp_path) as bench:
-        body = {"device": "door", "kind": "open", "evse_id": 0, "requested_by": "somebody else"}
+        body = {"device": "door", "kind": "open", "evse_id": 0, "requested_by": "another person"}
         answer = await bench.request("POST", "/orders/release", body, token=True)
         assert (answer.status, answer.json) == (200, {"released": ["door open"]})
         [order] = bench.station.orders()
