@@ -19,7 +19,9 @@ The order of `STOP_CAUSES` decides which reasons the CSMS receives if several ro
 3. Then the cable: an EV that was connected in this transaction and is gone. Without an
    authorization no other stop point could be reached any more, so this ends the transaction even
    if TxStopPoint does not contain EVConnected.
-4. The end of the energy transfer comes last, because every row above also ends the transfer.
+4. The end of the energy transfer comes after them, because every row above also ends the transfer.
+5. A transaction that damage to the journal left without an authorization, and without its end, is
+   ended too: it would block the EVSE for every other EV driver.
 
 A transaction that is stopped is not ended yet: `e_transactions.report_ended` waits until no energy
 flows and the meter was read, so that the register in the Ended event is the last one.
@@ -212,6 +214,17 @@ def _interruption_reasons(facts: StopFacts) -> StopReasons:
     return "AbnormalCondition", "PowerLoss" if rebooted else "Reboot"
 
 
+def _is_authorization_lost(facts: StopFacts) -> bool:
+    """Nothing else would ever end it. Only damage to the journal leaves such a transaction. P5"""
+    transaction = facts.transaction
+    if facts.end is not None or facts.is_authorized:
+        return False
+    if not transaction.authorization_seq:
+        return facts.is_unplugged and transaction.evse_id != 0
+    active = facts.ctx.state.authorizations.active
+    return all(each.seq != transaction.authorization_seq for each in active)
+
+
 def _end_reasons(facts: StopFacts) -> StopReasons:
     assert facts.end is not None
     return facts.end.trigger_reason, facts.end.stopped_reason
@@ -344,6 +357,13 @@ STOP_CAUSES: Final = (
         _has_transfer_stopped,
         _transfer_reasons,
         Reason("energy stopped flowing: TxStopPoint {point} was reached", facts=("flow",)),
+    ),
+    StopCause(
+        "authorization_lost",
+        None,
+        _is_authorization_lost,
+        lambda facts: ("AbnormalCondition", "Other"),
+        Reason("entries of its authorization are missing from the journal", "E06.FR.16"),
     ),
 )
 

@@ -6,10 +6,12 @@ from decimal import Decimal
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from journal.observations import EvStoppedCharging, StopButtonPressed
+from journal.projections.authorizations import Authorizations
 from journal.projections.security import SecurityEventLogged
-from journal.projections.transactions import KEPT_SAMPLES_MAX
+from journal.projections.transactions import KEPT_SAMPLES_MAX, TransactionStopOrdered
 from tests.support.story import (
     ALICE,
     BOB,
@@ -866,3 +868,32 @@ def test_an_ended_transaction_is_not_begun_again_by_its_own_cable() -> None:
     assert event_triggers(station.when(cable_unplugged(1), cable_plugged(1))) == [
         ("Started", "CablePluggedIn")
     ]
+
+
+# --- A damaged journal ---------------------------------------------------------------------------
+
+
+def lose_authorizations(station: Station) -> None:
+    """The entries of all authorizations are missing from the journal."""
+    station.state = replace(station.state, authorizations=Authorizations())
+
+
+def test_a_transaction_that_lost_its_authorization_does_not_block_the_evse_p5() -> None:
+    station = given(NO_SAMPLES, ONLINE, in_transaction(1), charging_stopped(1))
+    lose_authorizations(station)
+    decisions = station.with_csms(accept_everything, time_passed(seconds=1))
+    assert event_triggers(decisions)[-1] == ("Ended", "AbnormalCondition")
+    [stop] = of_kind(decisions, TransactionStopOrdered)
+    assert stop.because == "authorization_lost"
+
+
+def test_a_transaction_without_an_ev_or_an_authorization_ends_p5() -> None:
+    station = given(NO_SAMPLES, ONLINE, in_transaction(1), charging_stopped(1))
+    lose_authorizations(station)
+    [transaction] = station.state.transactions.open
+    orphan = replace(transaction, authorization_seq=0, charging_state=None)
+    station.state = replace(
+        station.state, transactions=replace(station.state.transactions, open=(orphan,))
+    )
+    decisions = station.with_csms(accept_everything, cable_unplugged(1))
+    assert event_triggers(decisions)[-1] == ("Ended", "AbnormalCondition")
