@@ -60,6 +60,7 @@ SLOW: Final = (
     "tests/runtime/hardware/test_protections.py",
     "tests/runtime/transfers/test_everywhere.py",
     "tests/simulation/experiments",
+    "tests/simulation/test_display_walk.py",
     "tests/simulation/test_worlds.py",
 )
 

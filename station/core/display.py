@@ -273,6 +273,8 @@ def _evse_words(ctx: Context, evse: Evse) -> Words:
     authorization = ctx.state.authorizations.on_evse(evse.evse_id)
     if authorization:
         return _authorized_words(ctx, evse, authorization)
+    if not evse.is_plugged_in and ctx.state.transactions.on_evse(evse.evse_id):
+        return _words("evse.closing", "wait")  # unplugged before the contactors were reported open
     return _closed_words(ctx, evse.evse_id) or _free_words(ctx, evse)
 
 
@@ -438,6 +440,8 @@ def _describe_card(ctx: Context) -> CardNotice | None:
     until_ms = card.since_ms + NOTICE_MS
     if ctx.uptime_ms >= until_ms or _has_receipt(ctx, card):
         return None
+    if card.outcome == "accepted" and _authorization_of_card(ctx, card) is None:
+        return None  # it has ended since
     return CardNotice(_card_words(ctx, card), until_ms, evse_id=card.evse_id)
 
 

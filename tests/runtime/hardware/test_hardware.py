@@ -300,6 +300,24 @@ async def test_the_display_shows_text_and_power(autojump_clock: MockClock, tmp_p
         assert fourth == "2: Plug in the cable and present your"
 
 
+async def test_a_new_situation_is_on_the_display_within_300_ms(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    """And new amounts once a second at most."""
+    async with run_in_memory(tmp_path) as bench:
+        for key, text in (("evse.available", "Welcome"), ("evse.plugged_in", "Plugged in")):
+            words = Words(key, key, "ready")
+            bench.situation = DisplaySituation(evses=(EvseSituation(1, words, "en"),))
+            bench.request_energy(1, energy=False)
+            since = bench.now
+
+            def is_shown(text: str = text) -> bool:
+                return text in bench.world.display.screen[0]
+
+            await bench.wait_until(is_shown, 1, text)
+            assert bench.now - since <= 0.3
+
+
 # --- Cards ---------------------------------------------------------------------------------------
 
 
