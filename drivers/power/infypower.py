@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import trio
@@ -38,7 +38,7 @@ from drivers.ports import (
 from drivers.power._group_orders import GroupOrder, GroupOrders
 from drivers.settings import DEFAULT_GROUPS, Milliseconds, ModulesSettings, require_count
 from drivers.wire import infypower as wire
-from drivers.wire.can_bus import SharedCanBus, Transport
+from drivers.wire.can_bus import SLCAN, SharedCanBus
 from drivers.wire.infypower import Command, Telegram
 from drivers.wire.serial_port import OpenPort
 from drivers.wire.slcan import CanFrame
@@ -61,7 +61,8 @@ class Settings(ModulesSettings, frozen=True, forbid_unknown_fields=True, kw_only
     """`[hardware.modules]`: the rectifier modules of the cabinet, on one bus."""
 
     driver: str = "infypower"
-    transport: Transport = "slcan"
+    interface: str = SLCAN
+    adapter: dict[str, Any] = msgspec.field(default_factory=dict)  # of python-can
     slot_ms: Milliseconds = 50
     answer_ms: Milliseconds = 100
 
@@ -71,7 +72,9 @@ def open(
 ) -> OpenDevices[PowerModules]:
     """All modules as one device, number 0; see `drivers.catalog.Driver.open`."""
     require_count(settings, "groups", evse_ids)
-    bus = SharedCanBus.over_transport(settings.port, settings.transport, wire.BIT_RATE, open_port)
+    bus = SharedCanBus.over_interface(
+        settings.port, settings.interface, wire.BIT_RATE, open_port, settings.adapter
+    )
     modules = InfypowerModules(
         bus,
         groups=settings.groups,

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
 from math import inf
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
+import msgspec
 import trio
 from msgspec import Meta
 
@@ -36,7 +37,7 @@ from drivers.ports import (
 )
 from drivers.settings import SeccSettings, require_count, require_different
 from drivers.wire import advantics as wire
-from drivers.wire.can_bus import SharedCanBus, Transport
+from drivers.wire.can_bus import SLCAN, SharedCanBus
 from drivers.wire.serial_port import OpenPort
 from drivers.wire.slcan import CanFrame
 
@@ -58,7 +59,8 @@ class Settings(SeccSettings, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """`[hardware.secc]`: the charge controllers, on one bus."""
 
     driver: str = "advantics"
-    transport: Transport = "slcan"
+    interface: str = SLCAN
+    adapter: dict[str, Any] = msgspec.field(default_factory=dict)  # of python-can
     indexes: tuple[Annotated[int, Meta(ge=1, le=16)], ...] = (1, 2)  # pistol index of EVSE 1, 2
 
     def __post_init__(self) -> None:
@@ -71,7 +73,9 @@ def open(
 ) -> OpenDevices[ChargeController]:
     """The controllers of all EVSEs on one bus; see `drivers.catalog.Driver.open`."""
     require_count(settings, "indexes", evse_ids)
-    bus = SharedCanBus.over_transport(settings.port, settings.transport, wire.BIT_RATE, open_port)
+    bus = SharedCanBus.over_interface(
+        settings.port, settings.interface, wire.BIT_RATE, open_port, settings.adapter
+    )
     return OpenDevices(
         {
             evse_id: AdvanticsSecc(bus, evse_id=evse_id, index=settings.indexes[evse_id - 1])

@@ -1,4 +1,4 @@
-"""CAN bus shared by several drivers, over a serial adapter (slcan) or the kernel's SocketCAN.
+"""CAN bus shared by several drivers: a serial adapter (slcan), SocketCAN, or python-can.
 
 A `SharedCanBus` owns the port and has a task of its own: it opens the bus, reads, and calls the
 listeners right after each read, before anything else. Drivers send through it. Frames are a small
@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal, Protocol
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
 import trio
 
 from drivers.ports import CommandRefused, DeviceReport, PortLost
+from drivers.settings import SettingsError
 from drivers.wire import slcan
 from drivers.wire.serial_port import OpenPort, Port, SerialPort
 from drivers.wire.slcan import CanFrame
@@ -28,7 +30,8 @@ EXTENDED_FLAG = 0x8000_0000
 REMOTE_OR_ERROR = 0x6000_0000
 
 
-Transport = Literal["slcan", "socketcan"]
+SLCAN: Final = "slcan"
+SOCKETCAN: Final = "socketcan"
 
 
 class CanBus(Protocol):
@@ -226,13 +229,40 @@ class SharedCanBus:
         return cls(interface, open_bus, bit_rate)
 
     @classmethod
-    def over_transport(
-        cls, port: str, transport: Transport, bit_rate: int, open_port: OpenPort
+    def over_interface(
+        cls,
+        port: str,
+        interface: str,
+        bit_rate: int,
+        open_port: OpenPort,
+        options: Mapping[str, Any] = MappingProxyType({}),
     ) -> SharedCanBus:
-        """The bus of a `[hardware.KIND]` table."""
-        if transport == "socketcan":
-            return cls.over_socketcan(port, bit_rate)
-        return cls.over_slcan(port, bit_rate, open_port)
+        """The bus of a `[hardware.KIND]` table.
+
+        Args:
+            port: a tty, an interface of the kernel, or a channel as python-can names it.
+            interface: `slcan`, `socketcan` or an interface of python-can.
+            bit_rate: of the bus, bit/s.
+            open_port: how to open a serial port.
+            options: further arguments of a python-can adapter.
+
+        Raises:
+            SettingsError: there is no such interface, or it takes no options.
+        """
+        if interface in (SLCAN, SOCKETCAN):
+            if options:
+                raise SettingsError(f"adapter: interface {interface} has no further settings")
+            if interface == SOCKETCAN:
+                return cls.over_socketcan(port, bit_rate)
+            return cls.over_slcan(port, bit_rate, open_port)
+        from drivers.wire import python_can  # a tenth of a second, for those who use it
+
+        python_can.check_interface(interface)
+        return cls(
+            port,
+            lambda: python_can.PythonCanBus.open(interface, port, bit_rate, options),
+            bit_rate,
+        )
 
     @property
     def is_open(self) -> bool:

@@ -21,6 +21,7 @@ import click
 import msgspec
 
 from drivers.settings import DeviceSettings
+from drivers.wire.can_bus import SLCAN, SOCKETCAN
 from drivers.wire.port_failure import explain_open_failure
 from journal.state import State
 from journal.storage.errors import JournalFailed
@@ -145,10 +146,11 @@ def _port_problems(config: Config) -> Iterator[str]:
 
 def _port_problem(settings: DeviceSettings) -> str | None:
     port = settings.port
-    if getattr(settings, "transport", None) == "socketcan":
-        if (SYSTEM_INTERFACES / port).exists():
-            return None
+    interface = getattr(settings, "interface", SLCAN)
+    if interface == SOCKETCAN and not (SYSTEM_INTERFACES / port).exists():
         return f"{port}: there is no such CAN interface. Is the adapter plugged in?"
+    if interface != SLCAN:
+        return None  # only opening an adapter shows whether it is there
     if not os.path.exists(port):
         return explain_open_failure(port, errno.ENOENT, "")
     if not os.access(port, os.R_OK | os.W_OK, effective_ids=True):

@@ -36,7 +36,7 @@ port = "{file}"
 [hardware.secc]
 driver = "advantics"
 port = "can77"
-transport = "socketcan"
+interface = "socketcan"
 [hardware.modules]
 driver = "infypower"
 port = "{closed}"

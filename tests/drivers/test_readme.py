@@ -48,6 +48,9 @@ def toml_value(value: object) -> str:
 def default_cell(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
         return "required"
+    if field.default is msgspec.NODEFAULT:
+        assert field.default_factory is dict
+        return "`{}`"
     return "none" if field.default is None else f"`{toml_value(field.default)}`"
 
 

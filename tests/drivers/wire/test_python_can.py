@@ -1,0 +1,169 @@
+"""Adapters of python-can, with its own virtual bus and a bus over UDP multicast."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import can
+import pytest
+import trio
+
+from drivers.catalog import load_driver
+from drivers.emulators.infypower_modules import EmulatedCabinet
+from drivers.ports import ModuleState, PortLost
+from drivers.power.infypower import InfypowerModules
+from drivers.settings import SettingsError
+from drivers.wire import python_can
+from drivers.wire.can_bus import SharedCanBus
+from drivers.wire.python_can import PythonCanBus
+from drivers.wire.serial_port import SerialPort
+from drivers.wire.slcan import CanFrame, parse_frame
+from tests.drivers.fixtures_serial import ReportLog
+
+HEARTBEAT = parse_frame("0206B000#07")
+
+
+@pytest.fixture
+def far_end(tmp_path: Path) -> Iterator[can.BusABC]:
+    """Another adapter on the same virtual bus, as a device."""
+    with can.Bus(interface="virtual", channel=tmp_path.name) as bus:
+        yield bus
+
+
+async def open_virtual(channel: str) -> PythonCanBus:
+    return await PythonCanBus.open("virtual", channel, 500_000, {})
+
+
+async def test_frames_pass_in_both_directions(far_end: can.BusABC, tmp_path: Path) -> None:
+    bus = await open_virtual(tmp_path.name)
+    await bus.send(HEARTBEAT)
+    message = await trio.to_thread.run_sync(far_end.recv, 2)
+    assert message is not None
+    assert python_can.to_frame(message) == HEARTBEAT
+    for number in range(3):
+        far_end.send(can.Message(arbitration_id=number, data=b"\x01", is_extended_id=False))
+    frames: list[CanFrame] = []
+    with trio.fail_after(2):
+        while len(frames) < 3:
+            frames += await bus.receive()
+    assert frames == [CanFrame(number, b"\x01", extended=False) for number in range(3)]
+    bus.close()
+
+
+@pytest.mark.parametrize(
+    "flags", [{"is_remote_frame": True}, {"is_error_frame": True}, {"is_fd": True}]
+)
+def test_other_frames_than_data_frames_are_ignored(flags: dict[str, bool]) -> None:
+    assert python_can.to_frame(can.Message(arbitration_id=1, **flags)) is None
+
+
+async def test_a_flood_is_bounded(far_end: can.BusABC, tmp_path: Path) -> None:
+    bus = await open_virtual(tmp_path.name)
+    for number in range(3_000):
+        far_end.send(can.Message(arbitration_id=number % 2_048, is_extended_id=False))
+    with trio.fail_after(5):
+        while len(bus._frames) < python_can.QUEUED_FRAMES_MAX:
+            await trio.sleep(0.01)
+    await trio.sleep(0.1)
+    assert len(await bus.receive()) <= python_can.QUEUED_FRAMES_MAX
+    bus.close()
+
+
+class LostAdapter(can.BusABC):
+    """An adapter that is pulled out."""
+
+    def __init__(self) -> None:
+        super().__init__(channel=0)
+        self.shut_down = threading.Event()
+
+    def send(self, msg: can.Message, timeout: float | None = None) -> None:
+        raise can.CanOperationError("the adapter\nis gone")
+
+    def _recv_internal(self, timeout: float | None) -> tuple[can.Message | None, bool]:
+        time.sleep(0.01)
+        raise can.CanOperationError("the adapter is gone")
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self.shut_down.set()
+
+
+async def test_an_adapter_that_is_pulled_out_is_a_lost_port() -> None:
+    adapter = LostAdapter()
+    bus = PythonCanBus(adapter, "test 0")
+    with pytest.raises(PortLost, match="test 0: send: the adapter is gone"):
+        await bus.send(HEARTBEAT)
+    with pytest.raises(PortLost, match="test 0: receive: the adapter is gone"), trio.fail_after(2):
+        await bus.receive()
+    assert await trio.to_thread.run_sync(adapter.shut_down.wait, 2)
+
+
+async def test_closing_wakes_the_task_that_receives(tmp_path: Path) -> None:
+    bus = await open_virtual(tmp_path.name)
+    async with trio.open_nursery() as nursery:
+
+        async def receive() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await bus.receive()
+
+        nursery.start_soon(receive)
+        await trio.testing.wait_all_tasks_blocked()
+        bus.close()
+
+
+@pytest.mark.parametrize("interface", ["pcan", "kvaser", "gs_usb", "socketcand"])
+async def test_an_adapter_that_is_absent_is_one_line(interface: str) -> None:
+    with pytest.raises(PortLost, match=f"^{interface} 99: cannot open the adapter: ") as failure:
+        await PythonCanBus.open(interface, "99", 500_000, {})
+    assert "\n" not in str(failure.value)
+
+
+def test_an_unknown_interface_names_the_nearest() -> None:
+    with pytest.raises(SettingsError, match="interface pkan does not exist; did you mean pcan"):
+        SharedCanBus.over_interface("0", "pkan", 500_000, SerialPort.open)
+    with pytest.raises(SettingsError, match="adapter: interface slcan has no further settings"):
+        SharedCanBus.over_interface("/dev/x", "slcan", 500_000, SerialPort.open, {"fd": True})
+
+
+async def test_the_modules_answer_over_an_adapter(far_end: can.BusABC, tmp_path: Path) -> None:
+    """The driver over python-can, the emulated module at the other adapter."""
+    driver: Any = load_driver("modules", "infypower")
+    settings = driver.Settings(
+        port=tmp_path.name, interface="virtual", groups=((0,),), driver="infypower"
+    )
+    opened = driver.open(settings, (1,), SerialPort.open)
+    modules = opened.devices[0]
+    assert isinstance(modules, InfypowerModules)
+    reports = ReportLog()
+    stopped = threading.Event()
+    responder = threading.Thread(target=emulate_cabinet, args=(far_end, stopped))
+    responder.start()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(opened.bus.run, reports)
+            nursery.start_soon(modules.run, reports)
+            with trio.fail_after(10):
+                while not reports.reports_of(ModuleState):
+                    await trio.sleep(0.05)
+            nursery.cancel_scope.cancel()
+    finally:
+        stopped.set()
+        await trio.to_thread.run_sync(responder.join)
+
+
+def emulate_cabinet(bus: can.BusABC, stopped: threading.Event) -> None:
+    """The emulated modules, on the far end of the bus."""
+
+    def send(frame: CanFrame) -> None:
+        bus.send(can.Message(arbitration_id=frame.id, data=frame.data))
+
+    cabinet = EmulatedCabinet(send, time.monotonic, evse_count=1, modules_per_evse=1)
+    while not stopped.is_set():
+        message = bus.recv(0.1)
+        frame = None if message is None else python_can.to_frame(message)
+        if frame is not None:
+            cabinet.on_frame(frame)
