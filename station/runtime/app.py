@@ -149,6 +149,7 @@ class StationApp:
             desired_state=self.recorder.desired_state,
             evse_for_card=self.emulation.cards.take_evse_id if self.emulation else evse_unknown,
             limit_contact=self._build_limit_contact(),
+            in_thread=True,
         )
 
         self.reserve = DiskReserve(

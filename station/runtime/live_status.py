@@ -210,7 +210,7 @@ class LiveStatus:
             "commit_total_s": round(commits.total_s, 6),
             "commit_last_s": round(commits.last_s, 6),
             "commit_max_s": round(commits.recent.read(now), 6),
-            "round_lag_max_s": round(self._hardware.round_lag_s(now), 6),
+            "round_lag_max_s": round(self._hardware.round_lag_s(), 6),
         }
 
 

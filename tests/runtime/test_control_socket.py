@@ -52,7 +52,7 @@ class HardwareDouble:
     def power_budget(self, evse_id: int) -> EvseBudget | None:
         return EvseBudget(Decimal(300), 150_000, self.limiter)
 
-    def round_lag_s(self, now: float) -> float:
+    def round_lag_s(self) -> float:
         return 0.003
 
 

@@ -18,8 +18,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
+import msgspec
 import trio
 
 from drivers.awake_clock import AwakeClock
@@ -73,8 +74,36 @@ SHUTDOWN_TIMEOUT_S: Final = 3.0  # until contactors are open and the last regist
 STOP_BUTTONS: Final = {1: InputB.EVSE_1_STOP_BUTTON, 2: InputB.EVSE_2_STOP_BUTTON}
 
 
+class TimedReading(NamedTuple):
+    """A reading of a meter, and the uptime when it was reported."""
+
+    reading: MeterRead
+    uptime_ms: int
+
+
+class ControlStatus(msgspec.Struct, frozen=True):
+    """What people ask for, as of the last regular round; another thread may read it.
+
+    Attributes:
+        live_readings: what is measured, by EVSE id.
+        active_faults: in the order in which they were reported.
+        power_budgets: what each EVSE may give, and what limits it, by EVSE id.
+        round_lag_s: how late a round ended at most in the last minute.
+    """
+
+    live_readings: dict[int, LiveReading] = msgspec.field(default_factory=dict)
+    active_faults: tuple[FaultStatus, ...] = ()
+    power_budgets: dict[int, EvseBudget] = msgspec.field(default_factory=dict)
+    round_lag_s: float = 0.0
+
+
 class ControlLoop:
-    """One run of the devices; every output is off before and after."""
+    """One run of the devices; every output is off before and after.
+
+    Attributes:
+        status: replaced by each regular round.
+        latest_readings: by EVSE id; replaced by each reading, before anything is reported of it.
+    """
 
     def __init__(
         self,
@@ -139,6 +168,8 @@ class ControlLoop:
         self._shutting_down = False
         self._round_due_at = trio.current_time()
         self.round_lag = RecentMaximum()  # how late rounds ended, s; a loop that is held shows here
+        self.status = ControlStatus()
+        self.latest_readings: dict[int, TimedReading] = {}
         self._driver_supervisor = DriverSupervisor(
             devices.drivers_by_name(), self._station_inputs.lost_devices, self._on_report
         )
@@ -159,16 +190,13 @@ class ControlLoop:
         paths = self._power_paths.values() if evse_id == 0 else (self._power_paths[evse_id],)
         return any(path.has_session for path in paths)
 
-    def latest_reading(self, evse_id: int) -> MeterRead | None:
-        return self._reporters[evse_id].latest_reading(self._clock.now())
-
-    def active_faults(self) -> list[FaultStatus]:
-        """Every active fault, for people."""
-        return self.fault_registry.active_faults(self._clock.now())
-
-    def power_budget(self, evse_id: int) -> EvseBudget | None:
-        """What the EVSE may give now, and what limits it; None before the first round."""
-        return self._power_budget.by_evse.get(evse_id)
+    def _publish_status(self, now: float) -> None:
+        self.status = ControlStatus(
+            live_readings=self._live_readings(now),
+            active_faults=tuple(self.fault_registry.active_faults(now)),
+            power_budgets=dict(self._power_budget.by_evse),
+            round_lag_s=self.round_lag.read(trio.current_time()),
+        )
 
     # --- Tasks -----------------------------------------------------------------------------------
 
@@ -273,6 +301,10 @@ class ControlLoop:
         alarm_ohm = self._settings.insulation.alarm_kohm * 1000
         urgent = path.inputs.apply_report(report, now, alarm_ohm)
         path.on_report(report, now)
+        if isinstance(report, MeterReading):
+            reading = self._reporters[evse_id].latest_reading(now)
+            if reading is not None:
+                self.latest_readings[evse_id] = TimedReading(reading, self._uptime_ms())
         return urgent and not isinstance(report, MeterReading)
 
     def _on_digital_inputs(self, io_module: int, report: DigitalInputs, now: float) -> bool:
@@ -330,6 +362,7 @@ class ControlLoop:
         self._set_station_outputs(desired_state)
         if repeat:
             self._update_display(desired_state)
+            self._publish_status(now)
 
     def _release_faults(self, desired_state: DesiredState) -> None:
         """Act on the releases that were recorded since the last round."""
@@ -360,9 +393,7 @@ class ControlLoop:
             cooling_works=not self.fault_registry.has_fault("cooling/fault", 0),
         )
 
-    def live_readings(self) -> dict[int, LiveReading]:
-        """What is measured now, by EVSE id."""
-        now = self._clock.now()
+    def _live_readings(self, now: float) -> dict[int, LiveReading]:
         return {evse_id: each.live_reading(now) for evse_id, each in self._reporters.items()}
 
     def _update_display(self, desired_state: DesiredState) -> None:
@@ -375,7 +406,7 @@ class ControlLoop:
             return
         self._shown_situation, self._shown_at = situation, now
         uptime_ms = self._uptime_ms()
-        rendered = render_display(situation, self.live_readings(), uptime_ms)
+        rendered = render_display(situation, self._live_readings(now), uptime_ms)
         if rendered.shown_situations != self._shown_texts:
             self._shown_texts, self._shown_since_ms = rendered.shown_situations, uptime_ms
         elapsed_ms = uptime_ms - self._shown_since_ms

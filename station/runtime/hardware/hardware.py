@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Final
+
+from msgspec.structs import replace
 
 from drivers.ports import TokenPresented
 from drivers.wire.serial_port import OpenPort, SerialPort
@@ -24,10 +27,12 @@ from station.core.display import LiveReading
 from station.profiles import Profile
 from station.runtime.clock import HostClock
 from station.runtime.hardware.assembly import StationDrivers
-from station.runtime.hardware.control_loop import ControlLoop
+from station.runtime.hardware.control_loop import ControlLoop, ControlStatus
+from station.runtime.hardware.device_thread import DeviceThread
 from station.runtime.hardware.fault_registry import FaultStatus
 from station.runtime.hardware.limit_contact import LimitContact
 from station.runtime.hardware.power_budget import EvseBudget
+from station.runtime.hardware.reporter import READING_FRESH_S
 from station.runtime.watched_value import WatchedValue
 
 HOST_CLOCK: Final = HostClock()
@@ -54,6 +59,7 @@ class Hardware:
         open_port: OpenPort = SerialPort.open,
         uptime_ms: Callable[[], int] = HOST_CLOCK.uptime_ms,
         limit_contact: LimitContact | None = None,
+        in_thread: bool = False,
     ) -> None:
         """Check the settings; `run` starts the devices.
 
@@ -69,6 +75,8 @@ class Hardware:
             open_port: how drivers open their ports; tests pass lines in memory.
             uptime_ms: the uptime that the desired state is computed with.
             limit_contact: of the grid operator; None: there is none.
+            in_thread: run the devices in a thread of their own; the callables above, except
+                `open_port` and `uptime_ms`, are called in the loop of `run` in any case.
 
         Raises:
             TableError: the settings cannot be used.
@@ -85,6 +93,8 @@ class Hardware:
         self._open_port = open_port
         self._uptime_ms = uptime_ms
         self._limit_contact = limit_contact
+        self._in_thread = in_thread
+        self._thread: DeviceThread | None = None
         StationDrivers(settings, profile.evse_ids, open_port)  # only for the errors it raises
         self._control_loop: ControlLoop | None = None
         self._last_energy_wh: dict[int, Decimal] = {}
@@ -101,6 +111,16 @@ class Hardware:
         A driver that fails is started again. An error of the control loop stops all power and is
         raised.
         """
+        if not self._in_thread:
+            await self._run_devices(self._desired_state)
+            return
+        self._thread = thread = DeviceThread(self._desired_state)
+        try:
+            await thread.run(partial(self._run_devices, thread.desired_state))
+        finally:
+            self._thread = None
+
+    async def _run_devices(self, desired_state: WatchedValue[DesiredState]) -> None:
         drivers = StationDrivers(self._settings, self._profile.evse_ids, self._open_port)
         self._control_loop = ControlLoop(
             self._settings,
@@ -111,7 +131,7 @@ class Hardware:
             cable_report_counts=self._cable_report_counts,
             on_token_presented=self._on_token_presented,
             reading_interval_s=self._reading_interval_s,
-            desired_state=self._desired_state,
+            desired_state=desired_state,
             limit_contact=self._limit_contact,
             uptime_ms=self._uptime_ms,
         )
@@ -126,24 +146,36 @@ class Hardware:
             drivers.close()
 
     def latest_reading(self, evse_id: int) -> MeterRead | None:
-        """The newest reading of an EVSE's meter, with the EV's state of charge; None without."""
-        return self._control_loop.latest_reading(evse_id) if self._control_loop else None
+        """The newest reading of an EVSE's meter, with the EV's state of charge; None without.
+
+        The registers only, when it is older than `READING_FRESH_S`, in real time.
+        """
+        newest = self._control_loop.latest_readings.get(evse_id) if self._control_loop else None
+        if newest is None:
+            return None
+        if self._uptime_ms() - newest.uptime_ms > READING_FRESH_S * 1000:
+            return replace(newest.reading, voltage_v=None, current_a=None, power_w=None)
+        return newest.reading
 
     def live_readings(self) -> dict[int, LiveReading]:
-        """What is measured at each EVSE now; empty while the devices do not run."""
-        return self._control_loop.live_readings() if self._control_loop else {}
+        """What is measured at each EVSE now; empty before the devices run."""
+        return self._status.live_readings
 
-    def active_faults(self) -> list[FaultStatus]:
+    def active_faults(self) -> tuple[FaultStatus, ...]:
         """Every active fault of the devices; empty before they run."""
-        return self._control_loop.active_faults() if self._control_loop else []
+        return self._status.active_faults
 
     def power_budget(self, evse_id: int) -> EvseBudget | None:
         """What an EVSE may give now, and what limits it; None before the devices run."""
-        return self._control_loop.power_budget(evse_id) if self._control_loop else None
+        return self._status.power_budgets.get(evse_id)
 
-    def round_lag_s(self, now: float) -> float:
+    def round_lag_s(self) -> float:
         """How late a round of the control loop ended at most in the last minute."""
-        return self._control_loop.round_lag.read(now) if self._control_loop else 0.0
+        return self._status.round_lag_s
+
+    @property
+    def _status(self) -> ControlStatus:
+        return self._control_loop.status if self._control_loop else ControlStatus()
 
     def release_faults(self, device: str | None = None, evse_id: int | None = None) -> None:
         """Release latched faults after a person has checked the device; each ends once it is good.
@@ -153,14 +185,34 @@ class Hardware:
             evse_id: None: all.
         """
         if self._control_loop:
-            self._control_loop.fault_registry.release_faults(device, evse_id)
+            release = self._control_loop.fault_registry.release_faults
+            self._post_to_devices(partial(release, device, evse_id))
+
+    def _post_to_devices(self, act: Callable[[], None]) -> None:
+        if self._thread is None:
+            act()
+        else:
+            self._thread.post_to_devices(act)
+
+    # --- Called where the devices run ------------------------------------------------------------
+
+    def _post_to_station(self, act: Callable[[], None]) -> None:
+        if self._thread is None:
+            act()
+        else:
+            self._thread.post_to_station(act)
 
     def _on_observation(self, observation: Observation) -> None:
         if isinstance(observation, CableReported):
             self._cable_report_counts[observation.evse_id] += 1
-        self._observe(observation)
+        self._post_to_station(partial(self._observe, observation))
 
     def _on_token_presented(self, token: TokenPresented) -> None:
+        self._post_to_station(partial(self._report_token, token))
+
+    # --- Called in the station's loop ------------------------------------------------------------
+
+    def _report_token(self, token: TokenPresented) -> None:
         uid = token.uid.hex().upper()
         self._observe(
             IdTokenPresented(
