@@ -77,7 +77,7 @@ STOP_BUTTONS: Final = {1: InputB.EVSE_1_STOP_BUTTON, 2: InputB.EVSE_2_STOP_BUTTO
 class TimedReading(NamedTuple):
     """A reading of a meter, and the uptime when it was reported."""
 
-    reading: MeterRead
+    reading: MeterRead | None  # None: none that may be used
     uptime_ms: int
 
 
@@ -102,7 +102,7 @@ class ControlLoop:
 
     Attributes:
         status: replaced by each regular round.
-        latest_readings: by EVSE id; replaced by each reading, before anything is reported of it.
+        latest_readings: by EVSE id; replaced before anything is reported that may need them.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class ControlLoop:
         """
         self._settings = settings
         self._devices = devices
-        self._observe = observe
+        self._take_observation = observe
         self._cable_report_counts = cable_report_counts
         self._on_token_presented = on_token_presented
         self._desired_state = desired_state
@@ -170,6 +170,7 @@ class ControlLoop:
         self.round_lag = RecentMaximum()  # how late rounds ended, s; a loop that is held shows here
         self.status = ControlStatus()
         self.latest_readings: dict[int, TimedReading] = {}
+        self._read_at_ms: dict[int, int] = {}
         self._driver_supervisor = DriverSupervisor(
             devices.drivers_by_name(), self._station_inputs.lost_devices, self._on_report
         )
@@ -190,7 +191,18 @@ class ControlLoop:
         paths = self._power_paths.values() if evse_id == 0 else (self._power_paths[evse_id],)
         return any(path.has_session for path in paths)
 
+    def _observe(self, observation: Observation) -> None:
+        self._publish_readings()  # what follows from the observation may ask for them
+        self._take_observation(observation)
+
+    def _publish_readings(self) -> None:
+        now = self._clock.now()
+        for evse_id, read_at_ms in self._read_at_ms.items():
+            reading = self._reporters[evse_id].latest_reading(now)
+            self.latest_readings[evse_id] = TimedReading(reading, read_at_ms)
+
     def _publish_status(self, now: float) -> None:
+        self._publish_readings()
         self.status = ControlStatus(
             live_readings=self._live_readings(now),
             active_faults=tuple(self.fault_registry.active_faults(now)),
@@ -302,9 +314,8 @@ class ControlLoop:
         urgent = path.inputs.apply_report(report, now, alarm_ohm)
         path.on_report(report, now)
         if isinstance(report, MeterReading):
-            reading = self._reporters[evse_id].latest_reading(now)
-            if reading is not None:
-                self.latest_readings[evse_id] = TimedReading(reading, self._uptime_ms())
+            self._read_at_ms[evse_id] = self._uptime_ms()
+            self._publish_readings()
         return urgent and not isinstance(report, MeterReading)
 
     def _on_digital_inputs(self, io_module: int, report: DigitalInputs, now: float) -> bool:

@@ -92,7 +92,7 @@ class Hardware:
         self._evse_for_card = evse_for_card
         self._open_port = open_port
         self._uptime_ms = uptime_ms
-        self._limit_contact = limit_contact
+        self._limit_contact = limit_contact and limit_contact.reporting_by(self._post_to_station)
         self._in_thread = in_thread
         self._thread: DeviceThread | None = None
         StationDrivers(settings, profile.evse_ids, open_port)  # only for the errors it raises
@@ -148,12 +148,16 @@ class Hardware:
     def latest_reading(self, evse_id: int) -> MeterRead | None:
         """The newest reading of an EVSE's meter, with the EV's state of charge; None without.
 
-        The registers only, when it is older than `READING_FRESH_S`, in real time.
+        Ages are in real time: none that is older than `silent_s`, and the registers only, when it
+        is older than `READING_FRESH_S`.
         """
         newest = self._control_loop.latest_readings.get(evse_id) if self._control_loop else None
-        if newest is None:
+        if newest is None or newest.reading is None:
             return None
-        if self._uptime_ms() - newest.uptime_ms > READING_FRESH_S * 1000:
+        age_s = (self._uptime_ms() - newest.uptime_ms) / 1000
+        if age_s > self._settings.meter.silent_s:
+            return None
+        if age_s > READING_FRESH_S:
             return replace(newest.reading, voltage_v=None, current_a=None, power_w=None)
         return newest.reading
 

@@ -8,6 +8,7 @@ bounces. Until the input is read for the first time, nothing is reported.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from drivers.wiring import InputA, InputB
@@ -23,6 +24,10 @@ class LimitContact:
         self._report_limited = report_limited
         self._is_limited: bool | None = None  # as reported; None: not yet
         self._closed_since: float | None = None
+
+    def reporting_by(self, post: Callable[[Callable[[], None]], None]) -> LimitContact:
+        """The same contact, which reports through `post`."""
+        return LimitContact(self.wire, lambda limited: post(partial(self._report_limited, limited)))
 
     def update(self, closed: bool | None, now: float) -> None:
         """Take the level of the input; None: never read."""
