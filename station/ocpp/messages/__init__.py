@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from functools import cache
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
 
@@ -55,7 +55,6 @@ __all__ = [
     "MalformedPayload",
     "Number",
     "Timestamp",
-    "decode_datatype",
     "decode_request",
     "decode_response",
     "encode",
@@ -64,7 +63,6 @@ __all__ = [
 ]
 
 Direction = Literal["station", "csms", "both"]
-DatatypeT = TypeVar("DatatypeT", bound=Datatype)
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -107,15 +105,6 @@ def decode_response(action: str, payload: bytes | msgspec.Raw) -> Datatype:
         msgspec.ValidationError: it violates the schema, or is no JSON (`MalformedPayload`).
     """
     return _decode_payload(ACTIONS[action].response, payload)
-
-
-def decode_datatype(datatype: type[DatatypeT], payload: bytes | msgspec.Raw) -> DatatypeT:
-    """Decode a part of a message that `encode` has written.
-
-    Raises:
-        msgspec.ValidationError: it violates the schema, or is no JSON (`MalformedPayload`).
-    """
-    return _decode_payload(datatype, payload)  # type: ignore[return-value]
 
 
 def _decode_payload(message_type: type[Datatype], payload: bytes | msgspec.Raw) -> Datatype:
