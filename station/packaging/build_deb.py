@@ -38,7 +38,7 @@ Installed-Size: {kib}
 Depends: python3 (>= {python}), python3 (<< {next_python}), adduser, debconf | debconf-2.0
 Suggests: systemd
 Description: software of an EV charging station, OCPP 2.0.1
- Runs on a DC charging station: drives its devices, speaks OCPP 2.0.1 with a CSMS, and keeps an
+ Runs on a DC charging station: drives its devices, connects to a CSMS with OCPP 2.0.1, and keeps an
  append-only journal of every event, from which transactions are delivered and explained.
 """
 
