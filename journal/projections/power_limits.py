@@ -11,6 +11,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import msgspec
+from msgspec.structs import replace
 
 from journal.events import Decision, Entry
 from journal.observations import (
@@ -24,6 +25,7 @@ from journal.projections.authorizations import AuthorizationBoundToEvse
 from journal.projections.base import Projection
 from journal.projections.charging_profiles import ChargingProfileInstalled, ChargingProfileRemoved
 from journal.projections.clock import ClockCorrected
+from journal.projections.outbox import CallQueued
 from journal.projections.transactions import TransactionAuthorized, TransactionStarted
 from journal.projections.variables import VariableChanged
 
@@ -54,7 +56,7 @@ class PowerLimits(Projection, frozen=True):
     """The limits in force."""
 
     HANDLES = (
-        EnergyFlowReported, CableReported, TransactionStarted, TransactionAuthorized,
+        CallQueued, EnergyFlowReported, CableReported, TransactionStarted, TransactionAuthorized,
         AuthorizationBoundToEvse, ClockCorrected, ClockStepped, PowerLimitsDecided, StationStarted,
         ChargingProfileInstalled, ChargingProfileRemoved, ExternalLimitReported, VariableChanged,
     )  # fmt: skip
@@ -65,12 +67,16 @@ class PowerLimits(Projection, frozen=True):
 
     def apply(self, entry: Entry) -> PowerLimits:
         match entry.event:
+            case CallQueued(transaction_event=summary):
+                if summary is None or summary.event_type != "Ended":
+                    return self
+                return replace(self, is_outdated=True)
             case PowerLimitsDecided(limits=limits, until_unix_ms=until_unix_ms):
                 return PowerLimits(limits, until_unix_ms)
             case _ if self.is_outdated:
                 return self
             case _:
-                return PowerLimits(self.limits, self.until_unix_ms, is_outdated=True)
+                return replace(self, is_outdated=True)
 
     def on_evse(self, evse_id: int) -> PowerLimit | None:
         """The limit of an EVSE, or of the station (0); None: nothing limits it."""

@@ -29,11 +29,17 @@ from journal.observations import (
     MeterFellSilent,
     MeterRead,
 )
+from journal.projections.power_limits import PowerLimit
 from station.core.desired import DesiredState
+from station.runtime.hardware.power_sharing import SETTLE_S, EvseDemand, PowerShare, share_power
 from station.runtime.watched_value import WatchedValue
 
 METER_INTERVAL_S: Final = 10.0  # between two readings while energy flows
 CLOSE_DELAY_S: Final = (0.5, 2.5)  # from the order to closed contactors
+RAMP_W: Final = 10_000  # in a step of VARY_INTERVAL_S
+VARY_INTERVAL_S: Final = 1.0
+HARDWARE_MAX_W: Final = 180_000  # of the modules of one EVSE
+MINIMUM_W: Final = 800  # 1 A at the voltage of the meter
 SILENT_AFTER_S: Final = 2.5  # without a reading, a meter counts as silent
 OPEN_DELAY_S: Final = (0.1, 2.0)
 WATT_MS_PER_TENTH_WH: Final = 360_000  # watts times milliseconds in a tenth of a watt-hour
@@ -46,6 +52,7 @@ class SimulatedEv:
     energy_needed_wh: Decimal = Decimal(20_000)
     power_w: int = 60_000
     is_paused: bool = False
+    varies: bool = False  # ramps up, and tapers when it is nearly full
 
 
 class DeviceFaults:
@@ -82,6 +89,8 @@ class EvseDouble:
     silent_since_s: float | None = None  # the meter does not respond; of trio's clock
     silent_register_wh: Decimal = Decimal(0)  # the register when it fell silent
     was_replaced: bool = False  # another meter, so its register may have fallen
+    setpoint_w: int | None = None  # the most it may give; None: no limit
+    _wanted_w: int = 0  # what the EV takes without a limit
     _remainder_watt_ms: int = 0  # watt-milliseconds that do not make a tenth of a Wh yet
     _counted_at_s: float = 0.0
     _needed_tenths_wh: int = 0  # of a Wh, that the EV still takes
@@ -103,7 +112,35 @@ class EvseDouble:
 
     @property
     def power_w(self) -> int:
-        return self.ev.power_w if self.ev and self.energy_flowing else 0
+        if not (self.ev and self.energy_flowing):
+            return 0
+        wanted_w = self._wanted_w if self.ev.varies else self.ev.power_w
+        return wanted_w if self.setpoint_w is None else min(wanted_w, self.setpoint_w)
+
+    @property
+    def wanted_w(self) -> int:
+        """What the EV takes without a limit."""
+        if self.ev is None or self.ev.is_paused:
+            return 0
+        return self._wanted_w if self.ev.varies else self.ev.power_w
+
+    def set_setpoint(self, setpoint_w: int | None) -> None:
+        if setpoint_w != self.setpoint_w:
+            self._update_register()
+            self.setpoint_w = setpoint_w
+
+    def vary_power(self) -> None:
+        """Let an EV that varies ramp up by a step, or taper in the last quarter of its need."""
+        if self.ev is None or not self.ev.varies:
+            return
+        self._update_register()
+        if not self.contactor_closed or self.ev.is_paused:
+            self._wanted_w = 0
+            return
+        need_tenths_wh = max(int(self.ev.energy_needed_wh * 10), 1)
+        left = min(4 * max(self._needed_tenths_wh, 0) / need_tenths_wh, 1.0)
+        most_w = max(int(self.ev.power_w * left), RAMP_W)
+        self._wanted_w = min(self._wanted_w + RAMP_W, most_w)
 
     def full_at_s(self) -> float:
         """When the EV has the energy it needs, of trio's clock; infinite while none flows."""
@@ -172,6 +209,9 @@ class ControlLoopDouble:
         observe: Callable[[Observation], None],
         on_closing: Callable[[int], None],
         random_source: random.Random,
+        *,
+        station_max_w: int,
+        on_set_points: Callable[[dict[int, int]], None],
     ) -> None:
         """Prepare; `run` starts the loop.
 
@@ -182,7 +222,13 @@ class ControlLoopDouble:
             observe: receives the observations.
             on_closing: called right before a contactor closes.
             random_source: for the delays of devices.
+            station_max_w: what the product can give at all EVSEs together.
+            on_set_points: called with the set-points of all EVSEs while there are limits.
         """
+        self._evses = evses
+        self._station_max_w = station_max_w
+        self._on_set_points = on_set_points
+        self._shares: dict[int, PowerShare] = {}
         self._desired_state = desired_state
         self._observe = observe
         self._faults = faults
@@ -209,8 +255,10 @@ class ControlLoopDouble:
                 self._change_event = trio.Event()
                 desired_state = self._desired_state.value
                 self._report_faults()
+                power_due = self._share_power(desired_state)
                 due = min(
-                    control.run_step(desired_state) for control in self._evse_controls.values()
+                    power_due,
+                    *(control.run_step(desired_state) for control in self._evse_controls.values()),
                 )
                 with trio.move_on_at(due):
                     await self._wait_for_change(desired_state)
@@ -218,6 +266,42 @@ class ControlLoopDouble:
             for control in self._evse_controls.values():
                 control.evse.on_change = lambda: None
                 control.shut_down()
+
+    def _share_power(self, desired_state: DesiredState) -> float:
+        """Set the set-points as the power budget of the station does; returns the next time.
+
+        Without limits there are no set-points.
+        """
+        limits = {evse.evse_id: evse.limit for evse in desired_state.evses}
+        for evse in self._evses.values():
+            evse.vary_power()
+        varies = any(evse.ev and evse.ev.varies for evse in self._evses.values())
+        due = trio.current_time() + VARY_INTERVAL_S if varies else float("inf")
+        if desired_state.station_power_w is None and not any(limits.values()):
+            self._shares = {}
+            for evse in self._evses.values():
+                evse.set_setpoint(None)
+            return due
+        demands = [self._demand(evse, limits.get(evse.evse_id)) for evse in self._evses.values()]
+        total_w = self._station_max_w
+        if desired_state.station_power_w is not None:
+            total_w = min(total_w, desired_state.station_power_w)
+        self._shares = share_power(self._shares, demands, total_w, trio.current_time())
+        for evse_id, share in self._shares.items():
+            self._evses[evse_id].set_setpoint(share.setpoint_w)
+        self._on_set_points({evse_id: share.setpoint_w for evse_id, share in self._shares.items()})
+        settled = all(share.setpoint_w == share.share_w for share in self._shares.values())
+        return due if settled else trio.current_time() + SETTLE_S
+
+    def _demand(self, evse: EvseDouble, limit: PowerLimit | None) -> EvseDemand:
+        return EvseDemand(
+            evse_id=evse.evse_id,
+            limit_w=min(HARDWARE_MAX_W, int(limit.limit_w)) if limit else HARDWARE_MAX_W,
+            minimum_w=MINIMUM_W,
+            request_w=evse.wanted_w if evse.energy_flowing else None,
+            measured_w=evse.power_w,
+            has_session=evse.contactor_closed and evse.ev is not None,
+        )
 
     def request_step(self) -> None:
         """The physical side changed."""
@@ -336,6 +420,7 @@ class EvseControlDouble:
             self._observe(EvStoppedCharging(evse.evse_id))
         flows = evse.contactor_closed and evse.ev is not None and not evse.ev.is_paused
         flows = flows and not suspended and self._move_due_s is None and not self._ev_stopped
+        flows = flows and evse.setpoint_w != 0
         if flows is not evse.energy_flowing:
             evse.set_flow(flows)
 
@@ -371,7 +456,8 @@ class EvseControlDouble:
             return "none"
         if self.evse.energy_flowing:
             return "charging"
-        return "suspended_evse" if suspended else "suspended_ev"
+        limited = self.evse.setpoint_w == 0
+        return "suspended_evse" if suspended or limited else "suspended_ev"
 
     def _report_silence(self, now: float) -> None:
         """Report the last reading of a meter that fell silent, unless it was reported."""

@@ -8,6 +8,7 @@ of an event is a key of `EVENT_ACTIONS`, which is the name of the function that 
     network      cut_connection, switch_network, slow_network
     CSMS         restart_csms, set_fault_rates, set_registration, send_csms_request, stop_remotely,
                  send_raw_frame
+    site         limit_externally
     station      raise_fault, silence_meter, replace_meter, step_clock, retry_calls, send_sigterm
     host, disk   kill_process, kill_at_commit, fail_disk, fill_disk, stall_disk
 
@@ -32,7 +33,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from journal.observations import DeviceFaulted
+from journal.observations import DeviceFaulted, ExternalLimitReported, LimitPeriod
 from journal.projections.outbox import CallRetryRequested
 from journal.storage.errors import DiskFull, JournalFailed
 from station.ocpp.messages import decode_request
@@ -123,9 +124,15 @@ class EventTarget(Protocol):
 
 
 def start_session(
-    target: EventTarget, *, evse_id: int, id_token: str, stays_s: float, power_w: int
+    target: EventTarget,
+    *,
+    evse_id: int,
+    id_token: str,
+    stays_s: float,
+    power_w: int,
+    varies: bool = False,
 ) -> None:
-    ev = SimulatedEv(energy_needed_wh=Decimal(5_000), power_w=power_w)
+    ev = SimulatedEv(energy_needed_wh=Decimal(5_000), power_w=power_w, varies=varies)
     target.world.schedule_session(evse_id, id_token, ev, stays_s)
 
 
@@ -299,6 +306,16 @@ def send_csms_request(target: EventTarget, *, action: str, payload: dict[str, An
     target.world.csms.send_request(request)
 
 
+def limit_externally(
+    target: EventTarget, *, evse_id: int, limits_w: list[int], period_s: int, source: str
+) -> None:
+    """An energy management system limits the power, or lifts its limit: no `limits_w`."""
+    periods = tuple(
+        LimitPeriod(number * period_s, Decimal(limit_w)) for number, limit_w in enumerate(limits_w)
+    )
+    target.world.observe(ExternalLimitReported(evse_id, "control_socket", source, periods))
+
+
 def stop_remotely(target: EventTarget, *, evse_id: int) -> None:
     """The CSMS stops each transaction that its ledger has open on the EVSE."""
     for record in target.world.csms.double.ledger.transactions.values():
@@ -323,6 +340,6 @@ EVENT_ACTIONS: Final[dict[str, Callable[..., None]]] = {
         cut_connection, switch_network, slow_network, restart_csms, set_fault_rates,
         set_registration, step_clock, raise_fault, silence_meter, replace_meter,
         kill_process, kill_at_commit, fail_disk, fill_disk, stall_disk, send_sigterm,
-        send_csms_request, stop_remotely, send_raw_frame, retry_calls,
+        send_csms_request, stop_remotely, send_raw_frame, retry_calls, limit_externally,
     )
 }  # fmt: skip

@@ -30,6 +30,9 @@ begins with its name:
             Transaction.End) and of the EnergyUnaccounted entries; the last register is the true
             one.
             _record_entry, check_energy
+    SC.01   The limits in force are those that profiles and external limits give at that moment;
+            set-points exceed neither the limit of their EVSE nor together that of the station.
+            _check_power_limits, on_set_points
     E13     An attempt fails only by an error or after the message timeout.
             _check_failed_attempt
     Part 4  One CALL is in flight, and no messageId is sent twice.
@@ -58,6 +61,7 @@ from journal.observations import (
     MeterRead,
     StationStarted,
 )
+from journal.projections.clock import ClockCorrected
 from journal.projections.energy_ledger import EnergyUnaccounted
 from journal.projections.outbox import (
     CallAttempted,
@@ -71,6 +75,8 @@ from journal.projections.outbox import (
 )
 from journal.projections.pending_replies import CallErrorQueued, CallResultQueued
 from journal.state import State, apply_entry, encode_state
+from station.core.blocks.k_smart_charging.limits import present_limit
+from station.core.blocks.k_smart_charging.schedule import unix_ms
 from station.core.context import Context, Product
 from station.core.outbox_rules import MESSAGE_TIMEOUT
 from station.ocpp import rpc
@@ -85,6 +91,7 @@ from station.transcript import lines
 
 STATE_BYTES_MAX: Final = 256 * 1024  # of the encoded state; hours of faults need less
 WAITING_OBSERVATIONS_MAX: Final = 5_000  # in the queue of the recorder
+LIMIT_LATE_MS: Final = 1_000  # a limit changes so long after its border at most
 IDLE_DEADLINES_MAX: Final = 20  # deadlines in a row without an effect
 TRANSCRIPT_LINES_MAX: Final = 400  # kept for the report of a failure
 
@@ -146,6 +153,9 @@ class InvariantChecker(SimulationObserver):
         self._registers_wh: dict[int, Decimal] = {}  # the newest
         self._unaccounted: list[EnergyUnaccounted] = []
         self._idle_deadlines = 0
+        self.set_point_checks = 0
+        self._last_entry: Entry
+        self._is_clock_corrected = False  # by the commit that was written last
 
     def add_line(self, text: str) -> None:
         """Add an event of the simulation to the transcript."""
@@ -186,11 +196,14 @@ class InvariantChecker(SimulationObserver):
     def after_write(self, entries: list[Entry]) -> None:
         self._apply_entries(entries)
         self._pending_commit = []
+        self._last_entry = entries[-1]
+        self._is_clock_corrected = any(isinstance(entry.event, ClockCorrected) for entry in entries)
 
     def after_commit(self, state: State) -> None:
         """The state of the recorder equals the state of the file. P4."""
         check(state == self.state, "P4", "the recorder's state is not that of the journal")
         assert self.process is not None
+        self._check_power_limits(state)
         waiting_count = len(self.process.recorder._queue)
         check(waiting_count < WAITING_OBSERVATIONS_MAX, "P6", f"{waiting_count} observations wait")
 
@@ -465,6 +478,46 @@ class InvariantChecker(SimulationObserver):
         check(authorization is not None, "P3", f"EVSE {evse_id} closes without an authorization")
         check(evse.is_plugged_in, "P3", f"EVSE {evse_id} closes without a cable")
         check(fault is None, "P3", f"EVSE {evse_id} closes despite {fault}")
+
+    # --- Power limits ----------------------------------------------------------------------------
+
+    def _check_power_limits(self, state: State) -> None:
+        """The limits that were decided are those that a computation from scratch gives. SC.01.
+
+        Not after a commit that corrects the clock: its entries carry the time before.
+        """
+        if self._is_clock_corrected or not (
+            state.charging_profiles.installed or state.external_limits.limits
+        ):
+            return
+        ctx = Context(self.product, state, self._last_entry)
+        for evse_id in (0, *self.product.profile.evse_ids):
+            decided = state.power_limits.on_evse(evse_id)
+            decided_w = decided.limit_w if decided else None
+            limit = present_limit(ctx, evse_id)
+            text = f"EVSE {evse_id}: decided {decided_w} W, in force {limit.limit_w} W"
+            check(decided_w == limit.limit_w, "SC.01", text)
+
+    def on_set_points(self, setpoints_w: dict[int, int]) -> None:
+        """Set-points respect the limits of the newest state that the program has published."""
+        assert self.process is not None
+        self.set_point_checks += 1
+        recorder = self.process.recorder
+        limits = recorder.state.power_limits
+        if limits.until_unix_ms is not None and not (recorder.is_busy or self._is_clock_corrected):
+            # On uptime: a step of the wall clock is noticed with the next observation. P7
+            last = self._last_entry
+            due_ms = last.uptime_ms + limits.until_unix_ms - unix_ms(last.at)
+            late_ms = self.process.environment.clock.uptime_ms() - due_ms
+            check(late_ms < LIMIT_LATE_MS, "SC.01", f"a border passed {late_ms} ms ago: {limits}")
+        for evse_id, setpoint_w in setpoints_w.items():
+            limit = limits.on_evse(evse_id)
+            is_kept = limit is None or setpoint_w <= limit.limit_w
+            check(is_kept, "SC.01", f"set-point {setpoint_w} W, limit {limit}")
+        station = limits.on_evse(0)
+        efficiency = self.product.profile.supply.efficiency_percent
+        is_kept = station is None or sum(setpoints_w.values()) * 100 <= station.limit_w * efficiency
+        check(is_kept, "SC.01", f"set-points {setpoints_w}, limit of the station {station}")
 
     # --- The end ---------------------------------------------------------------------------------
 

@@ -17,6 +17,9 @@ issues.
 6. Silent and replaced meters are drawn from a third random source, for one of `METER_FAULT_EVERY`
    seeds, for the same reason.
 
+6. Charging profiles and external limits are drawn from one too, for one of `LIMITS_EVERY` seeds,
+   with two EVs that ramp up and taper.
+
 Values are drawn by position, and a draw depends on the length of its table: a new value, variable,
 kind or row changes the world of every seed. What is added later gets a random source of its own, as
 in 5.
@@ -26,8 +29,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any, Final
 
+from station.simulation.event_queue import START_TIME
 from station.simulation.fault_plan import Plan, ScheduledEvent
 from station.simulation.faulty_csms import ALICE, BOB, CAROL, MALLORY
 from station.simulation.station_process import RESERVE_BYTES
@@ -35,6 +40,7 @@ from station.simulation.station_process import RESERVE_BYTES
 YEAR_S: Final = 365 * 86_400
 DISK_FULL_EVERY: Final = 8  # in one of so many plans the disk is full
 METER_FAULT_EVERY: Final = 4  # in one of so many plans meters are silent
+LIMITS_EVERY: Final = 5  # in one of so many plans the power is limited
 SHORT_PLAN_S: Final = 600  # length of most plans; some are four times as long
 
 # Kinds that interact; half of the plans are made of one such row.
@@ -127,7 +133,7 @@ def make_plan(seed: int) -> Plan:
         ),
     }
     variables = {name: random_source.choice(VARIABLE_VALUES[name]) for name in sorted(names)}
-    events = [*_random_events(random_source), *_disk_events(seed)]
+    events = [*_random_events(random_source), *_disk_events(seed), *_limit_events(seed)]
     events += _meter_events(seed, events)
     return Plan(
         seed=seed,
@@ -179,6 +185,79 @@ def _meter_events(seed: int, events: list[ScheduledEvent]) -> Iterator[Scheduled
         yield ScheduledEvent(
             at_s, "replace_meter", {"evse_id": evse_id, "register_wh": register_wh}
         )
+
+
+def _limit_events(seed: int) -> Iterator[ScheduledEvent]:
+    """Two EVs that vary, and limits that change, in one of `LIMITS_EVERY` plans."""
+    if seed % LIMITS_EVERY != LIMITS_EVERY - 1:
+        return
+    random_source = random.Random(f"limits {seed}")
+    for evse_id in (1, 2):
+        session = {**_session_arguments(random_source), "evse_id": evse_id, "varies": True}
+        session["stays_s"] = round(random_source.uniform(200, 600), 1)
+        yield ScheduledEvent(random_source.choice([0, 30, 100]), "start_session", session)
+    for _ in range(random_source.randint(5, 40)):
+        at_s = round(random_source.uniform(0, SHORT_PLAN_S), 2)
+        yield ScheduledEvent(at_s, *make_limit_event(random_source, at_s))
+
+
+def make_limit_event(random_source: random.Random, at_s: float) -> tuple[str, dict[str, Any]]:
+    """Kind and arguments of an event that changes a limit, some seconds after the beginning."""
+    kind = random_source.choice(["external", "profile", "profile", "profile", "clear"])
+    if kind == "clear":
+        payload: dict[str, Any] = {"chargingProfileId": random_source.randint(1, 5)}
+        return "send_csms_request", {"action": "ClearChargingProfile", "payload": payload}
+    limits_w = [
+        random_source.choice([0, 500, 7_000, 40_000, 90_000, 150_000, 300_000])
+        for _ in range(random_source.randint(1, 4))
+    ]
+    period_s = random_source.choice([10, 45, 120])
+    if kind == "external":
+        return "limit_externally", {
+            "evse_id": random_source.choice([0, 0, 1, 2]),
+            "limits_w": limits_w if random_source.random() < 0.7 else [],
+            "period_s": period_s,
+            "source": random_source.choice(["EMS", "SO"]),
+        }
+    return "send_csms_request", {
+        "action": "SetChargingProfile",
+        "payload": _profile_payload(random_source, at_s, limits_w, period_s),
+    }
+
+
+def _profile_payload(
+    random_source: random.Random, at_s: float, limits_w: list[int], period_s: int
+) -> dict[str, Any]:
+    """A SetChargingProfileRequest; its schedule begins at about this time of the simulation."""
+    purpose = random_source.choice(["ChargingStationMaxProfile", "TxDefaultProfile"])
+    kind = random_source.choice(["Absolute", "Recurring", "Relative"])
+    if purpose == "ChargingStationMaxProfile" and kind == "Relative":
+        kind = "Absolute"  # K01.FR.38
+    schedule: dict[str, Any] = {
+        "id": 1,
+        "chargingRateUnit": "W",
+        "chargingSchedulePeriod": [
+            {"startPeriod": number * period_s, "limit": limit_w}
+            for number, limit_w in enumerate(limits_w)
+        ],
+    }
+    if random_source.random() < 0.5:
+        schedule["duration"] = len(limits_w) * period_s
+    profile: dict[str, Any] = {
+        "id": random_source.randint(1, 5),
+        "stackLevel": random_source.randint(0, 3),
+        "chargingProfilePurpose": purpose,
+        "chargingProfileKind": kind,
+        "chargingSchedule": [schedule],
+    }
+    if kind != "Relative":
+        start = START_TIME + timedelta(seconds=int(at_s) + random_source.randint(-60, 60))
+        schedule["startSchedule"] = start.strftime("%Y-%m-%dT%H:%M:%SZ")
+    if kind == "Recurring":
+        profile["recurrencyKind"] = random_source.choice(["Daily", "Weekly"])
+    is_station = purpose == "ChargingStationMaxProfile"
+    evse_id = 0 if is_station else random_source.choice([0, 1, 2])
+    return {"evseId": evse_id, "chargingProfile": profile}
 
 
 def _random_events(random_source: random.Random) -> Iterator[ScheduledEvent]:

@@ -119,6 +119,8 @@ class SimulationEnvironment(Protocol):
 
     def on_contactor_closing(self, evse_id: int) -> None: ...
 
+    def on_set_points(self, setpoints_w: dict[int, int]) -> None: ...
+
 
 class StationProcess:
     """One run of the program.
@@ -160,6 +162,8 @@ class StationProcess:
             self.recorder.observe,
             environment.on_contactor_closing,
             random_source,
+            station_max_w=product.profile.supply.power_max_w,
+            on_set_points=environment.on_set_points,
         )
         self.disk_reserve = DiskReserve(
             data,

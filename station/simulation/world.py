@@ -81,6 +81,9 @@ class SimulationObserver(CsmsObserver):
     def on_contactor_closing(self, evse_id: int) -> None:
         """A contactor is about to close."""
 
+    def on_set_points(self, setpoints_w: dict[int, int]) -> None:
+        """The control loop has set these set-points, by EVSE, because there are limits."""
+
 
 class SimulatedWorld:
     """Everything outside the program.
@@ -222,6 +225,9 @@ class SimulatedWorld:
 
     def on_contactor_closing(self, evse_id: int) -> None:
         self.observer.on_contactor_closing(evse_id)
+
+    def on_set_points(self, setpoints_w: dict[int, int]) -> None:
+        self.observer.on_set_points(setpoints_w)
 
     # --- Actions of people -----------------------------------------------------------------------
 
