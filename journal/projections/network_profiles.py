@@ -45,12 +45,19 @@ class SecurityProfileRaised(Decision, frozen=True):
     removed_slots: tuple[int, ...]  # slots with a lower security profile
 
 
+class SecurityProfileLowered(Decision, frozen=True):
+    """A connection with security profile 2 was opened after 3, as the setting allows. A05.FR.08."""
+
+    security_profile: int
+
+
 class NetworkProfiles(Projection, frozen=True):
     HANDLES = (
         CsmsConfigured,
         NetworkProfileSet,
         NetworkSlotsSelected,
         SecurityProfileRaised,
+        SecurityProfileLowered,
         LinkOpened,
     )
 
@@ -70,6 +77,8 @@ class NetworkProfiles(Projection, frozen=True):
                 return replace(self, candidates=candidates)
             case SecurityProfileRaised() as raised:
                 return self._on_security_profile_raised(raised)
+            case SecurityProfileLowered(security_profile=profile):
+                return replace(self, security_profile=profile)
             case LinkOpened(slot=slot, security_profile=profile):
                 reached = self.security_profile or profile
                 return replace(self, last_connected_slot=slot, security_profile=reached)

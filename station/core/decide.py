@@ -288,7 +288,7 @@ RULE_SECTIONS: Final = (
                 "at a start: stored slots take effect before anything reads the candidates",
             ),
             RuleRow(
-                b_networks.raise_security_profile,
+                b_networks.change_security_profile,
                 "when a link opens: before any rule uses the security profile in use",
             ),
             RuleRow(

@@ -341,6 +341,7 @@ DECISION_SENTENCES: Final[dict[str, Sentence]] = {
         f"raises the security profile to {e.security_profile} permanently"
         + (f" and removes slots {', '.join(map(str, e.removed_slots))}" if e.removed_slots else "")
     ),
+    "SecurityProfileLowered": lambda e: f"lowers the security profile to {e.security_profile}",
     "CertificateInstalled": lambda e: (
         f"installs certificate {e.use}: {e.subject}, issued by {e.issuer}, "
         f"valid until {e.not_after}"

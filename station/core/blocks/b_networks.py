@@ -4,9 +4,11 @@ A *slot* holds one network connection profile. NetworkConfigurationPriority list
 order they are tried. A stored profile or a changed priority takes effect at the next start, when
 `select_network_slots` makes the list of candidates (B10.FR.04).
 
-The security profile in use can only rise. A slot with a higher one may be put into the priority if
-the certificates it needs are installed (A05.FR.02, A05.FR.03); once a link of the higher profile
-has opened, slots of lower ones are dropped (A05.FR.06).
+The security profile in use can only rise, except from 3 to 2 if the product has
+AllowSecurityProfileDowngrade and the integrator set it (A00.FR.005, erratum 2.5 of 2025-01). A slot
+with a higher one may be put into the priority if the certificates it needs are installed
+(A05.FR.02, A05.FR.03); once a link of the higher profile has opened, slots of lower ones are
+dropped (A05.FR.06).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from journal.projections.network_profiles import (
     NetworkProfile,
     NetworkProfileSet,
     NetworkSlotsSelected,
+    SecurityProfileLowered,
     SecurityProfileRaised,
 )
 from journal.projections.variables import VariableChanged
@@ -36,6 +39,7 @@ from station.ocpp.messages.b_provisioning import (
 )
 
 CONFIGURATION_PRIORITY: Final = "OCPPCommCtrlr.NetworkConfigurationPriority"
+DOWNGRADE_ALLOWED: Final = "SecurityCtrlr.AllowSecurityProfileDowngrade"
 OCPP_VERSION: Final = "OCPP20"  # OCPPVersionEnumType of 2.0.1
 MESSAGE_TIMEOUT_MAX_S: Final = 3600  # a lost answer delays every other call for this long
 SCHEME_BY_PROFILE: Final = {1: "ws", 2: "wss", 3: "wss"}  # by security profile
@@ -101,7 +105,7 @@ def _check_connection_data(
     """Reason code and text of the first refusal; None: it is usable. B09.FR.02, B09.FR.04."""
     in_use, own = ctx.state.network_profiles.security_profile, data.security_profile
     allowed = ctx.product.profile.security_profiles
-    if own < in_use:
+    if own < _lowest_security_profile(ctx):  # B09.FR.04, B09.FR.31, B09.FR.32
         return "InvalidValue", f"security profile {own} is lower than {in_use}, which is in use"
     if own not in allowed:
         return "InvalidValue", f"security profile {own} is none of {','.join(map(str, allowed))}"
@@ -154,8 +158,8 @@ def _priority_refusal(text: str) -> Refusal:
 def _check_security_profile(ctx: Context, network_slot: NetworkProfile) -> str | None:
     """Why a slot cannot be used; None: it can."""
     in_use, own = ctx.state.network_profiles.security_profile, network_slot.security_profile
-    if own < in_use:
-        return f"security profile {own} is lower than {in_use}"  # A05, remark
+    if own < _lowest_security_profile(ctx):  # A05.FR.08 to 10
+        return f"security profile {own} is lower than {in_use}"
     if (
         own > in_use
         and own > 1
@@ -171,6 +175,12 @@ def _check_security_profile(ctx: Context, network_slot: NetworkProfile) -> str |
     return None
 
 
+def _lowest_security_profile(ctx: Context) -> int:
+    """The lowest security profile that may be used: from 3 to 2 by a setting, never to 1."""
+    in_use = ctx.state.network_profiles.security_profile
+    return 2 if in_use == 3 and ctx.variable_boolean(DOWNGRADE_ALLOWED) else in_use
+
+
 def select_network_slots(ctx: Context) -> Iterator[Decision]:
     """At a start, make the candidates from the stored profiles. B10.FR.04, A05.FR.05.
 
@@ -183,7 +193,7 @@ def select_network_slots(ctx: Context) -> Iterator[Decision]:
     usable = [
         profile
         for profile in networks.stored_profiles
-        if profile.security_profile >= networks.security_profile
+        if profile.security_profile >= _lowest_security_profile(ctx)
     ]
     usable_by_slot = {str(profile.slot): profile for profile in usable}
     in_priority = [
@@ -207,10 +217,22 @@ def on_csms_configured(ctx: Context) -> Iterator[Decision]:
         yield VariableChanged(CONFIGURATION_PRIORITY, priority)
 
 
-def raise_security_profile(ctx: Context) -> Iterator[Decision]:
-    """When a link of a higher security profile opens, drop slots of lower ones. A05.FR.06."""
+def change_security_profile(ctx: Context) -> Iterator[Decision]:
+    """When a link of a higher security profile opens, drop slots of lower ones. A05.FR.06.
+
+    A link of a lower one, which the setting allows, changes only the profile in use. A05.FR.08.
+    """
     event, networks = ctx.entry.event, ctx.state.network_profiles
-    if not isinstance(event, LinkOpened) or event.security_profile <= networks.security_profile:
+    if not isinstance(event, LinkOpened) or event.security_profile == networks.security_profile:
+        return
+    if event.security_profile < networks.security_profile:
+        if event.security_profile >= _lowest_security_profile(ctx):
+            yield SecurityProfileLowered(event.security_profile)
+            yield from a_security.log_security_event(
+                ctx,
+                "ReconfigurationOfSecurityParameters",
+                f"security profile {networks.security_profile} lowered to {event.security_profile}",
+            )
         return
     dropped = {
         profile.slot
@@ -233,4 +255,4 @@ def raise_security_profile(ctx: Context) -> Iterator[Decision]:
 CALLS: Final[dict[str, CallHandler]] = {"SetNetworkProfile": set_network_profile}
 
 OBSERVED: Final[dict[type[Event], Rule]] = {CsmsConfigured: on_csms_configured}
-RULES: Final[tuple[Rule, ...]] = (select_network_slots, raise_security_profile)
+RULES: Final[tuple[Rule, ...]] = (select_network_slots, change_security_profile)

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from station.profiles import load_profile
 from tests.conformance.octt.certificates import (
     CertifiedKey,
     make_root,
     make_server_certificate,
+    make_station_certificate,
     tls_context,
 )
 from tests.conformance.octt.files import FileServer
@@ -50,6 +51,8 @@ INITIAL_VARIABLES = (
     Variable("OCPPCommCtrlr", "MessageAttemptInterval", "1", variable_instance="TransactionEvent"),
     Variable("SampledDataCtrlr", "TxUpdatedInterval", "60"),
 )
+
+SERIAL_NUMBER = "EVS-2026-0042"
 
 PROGRAM = (sys.executable, "-m", "station")
 
@@ -80,16 +83,22 @@ class Settings:
 
 @dataclass(frozen=True)
 class BenchCertificates:
-    """The root certificates of one bench and the server certificate of its CSMS."""
+    """The root certificates of one bench and the certificates of its CSMS and station."""
 
     csms_root: CertifiedKey
     manufacturer_root: CertifiedKey
     csms: CertifiedKey
+    station: CertifiedKey
 
     @classmethod
     def make(cls) -> BenchCertificates:
         csms_root = make_root("CSMS Root 1")
-        return cls(csms_root, make_root("Manufacturer Root"), make_server_certificate(csms_root))
+        return cls(
+            csms_root,
+            make_root("Manufacturer Root"),
+            make_server_certificate(csms_root),
+            make_station_certificate(csms_root, SERIAL_NUMBER),
+        )
 
 
 class TestCsms(Csms):
@@ -118,7 +127,7 @@ class StationBench:
         """
         Args:
             profile: a product profile by name or path.
-            security_profile: 1 is without TLS.
+            security_profile: 1 is without TLS, 3 with a certificate of the station.
             program: the command that starts the station; mutants have another one.
         """
         self.profile = load_profile(profile)
@@ -156,11 +165,17 @@ class StationBench:
 
     def make_csms(self, identity: CertifiedKey | None) -> TestCsms:
         """A CSMS that accepts this station, with TLS or without; several may run at a time."""
-        context = None if identity is None else tls_context(identity)
-        csms = TestCsms(passwords={IDENTITY: PASSWORD}, tls=context)
+        context = None if identity is None else self.csms_context(identity)
+        passwords = {IDENTITY: PASSWORD} if self.security_profile < 3 else None
+        csms = TestCsms(passwords=passwords, tls=context)
         csms.responses.boot_interval_s = 300
         set_known_tokens(csms)
         return csms
+
+    def csms_context(self, identity: CertifiedKey, **options: Any) -> ssl.SSLContext:
+        """TLS settings of the CSMS; with security profile 3 a station needs a certificate."""
+        clients = self.authorities.csms_root if self.security_profile == 3 else None
+        return tls_context(identity, clients=clients, **options)
 
     def wait_booted(self, csms: Csms, after: int = 0) -> None:
         """Wait until the station has booted, reported its connectors and emptied its outbox."""
@@ -253,7 +268,7 @@ class StationBench:
         station = StationProcess(
             self.directory,
             self.csms.url,
-            variables=INITIAL_VARIABLES,
+            variables=(*INITIAL_VARIABLES, *self._serial_number()),
             profile=self.profile_name,
             security_profile=self.security_profile,
             ca_file=ca_file,
@@ -263,10 +278,27 @@ class StationBench:
                     ("ManufacturerRootCertificate", manufacturer),
                     ("CSMSRootCertificate", ca_file),
                 )
-            ),
+            )
+            + self._station_certificate_toml(),
         )
         station.PROGRAM = self.program  # type: ignore[assignment]
         return station
+
+    def _serial_number(self) -> tuple[Variable, ...]:
+        if self.security_profile < 3:
+            return ()
+        return (Variable("ChargingStation", "SerialNumber", SERIAL_NUMBER),)
+
+    def _station_certificate_toml(self) -> str:
+        if self.security_profile < 3:
+            return ""
+        certificate, key = self.directory / "station.pem", self.directory / "station-key.pem"
+        certificate.write_text(self.authorities.station.pem)
+        key.write_text(self.authorities.station.key_pem)
+        return (
+            f'\n[[certificate]]\nuse = "ChargingStationCertificate"\nfile = "{certificate}"\n'
+            f'key_file = "{key}"\n'
+        )
 
 
 def _is_for_evse(evse_id: int, payload: Payload) -> bool:

@@ -92,6 +92,31 @@ def make_server_certificate(
     return _issue_certificate(name, authority, begin=begin, end=end, host=host)
 
 
+def make_station_certificate(authority: CertifiedKey, serial_number: str) -> CertifiedKey:
+    """A ChargingStationCertificate with a key pair made here, as at the factory."""
+    return _issue_certificate(serial_number, authority)
+
+
+def sign_csr(
+    authority: CertifiedKey, csr_pem: str, *, begin: timedelta = -DAY, end: timedelta = 365 * DAY
+) -> CertifiedKey:
+    """The certificate for a CSR of the station; its `key` is that of the authority."""
+    csr = x509.load_pem_x509_csr(csr_pem.encode())
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(csr.subject)
+        .issuer_name(authority.certificate.subject)
+        .public_key(csr.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + begin)
+        .not_valid_after(now + end)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(False), critical=True)
+    )
+    return CertifiedKey(builder.sign(authority.key, hashes.SHA256()), authority.key, authority)
+
+
 def make_signing_certificate(
     authority: CertifiedKey, name: str = "Firmware signing"
 ) -> CertifiedKey:
@@ -104,8 +129,13 @@ def tls_context(
     *,
     suites: tuple[str, ...] = tuple(SUITES.values()),
     version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+    clients: CertifiedKey | None = None,
 ) -> ssl.SSLContext:
-    """The CSMS's TLS context. Not TLS 1.3, which does not have these cipher suites."""
+    """The CSMS's TLS context. Not TLS 1.3, which does not have these cipher suites.
+
+    Args:
+        clients: root of the certificates of stations; None: none is required.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # one case tests old versions
@@ -116,6 +146,9 @@ def tls_context(
         file.write(identity.key_pem + identity.pem)
         file.flush()
         context.load_cert_chain(file.name)
+    if clients is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=clients.pem)
     return context
 
 

@@ -14,6 +14,12 @@ def needs_fresh_station(play: Play) -> Play:
     return play
 
 
+def with_client_certificate(play: Play) -> Play:
+    """Mark a case that starts with security profile 3."""
+    play.security_profile = 3  # type: ignore[attr-defined]
+    return needs_fresh_station(play)
+
+
 def without_tls(play: Play) -> Play:
     """Mark a case that starts with security profile 1, without TLS."""
     play.security_profile = 1  # type: ignore[attr-defined]

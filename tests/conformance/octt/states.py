@@ -18,8 +18,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from tests.conformance.octt.bench import VALID
-from tests.conformance.octt.certificates import CertifiedKey, same_hash_data
+from tests.conformance.octt.certificates import CertifiedKey, same_hash_data, sign_csr
 from tests.conformance.octt.tester import (
     MANUAL_ACTION_TIMEOUT_S,
     TOKEN_TYPE,
@@ -32,6 +36,8 @@ from tests.support.csms import Payload
 
 ENDING_POINTS = {"Authorized", "PowerPathClosed", "EnergyTransfer"}
 STARTUP = ("StartupOfTheDevice", "ResetOrReboot")
+STATION_CERTIFICATE = "ChargingStationCertificate"
+RECONNECT_S = 30.0
 CARD_TO_CABLE_S = 0.5  # time an EV driver needs to see the acceptance and take the cable
 
 
@@ -468,6 +474,45 @@ def install_certificate(tester: Tester, use: str, certificate: CertifiedKey) -> 
         {"certificateType": use, "certificate": certificate.pem},
         {"status": "Accepted"},
     )
+
+
+def request_csr(tester: Tester, step: str = "step") -> str:
+    """Steps 1 to 4 of RenewChargingStationCertificate: the CSR that the CSMS accepts, checked."""
+    request = {"requestedMessage": "SignChargingStationCertificate"}
+    tester.send_call(f"{step} 1", "TriggerMessage", request, {"status": "Accepted"})
+    sent = tester.expect_triggered_call(
+        f"{step} 3", "SignCertificate", {"certificateType": STATION_CERTIFICATE}
+    )
+    check_csr(f"{step} 3", sent["csr"])
+    return str(sent["csr"])
+
+
+def check_csr(step: str, pem: str) -> None:
+    """RFC 2986 in PEM, with a key of 2048 bits (RSA, DSA) or 224 (elliptic curve)."""
+    csr = x509.load_pem_x509_csr(pem.encode())
+    require(step, csr.is_signature_valid, "the CSR must be signed with its own key")
+    key = csr.public_key()
+    least = 224 if isinstance(key, ec.EllipticCurvePublicKey) else 2048
+    require(step, getattr(key, "key_size", 0) >= least, f"the key must have {least} bits")
+
+
+def renew_station_certificate(tester: Tester) -> CertifiedKey:
+    """RenewChargingStationCertificate, errata 6.2.122 and 6.2.123: the new certificate."""
+    new = sign_csr(tester.bench.authorities.csms_root, request_csr(tester))
+    before = len(tester.csms.handshakes)
+    send_certificate(tester, "step 5", new.pem, "Accepted")
+    tester.wait_until(lambda: len(tester.csms.handshakes) > before, "step 7", "new connection")
+    tester.csms.wait_connected(RECONNECT_S)
+    used = tester.csms.handshakes[-1].client_certificate
+    expected = new.certificate.public_bytes(serialization.Encoding.DER)
+    require("step 7", used == expected, "the station must connect with the new certificate")
+    return new
+
+
+def send_certificate(tester: Tester, step: str, chain: str, status: object) -> Payload:
+    """CertificateSigned with a chain; the response must have that status."""
+    request = {"certificateChain": chain, "certificateType": STATION_CERTIFICATE}
+    return tester.send_call(step, "CertificateSigned", request, {"status": status})
 
 
 def installed_certificates(tester: Tester, step: str, *uses: str) -> list[Payload]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from journal.events import Decision
 from journal.observations import (
+    CertificatePreset,
     CertificateRenewalRequested,
     DeadlineReached,
     KeyPairFailed,
@@ -584,6 +586,37 @@ def test_a_restart_before_the_reconnection_continues_with_the_new_one_a02_fr_08(
     _, new = own_certificates(station)
     station.when(station_restarted(boot_id="boot-2"))
     assert station.desired.link.client_certificates[0] == new
+
+
+# --- V2G certificates --------------------------------------------------------------------------
+
+V2G_PROFILE = """
+name = "with-v2g"
+inherits = "development"
+
+[[component]]
+name = "ISO15118Ctrlr"
+variables = [{ name = "SeccId", type = "string", max = 255, value = "SECC-42" }]
+"""
+
+
+def test_a_v2g_certificate_is_renewed_by_the_same_machinery_a02_fr_15(tmp_path: Path) -> None:
+    """A02.FR.13, A02.FR.15, A03.FR.13, A03.FR.15: the newest of one root replaces the others."""
+    (tmp_path / "with-v2g.toml").write_text(V2G_PROFILE)
+    root = CertificatePreset("V2GRootCertificate", CSMS_ROOT.pem)
+    station = given(root, ONLINE, profile_name=str(tmp_path / "with-v2g.toml"))
+    for _ in range(2):
+        station.when(trigger_signing("SignV2GCertificate"))
+        [sent] = requests_sent(station.when(create_ordered_key_pair))
+        assert sent["certificateType"] == "V2GCertificate"
+        csr = x509.load_pem_x509_csr(sent["csr"].encode())
+        [name] = csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        assert name.value == "SECC-42"
+        station.when(ACCEPTED)
+        decisions = station.when(certificate_signed(sign_csr(sent["csr"]), "V2GCertificate"))
+        assert response_payload_in(decisions) == {"status": "Accepted"}
+        assert len(station.state.certificates.for_uses("V2GCertificateChain")) == 1
+    assert own_certificates(station) == ()
 
 
 def test_below_profile_3_nothing_is_discarded_when_a_link_opens() -> None:

@@ -8,9 +8,14 @@ from typing import Any
 import pytest
 
 from journal.observations import CertificatePreset, CsmsConfigured, LinkOpened
-from journal.projections.network_profiles import NetworkProfileSet, SecurityProfileRaised
+from journal.projections.network_profiles import (
+    NetworkProfileSet,
+    SecurityProfileLowered,
+    SecurityProfileRaised,
+)
 from journal.projections.security import SecurityEventLogged
 from tests.support.authorities import make_authority
+from tests.support.renewal import station_with_profile_3
 from tests.support.story import (
     BOOTED,
     CONFIGURED,
@@ -356,6 +361,47 @@ def test_a_person_on_site_may_lower_it_a00_fr_005() -> None:
         "ws://back/ocpp",
         "wss://other/ocpp",
     ]
+
+
+DOWNGRADE_ALLOWED = variable_preset("SecurityCtrlr.AllowSecurityProfileDowngrade", "true")
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_setting_allows_profile_2_after_3_a05_fr_08_b09_fr_31(*, allowed: bool) -> None:
+    """A00.FR.005, A05.FR.08, A05.FR.10, B09.FR.04, B09.FR.31. Erratum 2.5."""
+    station = station_with_profile_3(presets=(DOWNGRADE_ALLOWED,) if allowed else ())
+    expected = "Accepted" if allowed else "Rejected"
+    assert response_status(station, set_secure_profile(2, security_profile=2)) == expected
+    assert set_status(station, set_priority("2,1")) == ("RebootRequired" if allowed else "Rejected")
+    station.when(station_restarted())
+    assert candidate_slots(station) == ([2, 1] if allowed else [1])
+
+
+@pytest.mark.parametrize("profile_in_use", [2, 3])
+def test_profile_1_never_follows_a_higher_one_a05_fr_09_b09_fr_32(profile_in_use: int) -> None:
+    """A05.FR.09, B09.FR.32: also where the setting allows profile 2 after 3."""
+    station = (
+        station_with_profile_3(presets=(DOWNGRADE_ALLOWED,))
+        if profile_in_use == 3
+        else given(DOWNGRADE_ALLOWED, ONLINE_WITH_TLS)
+    )
+    assert response_status(station, set_network_profile()) == "Rejected"
+
+
+def test_after_a_downgrade_the_profile_in_use_is_2_a05_fr_08() -> None:
+    station = station_with_profile_3(presets=(DOWNGRADE_ALLOWED,))
+    station.when(set_secure_profile(2, security_profile=2), set_priority("2,1"))
+    station.when(station_restarted())
+    decisions = station.when(LinkOpened(2, "wss://other/ocpp", 2))
+    assert of_kind(decisions, SecurityProfileLowered) == [SecurityProfileLowered(2)]
+    assert station.state.network_profiles.security_profile == 2
+    assert response_status(station, set_network_profile()) == "Rejected"  # profile 1
+
+
+def test_a_link_of_a_lower_profile_lowers_nothing_without_the_setting_a05_fr_10() -> None:
+    station = station_with_profile_3()
+    assert not of_kind(station.when(LinkOpened(2, "wss://x", 2)), SecurityProfileLowered)
+    assert station.state.network_profiles.security_profile == 3
 
 
 def test_an_edited_station_toml_comes_first_again() -> None:

@@ -65,6 +65,7 @@ class Handshake:
     subprotocols: tuple[str, ...]
     accepted: bool
     monotonic_s: float
+    client_certificate: bytes = b""  # DER, of a station with security profile 3
 
 
 @dataclass
@@ -314,6 +315,7 @@ class Csms:
                 subprotocols=_offered_subprotocols(request.headers),
                 accepted=refusal is None,
                 monotonic_s=time.monotonic(),
+                client_certificate=_client_certificate(socket),
             )
         )
         return None if refusal is None else socket.respond(refusal, f"{refusal.phrase}\n")
@@ -499,3 +501,8 @@ def _offered_subprotocols(headers: Headers) -> tuple[str, ...]:
 def _basic_credentials(headers: Headers) -> tuple[str | None, str | None]:
     header = headers.get("Authorization")
     return (None, None) if header is None else parse_authorization_basic(header)
+
+
+def _client_certificate(socket: ServerConnection) -> bytes:
+    tls = socket.transport.get_extra_info("ssl_object")
+    return (tls.getpeercert(binary_form=True) or b"") if tls is not None else b""

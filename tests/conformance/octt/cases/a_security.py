@@ -5,6 +5,10 @@ from __future__ import annotations
 import ssl
 from datetime import timedelta
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
 from tests.conformance.octt import states
 from tests.conformance.octt.cases.b_provisioning import migrate_to, network_profile, set_variable
 from tests.conformance.octt.certificates import (
@@ -14,9 +18,14 @@ from tests.conformance.octt.certificates import (
     make_root,
     make_server_certificate,
     old_tls_context,
+    sign_csr,
     tls_context,
 )
-from tests.conformance.octt.fresh import needs_fresh_station, without_tls
+from tests.conformance.octt.fresh import (
+    needs_fresh_station,
+    with_client_certificate,
+    without_tls,
+)
 from tests.conformance.octt.tester import Tester
 from tests.conformance.octt.verify import check_fields, one_of, require
 from tests.e2e.harness import IDENTITY, PASSWORD
@@ -25,6 +34,7 @@ COMM = "OCPPCommCtrlr"
 NEW_PASSWORD = "another-horse-battery-staple"
 TOO_SHORT = "fifteen-letters"
 RECONNECT_S = 30.0
+SIGNING_WAIT_S = 3  # CertSigningWaitMinimum
 RETRY_WAIT_S = 4.0  # the bench retries after 1 s and doubles once
 
 
@@ -165,6 +175,85 @@ def tc_a_19_cs(tester: Tester) -> None:
         require(
             "step 16", len(unsecured_csms.handshakes) == before, "profile 1 may not be used again"
         )
+
+
+# --- Advanced Security ---------------------------------------------------------------------------
+
+
+@with_client_certificate
+def tc_a_07_cs(tester: Tester) -> None:
+    for name, suite in SUITES.items():
+        states.reset_station(tester)
+        identity = tester.bench.authorities.csms
+        _show_certificate(tester, tester.bench.csms_context(identity, suites=(suite,)))
+        tester.expect_boot_notification(f"step 7 with {name}")
+        tester.expect_statuses("step 9")
+        _check_station_certificate(f"step 3 with {name}", tester)
+
+
+def _check_station_certificate(step: str, tester: Tester) -> None:
+    certificate = x509.load_der_x509_certificate(tester.csms.handshakes[-1].client_certificate)
+    key = certificate.public_key()
+    least = 224 if isinstance(key, ec.EllipticCurvePublicKey) else 2048
+    require(step, getattr(key, "key_size", 0) >= least, f"the key must have {least} bits")
+    require(step, certificate.serial_number > 0, "the certificate must have a serial number")
+    [name] = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    serial_number = tester.read_value("ChargingStation", "SerialNumber")
+    require(step, name.value == serial_number, f"commonName must be {serial_number}")
+
+
+@with_client_certificate
+def tc_a_11_cs(tester: Tester) -> None:
+    states.renew_station_certificate(tester)
+
+
+@with_client_certificate
+def tc_a_14_cs(tester: Tester) -> None:
+    csr = states.request_csr(tester)
+    for description, certificate in {
+        "of another root": sign_csr(make_root("Unknown root"), csr),
+        "expired": sign_csr(tester.bench.authorities.csms_root, csr, begin=-30 * DAY, end=-DAY),
+        "not valid yet": sign_csr(tester.bench.authorities.csms_root, csr, begin=DAY),
+        "for another key": tester.bench.authorities.csms,
+    }.items():
+        step = f"step 5, {description}"
+        states.send_certificate(tester, step, certificate.pem, "Rejected")
+        tester.expect_security_event("step 7", "InvalidChargingStationCertificate")
+
+
+@with_client_certificate
+def tc_a_15_cs(tester: Tester) -> None:
+    tester.csms.responses.overrides["SignCertificate"] = lambda request: {"status": "Rejected"}
+    request = {"requestedMessage": "SignChargingStationCertificate"}
+    tester.send_call("step 1", "TriggerMessage", request, {"status": "Accepted"})
+    tester.expect_triggered_call("step 3", "SignCertificate", {})
+    tester.expect_no_call("after step 4", "SignCertificate")
+
+
+@with_client_certificate
+def tc_a_23_cs(tester: Tester) -> None:
+    """The CSMS answers each SignCertificateRequest late with a certificate. Erratum 6.2.5."""
+    tester.configure_variable("SecurityCtrlr", "CertSigningWaitMinimum", SIGNING_WAIT_S)
+    tester.configure_variable("SecurityCtrlr", "CertSigningRepeatTimes", 1)
+    csrs = [states.request_csr(tester)]
+    for wait_s in (SIGNING_WAIT_S, 2 * SIGNING_WAIT_S):
+        tester.expect_no_call("step 5", "SignCertificate", wait_s=wait_s - 0.5)
+        sent = tester.expect_call(
+            "step 6", "SignCertificate", timeout_s=tester.settings.deviation_s
+        )
+        states.check_csr("step 6", sent["csr"])
+        csrs.append(sent["csr"])
+    tester.expect_no_call("after step 10", "SignCertificate", wait_s=4 * SIGNING_WAIT_S + 1)
+    statuses = []
+    for csr in csrs:
+        certificate = sign_csr(tester.bench.authorities.csms_root, csr)
+        response = states.send_certificate(
+            tester, "step 11", certificate.pem, one_of("Accepted", "Rejected")
+        )
+        statuses.append(response["status"])
+        tester.wait(RETRY_WAIT_S)  # the station may reconnect
+        tester.csms.wait_connected(RECONNECT_S)
+    require("step 16", "Accepted" in statuses, "at least one certificate must be accepted")
 
 
 def tc_a_22_cs(tester: Tester) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.conformance.octt import states
 from tests.conformance.octt.certificates import CertifiedKey, make_expired_root, make_root
-from tests.conformance.octt.fresh import needs_fresh_station
+from tests.conformance.octt.fresh import needs_fresh_station, with_client_certificate
 from tests.conformance.octt.tester import Tester
-from tests.conformance.octt.verify import OMITTED, check_fields, require
+from tests.conformance.octt.verify import OMITTED, check_fields, one_of, require
 
 CSMS = "CSMSRootCertificate"
 MANUFACTURER = "ManufacturerRootCertificate"
@@ -77,6 +77,18 @@ def tc_m_22_cs(tester: Tester) -> None:
     states.installed_certificates(tester, "step 1", CSMS)
     request = {"certificateHashData": make_root("Not installed").hash_data()}
     tester.send_call("step 2", "DeleteCertificate", request, {"status": "NotFound"})
+
+
+@with_client_certificate
+def tc_m_23_cs(tester: Tester) -> None:
+    """The certificate of the station cannot be deleted. Advanced Security."""
+    new = states.renew_station_certificate(tester)
+    tester.send_call("step 1", "GetInstalledCertificateIds", {}, {"status": "Accepted"})
+    request = {"certificateHashData": new.hash_data()}
+    allowed = {"status": one_of("NotFound", "Failed")}
+    tester.send_call("step 2", "DeleteCertificate", request, allowed)
+    states.reset_station(tester)
+    tester.expect_boot_notification("after step 3")
 
 
 @needs_fresh_station

@@ -11,10 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.conformance.octt.mutants import core, k_smart_charging, runtime, user_interface
+from tests.conformance.octt.mutants import (
+    advanced_security,
+    core,
+    k_smart_charging,
+    runtime,
+    user_interface,
+)
 from tests.conformance.octt.mutants.fault import Mutant
 
 MUTANTS: Mapping[str, Mutant] = {
+    **advanced_security.MUTANTS,
     **core.MUTANTS,
     **k_smart_charging.MUTANTS,
     **runtime.MUTANTS,

@@ -9,7 +9,7 @@ from typing import Any
 from tests.conformance.octt.mutants.fault import Mutant, Patch, replace_attribute
 
 
-def _patch_tls(change: Callable[[ssl.SSLContext], None]) -> Patch:
+def patch_tls(change: Callable[[ssl.SSLContext], None]) -> Patch:
     """Change the TLS context of every connection."""
 
     def patch() -> None:
@@ -28,7 +28,7 @@ def _patch_tls(change: Callable[[ssl.SSLContext], None]) -> Patch:
     return patch
 
 
-def _offer_one_cipher_suite(context: ssl.SSLContext) -> None:
+def offer_one_cipher_suite(context: ssl.SSLContext) -> None:
     context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
 
 
@@ -41,7 +41,7 @@ def _trust_every_certificate() -> None:
     def unchecked(context: ssl.SSLContext) -> None:
         context.verify_mode = ssl.CERT_NONE
 
-    _patch_tls(unchecked)()
+    patch_tls(unchecked)()
     _check_no_host_name()
 
 
@@ -103,11 +103,11 @@ def _no_pause_between_transfers() -> None:
 
 MUTANTS: Mapping[str, Mutant] = {
     "cipher": Mutant(
-        _patch_tls(_offer_one_cipher_suite),
+        patch_tls(offer_one_cipher_suite),
         ("TC_A_04_CS",),
         "one of the cipher suites is not offered",
     ),
-    "tls-version": Mutant(_patch_tls(_offer_old_tls), ("TC_A_06_CS",), "TLS 1.1 is accepted"),
+    "tls-version": Mutant(patch_tls(_offer_old_tls), ("TC_A_06_CS",), "TLS 1.1 is accepted"),
     "certificate": Mutant(
         _trust_every_certificate, ("TC_A_05_CS",), "every certificate is accepted"
     ),
