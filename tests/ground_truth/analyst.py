@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from station import cli
 
@@ -32,6 +35,31 @@ def run_station(*arguments: object) -> CommandResult:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         exit_code = cli.run_cli([str(argument) for argument in arguments])
     return CommandResult(exit_code, _stream_text(out), _stream_text(err))
+
+
+def export_rows(journal: Path, table: str) -> list[dict[str, Any]]:
+    """The rows of a table, with exact numbers."""
+    result = run_station("export", journal, table, "--format", "jsonl")
+    assert result.exit_code == 0, result.stderr
+    return [json.loads(line, parse_float=Decimal) for line in result.lines]
+
+
+def find_unbalanced_meters(journal: Path) -> Iterator[str]:
+    """Meters that counted something else than what is billed and what is listed. P11.
+
+    No transaction may be open at the end of the journal.
+    """
+    registers_wh: dict[int, list[Decimal]] = {}
+    for row in export_rows(journal, "meter-values"):
+        registers_wh.setdefault(row["evse_id"], []).append(Decimal(row["energy_wh"]))
+    energies_wh = Counter[int]()
+    for table in ("transactions", "unaccounted"):
+        for row in export_rows(journal, table):
+            energies_wh[row["evse_id"]] += row["energy_wh"] or 0
+    for evse_id, registers in registers_wh.items():
+        counted_wh, settled_wh = registers[-1] - registers[0], energies_wh[evse_id]
+        if counted_wh != settled_wh:
+            yield f"EVSE {evse_id} counted {counted_wh} Wh; {settled_wh} Wh are billed or listed"
 
 
 def _text_stream() -> io.TextIOWrapper:

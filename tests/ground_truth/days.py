@@ -8,13 +8,19 @@ from itertools import count
 from typing import Final
 
 from station.simulation.fault_plan import Plan, ScheduledEvent
-from tests.ground_truth import deliveries, outages, refusals, stops
+from tests.ground_truth import deliveries, energies, outages, refusals, stops
 from tests.ground_truth.scene import VARIABLES, Scene, SceneBuilder, SceneScript
 
 SCENES_PER_DAY: Final = 8
 SCENE_BUILDERS: Final[dict[str, SceneBuilder]] = {
     builder.__name__: builder
-    for builder in (*stops.SCENES, *refusals.SCENES, *outages.SCENES, *deliveries.SCENES)
+    for builder in (
+        *stops.SCENES,
+        *refusals.SCENES,
+        *outages.SCENES,
+        *deliveries.SCENES,
+        *energies.SCENES,
+    )
 }
 
 

@@ -41,7 +41,7 @@ VARIABLES: Final = {
 QuestionKind = Literal[
     "start", "stop", "authorization_end", "authorization", "refusal", "reply", "suspension",
     "event_update", "status", "restart", "firmware_status", "resend", "parked", "dropped",
-    "sample_drop",
+    "sample_drop", "unaccounted",
 ]  # fmt: skip
 
 
@@ -52,7 +52,8 @@ class Question(NamedTuple):
         kind: `start`, `stop`: about the transaction that started in the time range; `resend`,
             `sample_drop`: about its messages that were sent more than once, or dropped on a full
             disk; any other kind: about all entries of that kind in the time range.
-        expected_text: must be in the answer; empty with `resend`: nothing was sent again.
+        expected_text: must be in the answer; empty with `resend`: nothing was sent again; empty
+            with `unaccounted`: nothing was listed.
         status: of the connector, or of the firmware; with `stop`: the stoppedReason; with
             `event_update`: the triggerReason; with `reply`: the action that was answered.
     """

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
-from tests.ground_truth.analyst import Analyst, run_station
+from tests.ground_truth.analyst import Analyst, find_unbalanced_meters, run_station
 from tests.ground_truth.recorded_run import RecordedRun, time_at
 from tests.ground_truth.scene import Question, Scene
 
@@ -27,6 +27,7 @@ SENTENCE_PATTERNS: Final = {
     "restart": r"restarts \(",
     "authorization_end": r"ends the authorization at EVSE {evse_id}\b",
     "status": r"queues StatusNotification: EVSE {evse_id} connector \d+ {status}$",
+    "unaccounted": r"lists \S+ Wh at EVSE {evse_id} that belong to no transaction",
     "suspension": r"gives (no )?energy to the authorization of entry \d+",
     "event_update": r"queues TransactionEvent Updated, seqNo \d+ \({status}\b",
     "firmware_status": r"sets the update of entry \d+ to {status}\b",
@@ -47,6 +48,7 @@ def find_wrong_answers(day: RecordedDay) -> Iterator[str]:
         for question in scene.questions:
             for problem in CHECKS[question.kind](day, scene, question):
                 yield f"{scene.name} at EVSE {question.evse_id}, {question.since_s} s: {problem}"
+    yield from find_unbalanced_meters(day.analyst.journal)
 
 
 def _find_sentences(day: RecordedDay, question: Question, pattern: str) -> list[tuple[int, str]]:
@@ -73,6 +75,13 @@ def _check_entries(day: RecordedDay, scene: Scene, question: Question) -> Iterat
     unexpected = [reason for reason in reasons if not any(text in reason for text in expected)]
     if unexpected:
         yield f"reasons include {unexpected}, where only {expected} is true"
+
+
+def _check_unaccounted(day: RecordedDay, scene: Scene, question: Question) -> Iterator[str]:
+    if question.expected_text:
+        yield from _check_entries(day, scene, question)
+    elif entries := _find_sentences(day, question, SENTENCE_PATTERNS["unaccounted"]):
+        yield f"energy is listed, and all was billed: {entries}"
 
 
 def _reason_of(day: RecordedDay, seq: int) -> str:
@@ -192,6 +201,7 @@ def _check_dropped_samples(
 
 CHECKS: Final[dict[str, Callable[[RecordedDay, Scene, Question], Iterator[str]]]] = {
     **dict.fromkeys(SENTENCE_PATTERNS, _check_entries),
+    "unaccounted": _check_unaccounted,
     "resend": _for_transaction(_check_resends),
     "sample_drop": _for_transaction(_check_dropped_samples),
     "start": _for_transaction(_check_start),

@@ -9,16 +9,19 @@ true.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Final
 
 from station.simulation.faulty_csms import ID_TOKENS
-from tests.ground_truth.analyst import Analyst, TranscriptLine, run_station
+from tests.ground_truth.analyst import (
+    Analyst,
+    TranscriptLine,
+    export_rows,
+    find_unbalanced_meters,
+)
 from tests.ground_truth.recorded_run import ExternalEvent, RecordedRun, SentEvent
 
 TOLERANCE_S: Final = 450.0  # delay by a slow network or an absent program; stalls are added
@@ -200,7 +203,7 @@ class WorldCheck:
     def _exported_attempts(self) -> dict[tuple[str, int], tuple[int, list[tuple[int, str]]]]:
         """(transactionId, seqNo) -> (call, its attempts as (entry, messageId)), as exported."""
         attempts: dict[tuple[str, int], tuple[int, list[tuple[int, str]]]] = {}
-        for row in self._export_rows("messages"):
+        for row in export_rows(self.analyst.journal, "messages"):
             if row["direction"] == "out" and row["action"] == "TransactionEvent":
                 key = row["transaction_id"], row["seq_no"]
                 _, call_attempts = attempts.setdefault(key, (row["call_seq"], []))
@@ -248,21 +251,20 @@ class WorldCheck:
 
     # --- Totals ----------------------------------------------------------------------------------
 
-    def _export_rows(self, table: str) -> list[dict[str, Any]]:
-        result = run_station("export", self.analyst.journal, table, "--format", "jsonl")
-        assert result.exit_code == 0, result.stderr
-        return [json.loads(line, parse_float=Decimal) for line in result.lines]
-
     def check_totals(self) -> Iterator[str]:
         """The exported transactions are exactly those of the CSMS's ledger."""
-        rows = {row["transaction_id"]: row for row in self._export_rows("transactions")}
+        rows = {
+            row["transaction_id"]: row for row in export_rows(self.analyst.journal, "transactions")
+        }
         if rows.keys() != self.run.csms_records.keys():
             yield f"exported {sorted(rows)}, received by the CSMS {sorted(self.run.csms_records)}"
             return
         for transaction_id, record in self.run.csms_records.items():
             assert record.ended_event is not None
+            excluded_wh = rows[transaction_id]["excluded_wh"]  # another meter was installed
+            energy_wh = record.energy_wh
             expected = {
-                "energy_wh": record.energy_wh,
+                "energy_wh": None if energy_wh is None else energy_wh - excluded_wh,
                 "stopped_reason": record.ended_event.transaction_info.stopped_reason,
                 "seq_no_last": max(record.events),
             }
@@ -272,6 +274,7 @@ class WorldCheck:
                 exported = rows[transaction_id][field]
                 if exported != value:
                     yield f"{transaction_id}: {field} is exported as {exported}, and was {value}"
+        yield from find_unbalanced_meters(self.analyst.journal)
 
 
 # Whether an answer is true; arguments: the world, entry number, EVSE, match of the answer.

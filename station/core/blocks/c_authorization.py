@@ -94,6 +94,11 @@ EV_CONNECTION_TIMEOUT: Final = "TxCtrlr.EVConnectionTimeOut"
 # takes longer than that, so a driver who has seen it start can always stop.
 SECOND_TAP_MS: Final = 2_000
 
+# Requests that wait for the CSMS, more than a station has EV drivers. Each is sent after the one
+# before it was answered or timed out: without a limit, cards presented to a CSMS that does not
+# answer would fill the memory. A further idToken is decided as when the CSMS gives no answer.
+PENDING_MAX: Final = 16
+
 
 # --- An idToken is presented ---------------------------------------------------------------------
 
@@ -166,7 +171,8 @@ def _request_stop(ctx: Context, presentation: IdTokenPresented) -> Iterator[Deci
         group_of_authorization(ctx, authorization) is not None
         for authorization in bound_authorizations(ctx, presentation)
     )
-    if not has_group or not ctx.may_send_calls:
+    has_room = has_room_to_ask(ctx, presentation.id_token, presentation.evse_id)
+    if not (has_group and has_room and ctx.may_send_calls):
         yield AuthorizationRefused(
             id_token=presentation.id_token, status="NoEvseFree", because="no_evse_free"
         )
@@ -252,6 +258,9 @@ def request_charging(
             else Refusal("Unknown", "not_cached_online")
         )
         return
+    if not has_room_to_ask(ctx, id_token, evse_id):
+        yield from _decide_offline(ctx, request, cache_entry, "too_many_pending")
+        return
     yield from _queue_authorize_request(
         ctx,
         id_token,
@@ -312,6 +321,14 @@ def grant_authorization(
 
 
 # --- The CSMS decides ----------------------------------------------------------------------------
+
+
+def has_room_to_ask(ctx: Context, id_token: IdToken, evse_id: int | None) -> bool:
+    """Whether the CSMS may be asked: fewer than PENDING_MAX wait, or the same idToken does. P6"""
+    pending = ctx.state.authorizations.pending
+    return len(pending) < PENDING_MAX or any(
+        each.request.id_token == id_token and each.request.evse_id == evse_id for each in pending
+    )
 
 
 def _queue_authorize_request(

@@ -41,6 +41,7 @@ NO_ANSWER_TEXTS: Final = {
     "not_asked": "the CSMS could not be asked",
     "link_lost": "the link was lost before the CSMS answered",
     "no_answer": "the CSMS sent no valid answer",
+    "too_many_pending": "too many idTokens were waiting for an answer of the CSMS",
 }
 # Why an idToken is refused without an answer of the CSMS
 _OFFLINE_REASONS: Final = {

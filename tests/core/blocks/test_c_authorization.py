@@ -874,3 +874,16 @@ def test_a_tap_right_after_a_restart_of_the_program_stops_e07_fr_01() -> None:
     station = given(ONLINE, in_transaction(1), time_passed(seconds=60))
     station.when(station_restarted(), cable_plugged(1))
     assert of_kind(station.when(presented(ALICE, evse_id=1)), AuthorizationEnded)
+
+
+def test_a_csms_that_does_not_answer_has_a_limit_of_waiting_id_tokens_p6() -> None:
+    station = given(ONLINE)
+    for number in range(c_authorization.PENDING_MAX):
+        assert not of_kind(
+            station.when(presented(id_token_named(f"card{number}"))), AuthorizationRefused
+        )
+    assert not station.when(presented(id_token_named("card0")))  # it waits already
+    [refused] = of_kind(station.when(presented(ALICE)), AuthorizationRefused)
+    assert (refused.status, refused.because) == ("Offline", "too_many_pending/not_cached")
+    station.with_csms(accept_everything, csms_answers())
+    assert not station.state.authorizations.pending
