@@ -271,7 +271,7 @@ class PageApp:
         """The events of one browser. Nothing is kept for it but the number of its last line."""
         self._streams += 1
         try:
-            with self._live.viewer():
+            with self._live.viewer(), self._journal.viewer():
                 journal = self._journal
                 generation = version = 0  # no journal, no response seen
                 position: int | None = None

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
@@ -39,7 +40,8 @@ from station.runtime.loop.startup import event_registry
 log = logging.getLogger("station.page")
 
 JOURNAL_FILE: Final = "journal.db"
-POLL_S: Final = 0.05  # between two looks at the files
+POLL_S: Final = 0.05  # between two looks at the files while a page is open
+UNWATCHED_POLL_S: Final = 0.5  # while none is
 FULL_CHECK_S: Final = 2.0  # between two looks at the journal itself
 LINES_MAX: Final = 2_000  # kept
 BATCH_MAX: Final = 500  # entries read at a time
@@ -98,6 +100,8 @@ class JournalFeed:
         self._lines: deque[EncodedLine] = deque(maxlen=LINES_MAX)
         self._builder = LineBuilder()
         self._is_announced = False  # the newest entries of this journal are read
+        self._viewers = 0
+        self._viewer_came = trio.Event()
         self._searches = trio.CapacityLimiter(SEARCHES_MAX)
         self.head_seq = 0
         self.journal_id = ""
@@ -124,9 +128,29 @@ class JournalFeed:
                     seen, checked_at = stamps, now
                     while await self._read_new():
                         await trio.lowlevel.checkpoint()
-                await trio.sleep(POLL_S)
+                await self._pause()
         finally:
             self._close()
+
+    async def _pause(self) -> None:
+        """Wait until the files are to be looked at again."""
+        if not self._viewers:
+            with trio.move_on_after(UNWATCHED_POLL_S):
+                await self._viewer_came.wait()
+        else:
+            await trio.sleep(POLL_S)
+
+    @contextmanager
+    def viewer(self) -> Iterator[None]:
+        """While entered, new entries are read at once."""
+        self._viewers += 1
+        self._viewer_came.set()
+        try:
+            yield
+        finally:
+            self._viewers -= 1
+            if not self._viewers:
+                self._viewer_came = trio.Event()
 
     def _file_stamps(self) -> tuple[int, ...]:
         """Identity and modification times of the journal's files; empty where there are none."""

@@ -179,6 +179,14 @@ class EventReader:
                 # Sizes of chunks are lines of their own that no field has.
                 self._text += chunk.decode().replace("\r\n", "\n")
 
+    async def read_to_end(self) -> None:
+        """Read until the server has closed the connection."""
+        try:
+            async for _ in self._stream:
+                pass
+        except trio.BrokenResourceError:
+            pass  # closed with data that was not sent
+
     async def entries(self, count: int) -> list[int]:
         """The numbers of the next entries."""
         seqs = []

@@ -412,10 +412,12 @@ async def test_a_client_that_does_not_read_is_closed(
     monkeypatch.setattr(connections, "SEND_S", 0.5)
     async with run_page(tmp_path) as bench:
         bench.station.live = make_live(identity="x" * 1_000_000)
-        async with bench.events("/stream?lines=0"):
+        async with bench.events("/stream?lines=0") as events:
             await trio.sleep(0.2)
             assert (await bench.request("GET", "/")).status == 200
             await trio.sleep(3)
+            with trio.fail_after(10):
+                await events.read_to_end()
         assert (await bench.request("GET", "/")).status == 200
 
 
