@@ -82,6 +82,11 @@ def link_opened_1_to_2(body: Body) -> Body:
     return body | {"certificate_sha256": msgspec.Raw(b'""')}
 
 
+def cost_received_1_to_2(body: Body) -> Body:
+    """Earlier releases did not record the currency."""
+    return body | {"currency": msgspec.Raw(b'""')}
+
+
 STEPS: Steps = {
     ("AuthorizationEnded", 1): authorization_ended_1_to_2,
     ("AuthorizationRefused", 1): authorization_refused_1_to_2,
@@ -89,6 +94,7 @@ STEPS: Steps = {
     ("CallParked", 1): call_parked_1_to_2,
     ("CallQueued", 1): call_queued_1_to_2,
     ("CallsDropped", 1): calls_dropped_1_to_2,
+    ("CostReceived", 1): cost_received_1_to_2,
     ("LinkOpened", 1): link_opened_1_to_2,
     ("StatusResendRequired", 1): status_resend_required_1_to_2,
     ("TransactionStarted", 1): transaction_started_1_to_2,

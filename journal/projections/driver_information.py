@@ -33,9 +33,12 @@ class DriverInformationReceived(Decision, frozen=True, kw_only=True):
 class CostReceived(Decision, frozen=True, kw_only=True):
     """The CSMS sent the cost of a transaction, taxes included. I02.FR.03/04, I03.FR.03."""
 
+    VERSION = 2
+
     transaction_id: str
-    total_cost: Decimal  # in the currency of TariffCostCtrlr.Currency; 0: free
+    total_cost: Decimal  # 0: free
     is_final: bool = False  # answer to the last TransactionEvent; else the cost so far
+    currency: str = ""  # ISO 4217, of TariffCostCtrlr.Currency then
 
 
 class DriverInformation(Projection, frozen=True):

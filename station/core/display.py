@@ -70,7 +70,6 @@ from station.core.context import Context
 from station.texts import LANGUAGES, TEXTS, find_language
 
 NOTICE_MS: Final = 8_000  # how long the answer to a card or a button is shown
-MONEY_DIGITS_MAX: Final = 15  # of an amount that is written out
 RECEIPT_MS: Final = 60_000  # how long the totals are shown after the cable was unplugged
 LANGUAGE: Final = "DisplayMessageCtrlr.Language"
 CONTACT_NUMBER: Final = "DisplayMessageCtrlr.ContactNumber"
@@ -755,12 +754,9 @@ def _render_cost(cost: ShownCost, language: str) -> str:
 def format_money(amount: Decimal, currency: str, language: str) -> str:
     """An amount with every digit it has, at least two after the point: exact, never rounded."""
     exponent = amount.as_tuple().exponent
-    if isinstance(exponent, int) and exponent > -2 and amount.adjusted() < MONEY_DIGITS_MAX:
-        amount = amount.quantize(Decimal("0.01"))
-    if amount.adjusted() >= MONEY_DIGITS_MAX or len(amount.as_tuple().digits) > MONEY_DIGITS_MAX:
-        text = str(amount)  # with an exponent: 300 zeros would fill the display
-    else:
-        text = format_number(amount, language)
+    if isinstance(exponent, int) and exponent > -2:
+        amount = amount.quantize(Decimal("0.01"))  # only adds zeros
+    text = format_number(amount, language)
     return TEXTS[language]["amounts.cost"].format(value=text, currency=currency).strip()
 
 

@@ -25,6 +25,7 @@ from msgspec.structs import replace
 from journal.events import Decision, IdToken
 from journal.projections.driver_information import CostReceived, DriverInformationReceived
 from journal.projections.transactions import EndedTransaction, Transaction
+from station.core.blocks.a_security import log_security_event
 from station.core.context import Call, CallHandler, Context, call_error, call_result
 from station.core.reasons import Reason, Reasons
 from station.ocpp.messages.datatypes import IdTokenInfoType, MessageContentType
@@ -38,6 +39,10 @@ COST_ENABLED: Final = "TariffCostCtrlr.Enabled[Cost]"
 CURRENCY: Final = "TariffCostCtrlr.Currency"
 TARIFF_FALLBACK: Final = "TariffCostCtrlr.TariffFallbackMessage"
 TOTAL_COST_FALLBACK: Final = "TariffCostCtrlr.TotalCostFallbackMessage"
+
+COST_DIGITS_MAX: Final = 12  # before the point: larger amounts are no prices
+COST_DECIMALS_MAX: Final = 9  # as in exports
+COST_BOUNDS: Final = f"more than {COST_DIGITS_MAX} digits or {COST_DECIMALS_MAX} decimals"
 
 _MARKUP: Final = re.compile(r"<[^>]*>")
 
@@ -62,9 +67,19 @@ def update_cost(ctx: Context, call: Call, request: CostUpdatedRequest) -> Iterat
     if not ctx.variable_boolean(COST_AVAILABLE):
         yield call_error(call, "NotSupported", f"{call.action} is not supported by this station")
         return
+    if not is_usable_cost(request.total_cost):
+        yield call_error(call, "PropertyConstraintViolation", f"totalCost: {COST_BOUNDS}")
+        return
     if ctx.state.transactions.by_id(request.transaction_id):
         yield from _store_cost(ctx, request.transaction_id, request.total_cost, is_final=False)
     yield call_result(call, CostUpdatedResponse())
+
+
+def is_usable_cost(total_cost: Decimal) -> bool:
+    """Whether an amount has no more digits than displays and exports have."""
+    exponent = total_cost.as_tuple().exponent
+    assert isinstance(exponent, int), "a number of JSON is finite"
+    return exponent >= -COST_DECIMALS_MAX and total_cost.adjusted() < COST_DIGITS_MAX
 
 
 def _store_cost(
@@ -72,7 +87,12 @@ def _store_cost(
 ) -> Iterator[Decision]:
     """A cost that is not known yet. The final one stays."""
     known = ctx.state.driver_information.cost_of(transaction_id)
-    new = CostReceived(transaction_id=transaction_id, total_cost=total_cost, is_final=is_final)
+    new = CostReceived(
+        transaction_id=transaction_id,
+        total_cost=total_cost,
+        is_final=is_final,
+        currency=ctx.variable_text(CURRENCY) or "",
+    )
     if known is None or (known != new and not known.is_final):
         yield new
 
@@ -109,6 +129,11 @@ def receive_transaction_info(
             ),
         )
     if response.total_cost is not None and ctx.variable_boolean(COST_AVAILABLE):
+        if not is_usable_cost(response.total_cost):
+            yield from log_security_event(
+                ctx, "InvalidMessages", f"answer to TransactionEvent: totalCost: {COST_BOUNDS}"
+            )
+            return
         is_final = transaction is None and _is_last_call(ctx, transaction_id, call_seq)
         yield from _store_cost(ctx, transaction_id, response.total_cost, is_final=is_final)
 
@@ -182,7 +207,7 @@ def running_cost(ctx: Context, transaction: Transaction) -> ShownCost | None:
     cost = ctx.state.driver_information.cost_of(transaction.transaction_id)
     if cost is None or not ctx.variable_boolean(COST_ENABLED):
         return None
-    return ShownCost("running", cost.total_cost, ctx.variable_text(CURRENCY) or "")
+    return ShownCost("running", cost.total_cost, cost.currency)
 
 
 def final_cost(ctx: Context, ended: EndedTransaction) -> ShownCost | None:
@@ -191,7 +216,7 @@ def final_cost(ctx: Context, ended: EndedTransaction) -> ShownCost | None:
         return None
     cost = ctx.state.driver_information.cost_of(ended.transaction_id)
     if cost is not None and cost.is_final:
-        return ShownCost("final", cost.total_cost, ctx.variable_text(CURRENCY) or "")
+        return ShownCost("final", cost.total_cost, cost.currency)
     is_answer_due = ctx.state.outbox.transaction.has_owner(ended.transaction_id)
     if is_answer_due and ctx.may_send_calls:
         return ShownCost("pending")

@@ -30,6 +30,11 @@ from journal.observations import (
 )
 from journal.projections.authorizations import AuthorizationBoundToEvse
 from journal.projections.clock import ClockCorrected
+from journal.projections.driver_information import (
+    CostReceived,
+    DriverInformation,
+    DriverInformationReceived,
+)
 from journal.projections.energy_ledger import EnergyLedger, EnergyUnaccounted, subtract_registers
 from journal.projections.lifecycle import Lifecycle
 from journal.projections.outbox import (
@@ -82,6 +87,10 @@ TRANSACTION_COLUMNS: Final[tuple[tuple[str, Any], ...]] = (
     ("last_seq", "int"),
     ("stop_read_at", "time"),  # when the meter was read for stop_wh; empty: it was not
     ("excluded_wh", "decimal"),  # between start_wh and stop_wh, but not billed: see above
+    ("total_cost", "decimal"),  # the newest the CSMS sent, taxes included; empty: it sent none
+    ("total_cost_is_final", "int"),  # 1: answer to the last TransactionEvent; 0: so far
+    ("currency", "text"),  # ISO 4217
+    ("tariff", "text"),  # as the CSMS sent it for this EV driver, the newest
 )
 
 
@@ -121,6 +130,8 @@ class TransactionRecord:
     restart_gap_ms: int | None = 0
     clock_change_count: int = 0
     clock_change_ms: int = 0
+    cost: CostReceived | None = None
+    tariff: str = ""
 
     @property
     def is_complete(self) -> bool:
@@ -172,6 +183,10 @@ class TransactionRecord:
             self.last_seq,
             self.stop_read_at,
             self.excluded_wh,
+            self.cost.total_cost if self.cost else None,
+            int(self.cost.is_final) if self.cost else None,
+            self.cost.currency if self.cost else None,
+            self.tariff or None,
         )
 
     def _compute_energy_wh(self) -> Decimal | None:
@@ -193,6 +208,7 @@ class TransactionRecords:
         self._read_at_by_evse: dict[int, datetime] = {}  # time of the newest reading
         self._connector_by_evse: dict[int, int] = {}  # evse_id -> connector with a cable plugged in
         self._lifecycle = Lifecycle()
+        self._driver_information = DriverInformation()
 
     def apply(self, entry: Entry, time_quality: str) -> Iterator[TransactionRecord]:
         """The records that this entry completes; `time_quality` is that of the entry's time."""
@@ -214,6 +230,8 @@ class TransactionRecords:
                 yield from self._on_call_finished(entry)
             case _:
                 self._update_record(entry)
+        if isinstance(entry.event, DriverInformation.HANDLES):
+            self._driver_information = self._driver_information.apply(entry)
         if isinstance(entry.event, Lifecycle.HANDLES):
             self._lifecycle = self._lifecycle.apply(entry)
             if isinstance(entry.event, StationStarted):
@@ -248,7 +266,13 @@ class TransactionRecords:
             remote_start_id=start.remote_start_id,
             connector_id=self._connector_by_evse.get(start.evse_id),
             authorization_seq=start.authorization_seq,
+            tariff=self._tariff_of(start.id_token),
         )
+
+    def _tariff_of(self, id_token: IdToken | None) -> str:
+        """What the CSMS sent when it authorized an idToken."""
+        information = self._driver_information.for_token(id_token) if id_token else None
+        return (information.message or "") if information else ""
 
     def _update_record(self, entry: Entry) -> None:
         match entry.event:
@@ -259,6 +283,13 @@ class TransactionRecords:
                     record.id_token = authorized.id_token
                     record.group_id_token = authorized.group_id_token
                     record.remote_start_id = authorized.remote_start_id or record.remote_start_id
+                    record.tariff = self._tariff_of(authorized.id_token) or record.tariff
+            case DriverInformationReceived(transaction_id=str() as transaction_id, message=message):
+                if record := self._records.get(transaction_id):
+                    record.tariff = message or record.tariff
+            case CostReceived(transaction_id=transaction_id) as cost:
+                if record := self._records.get(transaction_id):
+                    record.cost = cost
             case GroupIdTokenReceived(transaction_id=transaction_id, group_id_token=group):
                 if record := self._records.get(transaction_id):
                     record.group_id_token = group

@@ -6,7 +6,7 @@ Cells are HTML; every text from the journal passes through `escape_text`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 from journal.events import IdToken
 from station.history.export.table import SYNCHRONIZED
@@ -37,6 +37,7 @@ from station.history.report.uptime import EvseUptime, LongestOutages, Outage, Up
 from station.transcript.decisions import UNACCOUNTED_PHRASES
 
 Cells = Iterable[str]
+T = TypeVar("T")
 _NUMBER_CLASS: Final = "n"  # column of numbers
 _NOWRAP_CLASS: Final = "w"  # column without line breaks
 
@@ -263,6 +264,7 @@ SESSION_COLUMNS: Final = (
     ("Started by", ""),
     ("Ended by", ""),
     ("Messages", ""),
+    ("Cost", _NUMBER_CLASS),
     ("Entries", _NUMBER_CLASS),
 )
 
@@ -293,10 +295,24 @@ def render_sessions(report_data: ReportData) -> Iterator[str]:
         f"{listed.ended_count:,} ended",
         "",
         format_decimal(listed.energy_wh),
-        *[""] * 6,
+        *[""] * 7,
     )
-    yield render_table(SESSION_COLUMNS, map(_session_cells, listed), foot=foot)
+    rows = [tuple(_session_cells(session)) for session in listed]
+    if all(session.record.cost is None for session in listed):  # of a product without prices
+        columns, rows, foot = (
+            _without_cost(SESSION_COLUMNS),
+            [_without_cost(row) for row in rows],
+            _without_cost(foot),
+        )
+    else:
+        columns = SESSION_COLUMNS
+    yield render_table(columns, rows, foot=foot)
     yield from _render_unaccounted(listed)
+
+
+def _without_cost(cells: tuple[T, ...]) -> tuple[T, ...]:
+    index = [title for title, _ in SESSION_COLUMNS].index("Cost")
+    return (*cells[:index], *cells[index + 1 :])
 
 
 UNACCOUNTED_COLUMNS: Final = (
@@ -363,6 +379,7 @@ def _session_cells(session: ReportedSession) -> Iterator[str]:
     yield escape_text(record.started_trigger_reason)
     yield _end_reason_cell(session)
     yield _delivery_cell(session)
+    yield _cost_cell(session)
     yield f"{format_seq(record.first_seq)}–{format_seq(record.last_seq)}"
 
 
@@ -374,6 +391,16 @@ def _max_power_cell(session: ReportedSession) -> str:
         if session.power_max_w is None or is_missed
         else format_kilowatts(session.power_max_w)
     )
+
+
+def _cost_cell(session: ReportedSession) -> str:
+    """The cost as the CSMS sent it, every digit; ≈: so far, without a final one."""
+    cost = session.record.cost
+    if cost is None:
+        return NO_VALUE
+    mark = "" if cost.is_final else " ≈"
+    title = f' title="{escape_text(session.record.tariff)}"' if session.record.tariff else ""
+    return f"<span{title}>{cost.total_cost:f} {escape_text(cost.currency)}{mark}</span>"
 
 
 def _id_token_cell(id_token: IdToken) -> str:

@@ -24,6 +24,7 @@ from journal.observations import (
 from journal.observations import StationStarted as Started
 from journal.projections.authorizations import AuthorizationBoundToEvse
 from journal.projections.clock import ClockCorrected
+from journal.projections.driver_information import DriverInformation
 from journal.projections.energy_ledger import (
     EnergyUnaccounted,
     add_energies,
@@ -60,6 +61,7 @@ HANDLES: Final = frozenset(
         ClockCorrected,
         Started,
         AuthorizationBoundToEvse,
+        *DriverInformation.HANDLES,
         CallDelivered,
         CallParked,
         CallQueued,

@@ -9,6 +9,7 @@ import pytest
 
 from journal.observations import LinkClosed
 from journal.projections.driver_information import CostReceived, DriverInformationReceived
+from journal.projections.security import SecurityEventLogged
 from station.core.blocks.i_tariff_and_cost import plain_text
 from station.core.display import format_money
 from tests.support.story import (
@@ -211,6 +212,19 @@ def test_a_product_without_the_block_refuses_as_certified() -> None:
     assert of_kind(decisions, DriverInformationReceived) == []
 
 
+@pytest.mark.parametrize("amount", ["1E+300", "1000000000000", "0.0123456789"])
+def test_an_amount_that_is_no_price_is_not_used(amount: str) -> None:
+    station = given(ONLINE, in_transaction(1))
+    transaction_id = station.open_transaction.transaction_id
+    decisions = station.when(
+        called("CostUpdated", totalCost=Decimal(amount), transactionId=transaction_id)
+    )
+    assert error_code_in(decisions) == "PropertyConstraintViolation"
+    decisions = station.with_csms(answers_with(totalCost=Decimal(amount)), time_passed(seconds=61))
+    assert {event.type for event in of_kind(decisions, SecurityEventLogged)} == {"InvalidMessages"}
+    assert shown_at(station, 1).cost == ""
+
+
 @pytest.mark.parametrize(
     ("amount", "text"),
     [
@@ -219,7 +233,6 @@ def test_a_product_without_the_block_refuses_as_certified() -> None:
         ("0.1234567", "0.1234567 EUR"),
         ("1E+2", "100.00 EUR"),
         ("-3.5", "-3.50 EUR"),
-        ("1E+300", "1E+300 EUR"),
         ("2935.600", "2935.600 EUR"),
     ],
 )
