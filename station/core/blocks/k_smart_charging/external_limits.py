@@ -6,8 +6,9 @@ The CSMS is informed of the lowest limit of each source at each EVSE or at the s
   the CSMS was informed (K11.FR.02, K12.FR.02, SC.03); a schedule of several periods always;
 * when the source has no limit any more: it was lifted, or its duration is over (K13.FR.02).
 
-The calls are kept while the station is offline. What was queued last is in the state, so a change
-during an outage is compared with what the CSMS has been informed of.
+While the station is offline nothing is queued: however often a limit changes, the CSMS is informed
+of the present one when the link is back. The same holds while `WAITING_MAX` reports wait. A report
+that was queued is kept until it is delivered, so the state has what the CSMS is informed of.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from station.ocpp.messages.k_smart_charging import (
 )
 
 SIGNIFICANCE: Final = "SmartChargingCtrlr.LimitChangeSignificance"
+REPORT_ACTIONS: Final = ("NotifyChargingLimit", "ClearedChargingLimit")
+WAITING_MAX: Final = 8  # reports that wait for delivery
 WITH_SCHEDULES: Final = "SmartChargingCtrlr.NotifyChargingLimitWithSchedules"
 
 
@@ -38,10 +41,17 @@ def notify_external_limits(ctx: Context) -> Iterator[Decision]:
     external = ctx.state.external_limits
     if not (external.limits or external.notified) or not is_enabled(ctx):
         return
+    if not ctx.may_send_calls or _waiting_count(ctx) >= WAITING_MAX:
+        return
     keys = {(limit.evse_id, limit.source) for limit in external.limits}
     keys |= {(notified.evse_id, notified.source) for notified in external.notified}
     for evse_id, source in sorted(keys):
         yield from _notify(ctx, evse_id, source)
+
+
+def _waiting_count(ctx: Context) -> int:
+    outbox = ctx.state.outbox
+    return sum(outbox.general_count(action) for action in REPORT_ACTIONS)
 
 
 def next_external_border_ms(ctx: Context) -> int | None:

@@ -146,13 +146,33 @@ def test_sources_are_reported_on_their_own_and_the_lowest_of_a_source_counts() -
     assert limit_w(station, 0) == 30_000
 
 
-def test_what_changed_while_offline_is_reported_afterwards() -> None:
+def test_after_an_outage_the_present_limit_is_reported() -> None:
+    """However often it changed meanwhile, and also if a report was lost with the link."""
     station = given(ONLINE, limit((0, 40_000)), LINK_LOST)
-    decisions = station.when(limit((0, 20_000)), LIFTED, LINK_OPENED)
-    decisions += station.when(csms_answers())
+    changes = [limit((0, limit_w)) for limit_w in range(10_000, 20_000, 500)]
+    assert not notified(station.when(*changes))
+    decisions = station.when(LINK_OPENED, csms_answers())
     assert len(notified(decisions)) == 1
-    assert len(cleared(decisions)) == 1
-    assert station.state.outbox.general_count("ClearedChargingLimit") == 0
+    assert not notified(station.when(limit((0, 19_500))))
+    decisions = station.when(LINK_LOST, *changes, LIFTED, LINK_OPENED, csms_answers())
+    assert (len(notified(decisions)), len(cleared(decisions))) == (0, 1)
+
+
+def test_a_csms_that_does_not_answer_gets_a_bounded_number_of_reports() -> None:
+    station = given(ONLINE)
+    decisions = station.when(*(limit((0, limit_w)) for limit_w in range(1000, 60_000, 1000)))
+    assert len(notified(decisions)) == 8
+    station.when(csms_answers())
+    [latest] = [each.limit_w for each in station.state.external_limits.notified]
+    assert latest == 59_000
+
+
+def test_a_report_is_kept_until_it_is_delivered() -> None:
+    station = given(ONLINE)
+    station.when(limit((0, 40_000)), LINK_LOST, LINK_OPENED)
+    station.when(csms_answers())
+    assert station.state.outbox.general_count("NotifyChargingLimit") == 0
+    assert not notified(station.when(limit((0, 40_000))))
 
 
 def test_a_limit_stays_over_a_reboot() -> None:
