@@ -114,6 +114,7 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checkpoint_pages: int = CHECKPOINT_PAGES  # pages of 4 KiB in the WAL before a checkpoint
     grow_bytes: int = GROW_BYTES  # the WAL is extended ahead by this, so that appends overwrite
     powersafe_overwrite: bool = True  # a torn write damages only the bytes being written
+    csms_bytes_per_day: int = 268_435_456  # of frames, and of what they make the station write
     reading_interval_s: int = 10  # a meter reading is journaled at least this often, P6
     reserve_bytes: int = 8_388_608  # kept free to end transactions on a full disk
     retention: int = 90  # days until an entry moves from the database to the archive
@@ -485,6 +486,7 @@ JOURNAL_LIMITS = {
     "checkpoint_pages": (10, 100_000),  # below, every commit checkpoints; above, 400 MB of WAL
     "grow_bytes": (0, 1_073_741_824),  # 0: do not extend ahead
     "reserve_bytes": (0, 1_073_741_824),  # 0: no reserve
+    "csms_bytes_per_day": (67_108_864, 4_294_967_296),  # bulk is a 32nd of it
     "reading_interval_s": (1, 900),  # P6 assumes one per second at most; bills use quarter hours
     "retention": (1, 36_500),  # days
 }

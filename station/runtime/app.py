@@ -377,6 +377,7 @@ class StationApp:
             value_of=self.startup.store.value_of,
             read_key=self.secrets.read_secret,
             cipher_suites=self.config.profile.cipher_suites,
+            bytes_per_day=self.config.journal.csms_bytes_per_day,
         )
 
     async def _export_certificates(self) -> None:

@@ -170,7 +170,7 @@ BAD = {
     ),
     "a key far from any": (
         f"{GOOD}\n[journal]\nzzz = 1",
-        "[journal] zzz is not a key; known are checkpoint_pages, grow_bytes,"
+        "[journal] zzz is not a key; known are checkpoint_pages, csms_bytes_per_day, grow_bytes,"
         " powersafe_overwrite, reading_interval_s, reserve_bytes, retention",
     ),
     "a table missing": ("[csms]\nurl = 'ws://x'", "[station] is missing"),

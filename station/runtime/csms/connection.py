@@ -139,6 +139,7 @@ class CsmsConnection:
         read_key: Callable[[str], str | None] = lambda reference: None,
         cipher_suites: tuple[str, ...] = (),
         random_source: random.Random | None = None,
+        bytes_per_day: int | None = None,
     ) -> None:
         """Prepare; `run` connects.
 
@@ -152,6 +153,7 @@ class CsmsConnection:
             read_key: private key of the ChargingStationCertificate by its reference.
             cipher_suites: of the product profile; empty: OpenSSL's choice.
             random_source: for the random part of the back-off.
+            bytes_per_day: see `ReceiveQuota`.
         """
         self._identity = identity
         self._recorder = recorder
@@ -163,6 +165,7 @@ class CsmsConnection:
         self._cipher_suites = cipher_suites
         self._random_source = random_source or random.Random()
         self._quota: ReceiveQuota | None = None
+        self._bytes_per_day = bytes_per_day
         self._awaited_message_id = ""  # of the call whose answer has not come; empty: none
         self._connection_count = 0  # connections of this run; compared with `open_count`
         self._certificate_tried = False  # the last attempt failed with it, or reached the CSMS
@@ -394,15 +397,18 @@ class CsmsConnection:
             self._recorder.observe(observation)
             await self._recorder.wait_for_capacity()
 
-    def _admit(self, message: str) -> Admission:
-        now_s = trio.current_time()
+    def _current_quota(self) -> ReceiveQuota:
+        """The quota; it begins with the first frame, because it needs the time of the loop."""
         if self._quota is None:
-            self._quota = ReceiveQuota(now_s)
+            self._quota = ReceiveQuota(trio.current_time(), self._bytes_per_day)
+        return self._quota
+
+    def _admit(self, message: str) -> Admission:
         message_id = self._awaited_message_id
         is_awaited = bool(message_id) and f'"{message_id}"' in message[:ID_SEARCH_MAX]
         if is_awaited:
             self._awaited_message_id = ""  # a second answer is not awaited
-        return self._quota.admit(len(message), now_s, is_awaited=is_awaited)
+        return self._current_quota().admit(len(message), trio.current_time(), is_awaited=is_awaited)
 
     async def _send_frames(self, websocket: WebSocketConnection, connection_number: int) -> str:
         """Send each reply and call of the desired state once, while this connection is current.
@@ -418,17 +424,20 @@ class CsmsConnection:
                 for reply in current.replies:
                     if reply.seq > last_reply_seq:
                         last_reply_seq = reply.seq
-                        await websocket.send_message(build_reply_frame(reply, self._value_of))
+                        frame = build_reply_frame(reply, self._value_of)
+                        self._current_quota().charge_sent(len(frame))
+                        await websocket.send_message(frame)
                         self._recorder.observe(
                             FrameSent(reply.message_id), lazy=current.restart_reason is None
                         )
                 call = current.call
                 if call and call.message_id != last_message_id:
                     last_message_id = call.message_id
-                    frame = self._encode_call(call)
-                    if frame is not None:
+                    call_frame = self._encode_call(call)
+                    if call_frame is not None:
                         self._awaited_message_id = call.message_id
-                        await websocket.send_message(frame)
+                        self._current_quota().charge_sent(len(call_frame), call.action)
+                        await websocket.send_message(call_frame)
                         self._recorder.observe(FrameSent(call.message_id), lazy=True)
             current = await self._recorder.desired_state.wait_changed(current)
 

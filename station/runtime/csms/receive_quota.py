@@ -9,8 +9,13 @@ up by frames and refilled with time, bound what is recorded of them:
              frame beyond the bulk allowance all of it. Used up: the connection is closed.
 
 The answer to a call of this station uses up nothing but bulk: a backlog of a month is delivered
-without a pause. No real CSMS comes near the limits; it would have to send more than one request a
-second, day and night. The allowances outlast a connection, so that a new one does not refill them.
+without a pause. What the station sends uses up the frames allowance too, except TransactionEvents:
+a short GetBaseReport is answered with 150 KB, which are in the journal as well. Sending is never
+refused; the next received frame is.
+
+No real CSMS comes near the limits; it would have to send more than one request a second, day and
+night. The allowances outlast a connection, so that a new one does not refill them. The integrator
+sets the bytes of a day as `[journal] csms_bytes_per_day`; bulk is a part of them.
 """
 
 from __future__ import annotations
@@ -23,7 +28,8 @@ FRAME_COST_BYTES: Final = 2 * 1024  # entries of a short request and its reply
 BULK_BYTES_MAX: Final = 8 * 1024 * 1024  # hundreds of the longest requests there are
 BULK_BYTES_PER_HOUR: Final = 4 * 1024 * 1024  # some 100 MB a day
 FRAME_BYTES_MAX: Final = 256 * 1024 * 1024  # a day's worth at once: 100,000 requests
-FRAME_BYTES_PER_HOUR: Final = FRAME_BYTES_MAX // 24
+HOURS_PER_DAY: Final = 24
+UNCOUNTED_ACTION: Final = "TransactionEvent"  # what it reports happened at the station
 
 Admission = Literal["whole", "digest", "close"]
 
@@ -46,13 +52,32 @@ class Allowance:
         self._left -= size_bytes
         return True
 
+    def charge(self, size_bytes: int) -> None:
+        """Use up bytes that were written already, also if fewer are left."""
+        self._left = max(self._left - size_bytes, -float(self._bytes_max))
+
 
 class ReceiveQuota:
     """Decides how each received frame is recorded."""
 
-    def __init__(self, now_s: float) -> None:
-        self._bulk = Allowance(BULK_BYTES_MAX, BULK_BYTES_PER_HOUR, now_s)
-        self._frames = Allowance(FRAME_BYTES_MAX, FRAME_BYTES_PER_HOUR, now_s)
+    def __init__(self, now_s: float, bytes_per_day: int | None = None) -> None:
+        """Start with full allowances.
+
+        Args:
+            now_s: trio time.
+            bytes_per_day: of the frames allowance; None: FRAME_BYTES_MAX.
+        """
+        day = bytes_per_day or FRAME_BYTES_MAX
+        bulk_max, bulk_per_hour = (
+            size * day // FRAME_BYTES_MAX for size in (BULK_BYTES_MAX, BULK_BYTES_PER_HOUR)
+        )
+        self._bulk = Allowance(bulk_max, bulk_per_hour, now_s)
+        self._frames = Allowance(day, day // HOURS_PER_DAY, now_s)
+
+    def charge_sent(self, size_bytes: int, action: str = "") -> None:
+        """Count a frame that was sent: a reply, or a call with this action."""
+        if action != UNCOUNTED_ACTION:
+            self._frames.charge(size_bytes)
 
     def admit(self, size_bytes: int, now_s: float, *, is_awaited: bool) -> Admission:
         """Record the frame whole, or by its digest, or close the connection.

@@ -6,11 +6,13 @@ from collections import Counter
 from contextlib import suppress
 from itertools import pairwise
 
+import msgspec
 import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketRequest
 
 from journal.observations import FrameMalformed, FrameReceived, LinkClosed, LinkOpened
+from journal.projections.pending_replies import PendingReply
 from station.runtime.csms import receive_quota
 from station.runtime.csms.connection import BEYOND_QUOTA, FRAME_BYTES_MAX, QUOTA_EXCEEDED
 from station.runtime.csms.receive_quota import (
@@ -29,6 +31,7 @@ from tests.runtime.fixtures_csms import (
 )
 
 DAY_S = 24 * 3600
+FRAME_BYTES_PER_DAY = receive_quota.FRAME_BYTES_MAX
 WRITTEN_MAX = 1_000_000_000  # bytes a day, whatever a CSMS sends
 DIGEST_BYTES = 2 * FRAME_COST_BYTES  # entries of a frame that is refused
 
@@ -56,6 +59,41 @@ def test_a_flood_writes_less_than_a_gigabyte_a_day(
     written = counts["whole"] * (size_bytes + FRAME_COST_BYTES) + counts["digest"] * DIGEST_BYTES
     assert written < WRITTEN_MAX
     assert counts["close"]
+
+
+REPORT_BYTES = 150_000  # NotifyReports of one GetBaseReport
+
+
+@pytest.mark.parametrize("day", [1, 2])
+def test_short_requests_with_long_answers_write_less_than_a_gigabyte_a_day(day: int) -> None:
+    """The answers are in the journal too; each is delivered before the next request."""
+    quota, written, now_s = ReceiveQuota(0.0), 0, 0.0
+    while now_s < day * DAY_S:
+        if quota.admit(120, now_s, is_awaited=False) == "close":
+            now_s += 10
+            continue
+        quota.charge_sent(REPORT_BYTES, "NotifyReport")
+        now_s += 0.5
+        if now_s >= (day - 1) * DAY_S:
+            written += REPORT_BYTES * 12 // 10  # queued calls, their attempts and answers
+    assert 0 < written < WRITTEN_MAX
+
+
+def test_transaction_events_use_nothing_up() -> None:
+    quota = ReceiveQuota(0.0)
+    quota.charge_sent(10 * FRAME_BYTES_PER_DAY, "TransactionEvent")
+    assert quota.admit(120, 0.0, is_awaited=False) == "whole"
+    quota.charge_sent(10 * FRAME_BYTES_PER_DAY, "NotifyReport")
+    assert quota.admit(120, 0.0, is_awaited=False) == "close"
+    assert quota.admit(120, 2.1 * DAY_S, is_awaited=False) == "whole"  # a day is owed at most
+
+
+@pytest.mark.parametrize("bytes_per_day", [FRAME_BYTES_PER_DAY // 4, 4 * FRAME_BYTES_PER_DAY])
+def test_the_integrator_sets_the_bytes_of_a_day(bytes_per_day: int) -> None:
+    quota, frames = ReceiveQuota(0.0, bytes_per_day), 0
+    while quota.admit(500, 0.0, is_awaited=False) == "whole":
+        frames += 1
+    assert frames == bytes_per_day // (FRAME_COST_BYTES + 500)
 
 
 def test_bulk_is_whole_until_its_allowance_is_used_up_and_again_with_time() -> None:
@@ -86,6 +124,23 @@ async def flood(request: WebSocketRequest, frame: str) -> None:
         while True:
             await websocket.send_message(frame)
             await trio.sleep(0.1)
+
+
+async def test_what_a_request_makes_the_station_send_uses_up_the_quota(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        recorder, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        network.servers["a"] = lambda request: flood(request, '[2,"1","GetReport",{}]')
+        nursery.start_soon(make_link(recorder, network, bytes_per_day=2**19).run)
+        await recorder.wait_for_observation(FrameReceived, 10)
+        reply = PendingReply(7, "1", msgspec.Raw(b'"' + b"x" * 600_000 + b'"'))
+        desired = recorder.desired_state.value
+        recorder.desired_state.set(msgspec.structs.replace(desired, replies=(reply,)))
+        closed = await recorder.wait_for_observation(LinkClosed)
+        assert closed.reason == QUOTA_EXCEEDED
+        assert len([item for item in recorder.observed if isinstance(item, FrameReceived)]) < 20
+        nursery.cancel_scope.cancel()
 
 
 async def test_long_answers_to_nothing_are_recorded_by_digest_and_then_end_the_connection(
