@@ -48,27 +48,25 @@ def render_table(
     *,
     caption: str = "",
     foot: Cells | None = None,
-    is_stacked: bool = False,
 ) -> str:
     """A table. A column is a title and a CSS class; cells are HTML.
 
-    Args:
-        is_stacked: on a narrow screen, the cells of a row stand below each other with their titles,
-            so that none is outside of the screen.
+    On a narrow screen the cells of a row are below each other with their titles, so that none is
+    outside of the screen.
     """
     columns = tuple(columns)
     titles = [title for title, _ in columns]
     kinds = [f' class="{kind}"' if kind else "" for _, kind in columns]
     head = "".join(f"<th{kind}>{title}</th>" for kind, title in zip(kinds, titles, strict=True))
     labels = [
-        f'{kind} data-title="{title}"' if is_stacked and title else kind
+        f'{kind} data-title="{title}"' if title else kind
         for kind, title in zip(kinds, titles, strict=True)
     ]
     body = "".join(f"<tr>{_render_cells(row, labels)}</tr>" for row in rows)
-    footer = f"<tfoot><tr>{_render_cells(foot, kinds)}</tr></tfoot>" if foot else ""
+    footer = f"<tfoot><tr>{_render_cells(foot, labels)}</tr></tfoot>" if foot else ""
     header = f"<caption>{caption}</caption>" if caption else ""
     return (
-        f'<div class="scroll{" stacked" if is_stacked else ""}"><table>{header}'
+        f'<div class="scroll stacked"><table>{header}'
         f"<thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody>{footer}</table></div>"
     )
@@ -203,7 +201,7 @@ def _outages_table(listed: list[tuple[int, LongestOutages]], empty_message: str)
         if outages.others_count
     )
     note = _render_paragraph(left_out.strip()) if left_out else ""
-    return render_table(columns, rows, is_stacked=True) + note
+    return render_table(columns, rows) + note
 
 
 def _outage_cells(outage: Outage) -> Iterator[str]:
