@@ -26,6 +26,7 @@ SLOW: Final = (
     "tests/commands/test_cli.py::test_bash_completes_verbs_options_and_values",
     "tests/commands/test_cli.py::test_output_to_a_full_disk_is_one_line",
     "tests/commands/test_emulate.py",
+    "tests/commands/test_page.py",
     "tests/commands/test_export.py::test_any_byte_of_any_file_that_is_changed_is_located",
     "tests/commands/test_probe.py",
     "tests/commands/test_regression.py::test_pytest_runs_the_files_in_another_directory",

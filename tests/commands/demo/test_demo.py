@@ -173,6 +173,9 @@ def test_it_keeps_running_until_ctrl_c(run_station: StationCommand, demo_directo
         os.kill(demo.pid, signal.SIGINT)
         _, err = demo.communicate(timeout=30)
     assert (demo.returncode, err) == (0, "")
+    assert any(
+        re.match(r"Open http://127\.0\.0\.1:\d+/#token=[0-9a-f]{32} ", line) for line in lines
+    )
     [hint] = [line for line in lines if " sim plug-in" in line]
     assert str(demo_directory) in hint
     assert all_processes_ended(demo_directory), processes_of(demo_directory)
