@@ -109,6 +109,8 @@ class Words(msgspec.Struct, frozen=True):
     help: str
     mood: Mood
     due_ms: int | None = None  # uptime at which the `{seconds}` of the help are over
+    limit_w: Decimal | None = None  # of the help
+    limited_by: str = ""  # ChargingLimitSourceEnumType
 
 
 class SessionFigures(msgspec.Struct, frozen=True):
@@ -315,8 +317,11 @@ def _authorized_words(ctx: Context, evse: Evse, authorization: Authorization) ->
         began = transaction is not None and _has_charged(transaction)
         return _words("evse.unplugged" if began else "evse.taken_by_card", "act", due_ms)
     if evse.flow == "charging":
-        is_free = authorization.granted.authorized_by == "NotNeeded"
-        return _words("evse.charging_free" if is_free else "evse.charging", "charging")
+        if authorization.granted.authorized_by == "NotNeeded":
+            return _words("evse.charging_free", "charging")
+        return _limited_words(ctx, evse.evse_id, "evse.charging_limited", "charging") or _words(
+            "evse.charging", "charging"
+        )
     if authorization.suspended:
         return _words("evse.paused_by_card", "act")
     if not may_resume(ctx, evse.evse_id):
@@ -324,8 +329,20 @@ def _authorized_words(ctx: Context, evse: Evse, authorization: Authorization) ->
     if evse.flow == "suspended_ev":
         return _words("evse.paused_by_car", "paused")
     if evse.flow == "suspended_evse":
-        return _words("evse.paused_by_station", "paused")
+        return _limited_words(ctx, evse.evse_id, "evse.paused_by_limit", "paused") or _words(
+            "evse.paused_by_station", "paused"
+        )
     return _words("evse.connecting", "wait")
+
+
+def _limited_words(ctx: Context, evse_id: int, key: str, mood: Mood) -> Words | None:
+    """The words for an EVSE that a limit in force keeps below its power; None: there is none."""
+    limits = [limit for limit in ctx.state.power_limits.limits if limit.evse_id in (0, evse_id)]
+    lowest = min(limits, key=lambda limit: limit.limit_w, default=None)
+    power_max_w = next(evse.power_max_w for evse in ctx.product.profile.evse if evse.id == evse_id)
+    if lowest is None or lowest.limit_w >= power_max_w:
+        return None
+    return Words(key, key, mood, limit_w=lowest.limit_w, limited_by=lowest.limit_source)
 
 
 def _has_charged(transaction: Transaction) -> bool:
@@ -720,7 +737,12 @@ def _render_words(
     seconds = 0 if words.due_ms is None else max(0, -((uptime_ms - words.due_ms) // 1000))
     number = situation.contact_number
     contact = texts["contact.number"].format(number=number) if number else texts["contact.none"]
-    help_text = texts[f"{words.help}.help"].format(contact=contact, seconds=seconds)
+    help_text = texts[f"{words.help}.help"].format(
+        contact=contact,
+        seconds=seconds,
+        limit=format_number(_round((words.limit_w or Decimal(0)) / 1000, "0.1"), language),
+        source=texts.get(f"limited_by.{words.limited_by}", texts["limited_by.Other"]),
+    )
     return texts[f"{words.headline}.headline"], help_text
 
 

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import string
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from journal.observations import LinkClosed, SafeModeEntered, StopButtonPressed
+from journal.observations import (
+    ExternalLimitReported,
+    LimitPeriod,
+    LinkClosed,
+    SafeModeEntered,
+    StopButtonPressed,
+)
 from station.core.display import (
     FAULT_TEXTS,
     EvseDisplay,
     LiveReading,
+    ShownMessage,
     render_display,
 )
 from station.core.display_rows import compose_rows
@@ -130,6 +138,29 @@ def test_paused_by_the_car_and_by_the_station() -> None:
     assert shown_at(station, 1).situation == "evse.paused_by_car"
     station.with_csms(accept_everything, flow_reported(1, "suspended_evse"))
     assert shown_at(station, 1).situation == "evse.paused_by_station"
+
+
+def external_limit(limit_w: int | None) -> ExternalLimitReported:
+    """Of the energy management, for EVSE 1; None: lifted."""
+    periods = () if limit_w is None else (LimitPeriod(0, Decimal(limit_w)),)
+    return ExternalLimitReported(1, "ems", "EMS", periods)
+
+
+def test_a_limit_is_named_with_its_source() -> None:
+    station = given(ONLINE, in_transaction(1))
+    station.with_csms(accept_everything, external_limit(40_000))
+    assert shown_at(station, 1).situation == "evse.charging_limited"
+    assert shown_at(station, 1).help.startswith(
+        "At most 40.0 kW, limited by the energy management."
+    )
+    station.with_csms(
+        accept_everything,
+        external_limit(0),
+        flow_reported(1, "suspended_evse"),
+    )
+    assert shown_at(station, 1).situation == "evse.paused_by_limit"
+    station.with_csms(accept_everything, external_limit(None), flow_reported(1, "charging"))
+    assert shown_at(station, 1).situation == "evse.charging"
 
 
 def test_unplug_is_never_asked_for_while_the_contactors_are_closed() -> None:
@@ -330,6 +361,42 @@ def test_long_help_is_shown_in_pages() -> None:
 def rows_of_at(station: Station, *, elapsed_ms: int, columns: int) -> tuple[str, ...]:
     display = render_display(station.desired.display, {}, station.uptime_ms)
     return compose_rows(display, columns, 4, elapsed_ms)
+
+
+def message(message_id: int, priority: str, content: str) -> ShownMessage:
+    return ShownMessage(message_id, priority, content)
+
+
+def area_at(evse: EvseDisplay, *, seconds: int, **fields: Any) -> tuple[str, ...]:
+    """The text area of a display of 20 by 3, after a time, with one EVSE."""
+    display = render_display(given(ONLINE).desired.display, {}, 0)
+    display = replace(display, evses=(evse,), **fields)
+    return compose_rows(display, 20, 3, seconds * 1000)[1:]
+
+
+def test_messages_of_the_normal_cycle_take_turns_with_our_texts_o01_fr_12() -> None:
+    evse = replace(
+        evse_display(1, "Welcome", "Plug in."),
+        cost="Total: 3 EUR",
+        messages=(message(1, "NormalCycle", "Coffee inside"),),
+    )
+    shown = [area_at(evse, seconds=seconds) for seconds in (0, 4, 8, 12)]
+    assert shown == [("Plug in.",), ("Total: 3 EUR",), ("Coffee inside",), ("Plug in.",)]
+
+
+def test_messages_in_front_have_the_text_area_o01_fr_13_fr_14_fr_15() -> None:
+    front = (message(1, "InFront", "Closed on Sunday"), message(2, "InFront", "Sale"))
+    evse = replace(evse_display(1, "Welcome", "Plug in."), messages=front)
+    shown = [area_at(evse, seconds=seconds) for seconds in (0, 4, 8)]
+    assert shown == [("Closed on Sunday",), ("Sale",), ("Closed on Sunday",)]
+
+
+def test_an_ev_driver_who_has_to_act_reads_it_beside_a_message_in_front() -> None:
+    always = (message(1, "AlwaysFront", "Closed on Sunday"),)
+    evse = replace(evse_display(1, "Finished", "Unplug."), mood="done", messages=always)
+    assert area_at(evse, seconds=0) == ("1: Unplug.", "Closed on Sunday")
+    card = {"notice_headline": "Refused", "notice_help": "Try later."}
+    assert area_at(evse, seconds=0, **card) == ("Refused. Try later.", "Closed on Sunday")
 
 
 def test_no_row_is_longer_than_the_display_and_none_is_too_many() -> None:
