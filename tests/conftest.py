@@ -36,6 +36,7 @@ SLOW: Final = (
     "tests/conformance/octt/test_sample.py",
     "tests/core/blocks/k_smart_charging/test_schedule_properties.py",
     "tests/core/test_decide.py::TestWorld",
+    "tests/durability/test_bytes_per_day.py",
     "tests/core/test_floods.py",
     "tests/data_lake",
     "tests/drivers/emulators/test_orders.py::test_any_line_is_answered",
