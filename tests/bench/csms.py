@@ -72,6 +72,13 @@ class BenchStation:
             at, frame = await response
         return at - began, frame
 
+    async def send_unanswered(self, action: str, payload: dict[str, Any]) -> None:
+        """Send a CALL and do not wait for its response."""
+        assert self._socket is not None, "no station is connected"
+        message_id = str(next(self._message_numbers))
+        self._pending_calls[message_id] = asyncio.Future()
+        await self._socket.send(json.dumps([2, message_id, action, payload]))
+
     async def serve_connection(self, socket: ServerConnection) -> None:
         """Serve one connection until it ends."""
         self._socket = socket

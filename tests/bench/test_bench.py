@@ -9,6 +9,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import trio
@@ -24,7 +25,7 @@ from station.runtime.clock import HostClock
 from station.runtime.loop.recorder import Recorder
 from station.runtime.loop.startup import Startup, event_registry
 from station.simulation.world import JOURNAL_ID, load_product
-from tests.bench import exchange, journals, many, measures, waiting
+from tests.bench import exchange, journals, many, measures, protection, waiting
 from tests.bench.__main__ import main
 from tests.bench.exchange import ExchangeGroup
 from tests.bench.measures import Row, Size, percentile_of, run_command
@@ -145,3 +146,13 @@ def test_a_quick_run_prints_its_rows(
     assert "station verify, 2000 entries" in table
     assert not list(tmp_path.iterdir()), "the directory is empty again"
     assert measures.FULL.rounds >= 5
+
+
+def test_a_protection_is_as_fast_beside_a_flood_a_slow_disk_and_an_export() -> None:
+    """As a ratio to the quiet run; the I/O module's cycle of 100 ms adds to both."""
+    size = Size(entries=2_000, rounds=1, repetitions=60)
+    with TemporaryDirectory(prefix="bench-") as directory:  # short, for the control socket
+        quiet, *disturbed = protection.measure_rows(Path(directory), size)
+    assert len(disturbed) == 3
+    for row in disturbed:
+        assert row.figure <= 3 * quiet.figure + 200, (str(quiet), str(row))

@@ -4,14 +4,15 @@
                    ◀── reports, log ───
 
 Nothing else crosses. A task of the station's loop that computes for a second, or a slow disk behind
-it, delays reports and not the power path. What remains common is the interpreter's lock: it is
-given to this thread after `sys.getswitchinterval()` (5 ms) at the latest, except during one call
-into C that keeps it. Measurements are in `station/runtime/README.md`.
+it, delays reports and not the power path. What remains common is the interpreter's lock: the thread
+waits for it after each system call, `SWITCH_INTERVAL_S` at most, or until a call into C returns.
+Measurements are in `station/runtime/README.md`.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -24,6 +25,7 @@ from station.core.desired import DesiredState
 from station.runtime.watched_value import WatchedValue
 
 DEVICE_LOG: Final = logging.getLogger("station.hardware")
+SWITCH_INTERVAL_S: Final = 0.001  # the interpreter's default, 5 ms, would add up in a round
 STATION_LOG: Final = logging.getLogger("station")
 
 
@@ -63,6 +65,7 @@ class DeviceThread:
 
         Raises whatever `work` raises.
         """
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._pass_cancellation)
             nursery.start_soon(self._pass_desired_state)
