@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 DEFAULT_LISTEN: Final = "127.0.0.1:8180"
 BACKLOG: Final = 64
 NICENESS: Final = 10  # below the station, whatever browsers do
+OOM_SCORE_FILE: Final = Path("/proc/self/oom_score_adj")
+OOM_SCORE: Final = "500"
 STDIN: Final = 0  # its number
 PORT_MAX: Final = 65_535
 EXTRA_MODULES: Final = frozenset({"starlette", "hypercorn", "prometheus_client"})
@@ -80,6 +82,7 @@ def page_command(data: Path, listen: tuple[str, int], until_stdin_closes: bool) 
     except OSError as error:
         raise click.UsageError(f"{error.filename}: {error.strerror}.") from None
     os.nice(NICENESS)
+    _prefer_on_memory_shortage()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     shown = f"[{address}]" if ":" in address else address
     click.echo(f"http://{shown}:{port}/   operators; orders need the token in {data}/page.token")
@@ -111,6 +114,14 @@ def _open_listener(address: str, port: int) -> socket.socket:
             f"{address}:{port}: {error.strerror or error}. Give another --listen."
         ) from None
     return listener
+
+
+def _prefer_on_memory_shortage() -> None:
+    """Let the kernel end this process, and what it starts, before the station."""
+    try:
+        OOM_SCORE_FILE.write_text(OOM_SCORE, encoding="ascii")
+    except OSError:  # no such file in this container; its limits count then
+        return
 
 
 async def _serve(page: PageApp, listener: socket.socket, until_stdin_closes: bool) -> None:

@@ -56,9 +56,9 @@ class Curve:
         self.points: list[Point] = []
 
     def add(self, point: Point) -> None:
-        """Add a point that is not older than the last one."""
-        if self.points and point.at_ms < self.points[-1].at_ms:
-            return
+        """Add a point; later ones are removed: the clock was set back, or it was read late."""
+        while self.points and self.points[-1].at_ms > point.at_ms:
+            self.points.pop()
         self.points.append(point)
         if len(self.points) > POINTS_MAX:
             del self.points[1:-1:2]

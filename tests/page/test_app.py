@@ -14,6 +14,7 @@ from journal.observations import StopButtonPressed
 from station.page import app as page_app
 from station.page import connections
 from station.page.app import ASSETS, BODY_BYTES_MAX, ORDERS_BURST
+from station.page.tools import LIMITED
 from tests.page.fixtures_page import make_live, run_page
 
 ASSETS_DIRECTORY = Path(page_app.__file__).parent / "assets"
@@ -161,6 +162,15 @@ async def test_a_report_of_a_range_may_run_nothing(tmp_path: Path) -> None:
         assert (await bench.request("GET", "/report?from=--out")).status == 400
         answer = await bench.request("GET", "/report?from=2031-01-01")
         assert b"no entry in that range" in answer.body
+
+
+async def test_a_verb_that_needs_too_much_memory_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("station.page.tools.LIMITED", (*LIMITED[:3], "20000"))
+    async with run_page(tmp_path) as bench:
+        answer = await bench.request("GET", "/why/1")
+        assert b"Entry 1" not in answer.body
 
 
 async def test_only_two_verbs_run_at_a_time(

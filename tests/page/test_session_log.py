@@ -126,3 +126,10 @@ def test_what_is_measured_now_is_added_only_to_a_session_that_runs() -> None:
     bench.log.add_point("abc", Point(2, 6.0, 41))
     assert bench.log.curve("abc") == [point]
     assert bench.log.curve("unknown") == []
+
+
+def test_a_clock_that_is_set_back_does_not_stop_a_curve() -> None:
+    curve = Curve()
+    for at_ms in (1000, 2000, 3000, 1500, 2500):
+        curve.add(Point(at_ms, 1.0, None))
+    assert [point.at_ms for point in curve.points] == [1000, 1500, 2500]
