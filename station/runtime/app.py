@@ -109,6 +109,16 @@ async def run_station(
         app.close()
 
 
+def secrets_in_use(state: State) -> Iterator[str]:
+    """A superset of the secrets' references in use; some values are no references."""
+    yield from state.variables.values.values()
+    yield from (certificate.private_key_ref for certificate in state.certificates.installed)
+    yield from (request.private_key_ref for request in state.certificate_signing.requests)
+    for transfer in (state.firmware.running_update, state.logs.upload):
+        if transfer is not None:
+            yield find_secret_reference(transfer.order.location) or ""
+
+
 class StationApp:
     """All objects and tasks of one run."""
 
@@ -282,19 +292,9 @@ class StationApp:
         self.commit_thread.close()
         try:
             self.startup.save_snapshot(self.recorder.head, self.recorder.state)
-            self.secrets.delete_unreferenced(set(self._secrets_in_use()))
+            self.secrets.delete_unreferenced(set(secrets_in_use(self.recorder.state)))
         finally:
             self.startup.close()
-
-    def _secrets_in_use(self) -> Iterator[str]:
-        """A superset of the secrets' references in use; some values are no references."""
-        state = self.recorder.state
-        yield from state.variables.values.values()
-        yield from (certificate.private_key_ref for certificate in state.certificates.installed)
-        yield from (request.private_key_ref for request in state.certificate_signing.requests)
-        for transfer in (state.firmware.running_update, state.logs.upload):
-            if transfer is not None:
-                yield find_secret_reference(transfer.order.location) or ""
 
     async def _run_auditor(self) -> None:
         command = verify_command(self.config.data_directory / "journal.db")
@@ -323,7 +323,9 @@ class StationApp:
 
     async def _record_start(self) -> None:
         """Commit the first entries of this run."""
-        self.secrets.delete_unreferenced(set(self._secrets_in_use()))  # left by a killed run
+        self.secrets.delete_unreferenced(
+            set(secrets_in_use(self.recorder.state))
+        )  # left by a killed run
         head = self.startup.store.head
         for observation in initial_observations(
             self.config,
