@@ -38,6 +38,10 @@ VERBS: Final = {
     "sim": ("station.commands.sim:sim_command", "Drive the emulated hardware of a station."),
     "status": ("station.commands.status:status_command", "Print the state of a running station."),
     "page": ("station.commands.page:page_command", "Serve the pages and metrics of a station."),
+    "renew-certificate": (
+        "station.commands.renew_certificate:renew_certificate_command",
+        "Request a new certificate of the station.",
+    ),
     "release": ("station.commands.status:release_command", "Release a latched fault."),
     "emulate": ("station.commands.emulate:emulate_command", "Run the emulated devices alone."),
     "replay": (

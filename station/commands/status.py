@@ -173,7 +173,12 @@ def _describe_journal(live: JsonObject) -> str:
 
 
 def _describe_certificate(certificate: JsonObject) -> str:
-    return f"{certificate['use']} {certificate['subject']}, valid until {certificate['not_after']}"
+    text = f"{certificate['use']} {certificate['subject']}, valid until {certificate['not_after']}"
+    if certificate.get("next_renewal"):
+        text += f", next renewal {certificate['next_renewal']}"
+    if certificate.get("renewal"):
+        text += f"; {certificate['renewal']}"
+    return text
 
 
 def _duration(seconds: float | Decimal) -> str:

@@ -2,7 +2,8 @@
 
 One JSON object per line in, one out, at once; no operation waits for the CSMS.
 
-* `state`, `live`, `release`, `retry`, `forget` and `data_transfer` are answered by every station.
+* `state`, `live`, `release`, `retry`, `forget`, `data_transfer`, `external_limit` and
+  `renew_certificate` are answered by every station.
 * `link` and `clock` disturb the emulated network and clock; operations of devices are forwarded
   to the process of the emulated devices. A station with real devices refuses all of these.
 
@@ -21,10 +22,19 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from journal.observations import DataTransferRequested, ErasureRequested, FaultReleaseRequested
+from journal.events import Entry
+from journal.observations import (
+    CertificateRenewalRequested,
+    DataTransferRequested,
+    ErasureRequested,
+    FaultReleaseRequested,
+)
 from journal.projections.evses import Evse
 from journal.projections.outbox import CallRetryRequested
 from journal.state import digest_state
+from station.core.blocks.a_certificate_renewal import refuse_order, renewable_uses
+from station.core.blocks.m_certificates import STATION_CERTIFICATE
+from station.core.context import Context
 from station.core.display import render_display
 from station.runtime.clock import HostClock
 from station.runtime.emulation import Emulation
@@ -43,7 +53,8 @@ EMULATOR_OPS: Final = frozenset(
 )  # fmt: skip
 RELEASE_OPS: Final = {"emergency_release": "emergency_stop", "clear_fault": None}
 REAL_DEVICE_OPS: Final = (
-    "state", "live", "release", "retry", "forget", "data_transfer", "external_limit"
+    "state", "live", "release", "retry", "forget", "data_transfer", "external_limit",
+    "renew_certificate",
 )  # fmt: skip
 REFERENCE_PATTERN: Final = re.compile("#[0-9a-f]{16}", re.ASCII)
 EXTERNAL_LIMIT_MAX_W: Final = 10_000_000
@@ -83,6 +94,7 @@ class ControlHandler:
             "retry": self._retry_calls,
             "forget": self._erase_values,
             "data_transfer": self._send_data_transfer,
+            "renew_certificate": self._renew_certificate,
             "external_limit": self._set_external_limit,
         }
         self._emulation_operations: dict[str, Callable[[Emulation, JsonObject], None]] = {
@@ -296,6 +308,23 @@ class ControlHandler:
             limit_report(evse_id, CONTROL_SOCKET, source, limit_w, duration_s=duration_s)
         )
         return {}
+
+    def _renew_certificate(self, arguments: JsonObject) -> JsonObject:
+        """Order a new certificate of the station from the CSMS, with a new key pair. A02."""
+        use = arguments.pop("use", STATION_CERTIFICATE)
+        _refuse_arguments(arguments, "renew_certificate")
+        state, head = self._recorder.state, self._recorder.head
+        at = self._recorder.station_time(state)
+        entry = Entry(head.seq, at, 0, CertificateRenewalRequested(str(use)))
+        ctx = Context(self._recorder.product, state, entry)
+        uses = renewable_uses(ctx)
+        if use not in uses:
+            offered = ", ".join(uses) or "none"
+            raise RequestRefused(f"renew_certificate: use is one of {offered}")
+        if refusal := refuse_order(ctx, use):
+            raise RequestRefused(f"renew_certificate: {refusal}")
+        self._recorder.observe(CertificateRenewalRequested(use))
+        return {"online": state.link.online}
 
     # --- Operations of the emulated devices -----------------------------------------------------
 

@@ -26,6 +26,7 @@ from journal.projections.evses import Evse
 from journal.projections.outbox import Outbox
 from journal.projections.transactions import Transaction
 from station.core import evse_status
+from station.core.blocks import a_certificate_renewal
 from station.core.blocks.evse_conditions import charging_state, is_closed_for_firmware
 from station.core.context import Context
 from station.core.display import EvseDisplay, StationDisplay, render_display
@@ -139,6 +140,10 @@ class LiveStatus:
                     "not_before": certificate.not_before,
                     "not_after": certificate.not_after,
                     "sha256": certificate.sha256,
+                    "next_renewal": _format_optional(
+                        a_certificate_renewal.next_renewal_at(ctx, certificate)
+                    ),
+                    "renewal": a_certificate_renewal.renewal_progress(ctx, certificate),
                 }
                 for certificate in state.certificates.installed[:LISTED_CERTIFICATES_MAX]
             ],
@@ -301,6 +306,10 @@ def _report_audit(audit: AuditResult | None) -> JsonObject | None:
     if audit is None:
         return None
     return {"at": _format_time(audit.at), "ok": audit.ok, "complaints": list(audit.complaints)}
+
+
+def _format_optional(at: datetime | None) -> str | None:
+    return None if at is None else _format_time(at)
 
 
 def _format_time(at: datetime) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from station.commands.status import describe_status
 from tests.commands.fixtures_journals import StationCommand
 
 LIVE: dict[str, Any] = {
@@ -216,6 +217,33 @@ def test_a_refused_release_is_one_line_and_exit_code_1(
     result = run_station("release", "door", "--data", tmp_path)
     assert result.exit_code == 1
     assert result.stderr == "release: release: door has no latched fault there\n"
+
+
+def test_a_renewal_is_requested_from_a_running_station(
+    run_station: StationCommand, tmp_path: Path, answering_station: Answer
+) -> None:
+    requests = answering_station({"ok": True, "online": True})
+    result = run_station("renew-certificate", "--data", tmp_path)
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "ChargingStationCertificate: the request is sent now; `station status` shows its result\n",
+    )
+    assert requests == [{"op": "renew_certificate", "use": "ChargingStationCertificate"}]
+
+
+def test_a_certificate_is_shown_with_its_next_renewal() -> None:
+    certificate = {
+        "use": "ChargingStationCertificate",
+        "subject": "CN=EVS-1",
+        "not_after": "2027-03-01T12:00:00Z",
+        "next_renewal": "2027-01-30T12:00:00.000Z",
+        "renewal": "requested from the CSMS",
+    }
+    lines = dict(describe_status({**LIVE, "certificates": [certificate]}))
+    assert lines["certificates"] == (
+        "ChargingStationCertificate CN=EVS-1, valid until 2027-03-01T12:00:00Z, next renewal "
+        "2027-01-30T12:00:00.000Z; requested from the CSMS"
+    )
 
 
 def test_without_a_station_both_end_with_exit_code_2(

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 import trio
 
-from journal.observations import FaultReleaseRequested, MeterRead
+from journal.observations import CsmsConfigured, FaultReleaseRequested, MeterRead
 from journal.projections.faults import FaultRelease
 from station.core.display import LiveReading
 from station.runtime.control_socket import REAL_DEVICE_OPS, ControlHandler
@@ -23,6 +23,8 @@ from station.runtime.hardware.power_budget import EvseBudget, Limiter
 from station.runtime.live_status import MIN_INTERVAL_S, LiveStatus
 from station.runtime.loop.recorder import Recorder
 from tests.runtime.fixtures_recorder import IDLE_REPORTS, STATION_STARTED, open_recorder
+from tests.support.renewal import ROOT_INSTALLED, SERIAL_NUMBER_SET, URL, factory_certificate
+from tests.support.story import NOON
 
 
 def make_fault(device: str, fault: str, evse_id: int = 1, **changes: Any) -> FaultStatus:
@@ -235,3 +237,35 @@ async def test_an_external_limit_that_makes_no_sense_is_refused(
     assert not reply["ok"]
     assert error in reply["error"]
     assert not bench.recorder._queue
+
+
+# --- Certificates of the station -----------------------------------------------------------------
+
+
+async def test_a_renewal_needs_the_names_of_the_certificate(bench: SocketBench) -> None:
+    await bench.recorder.commit_now()
+    reply = await bench.request("renew_certificate")
+    assert not reply["ok"]
+    assert "ChargingStation.SerialNumber is empty" in reply["error"]
+    reply = await bench.request("renew_certificate", use="V2GCertificate")
+    assert reply["error"] == "renew_certificate: use is one of ChargingStationCertificate"
+
+
+async def test_a_renewal_is_ordered_and_shown(bench: SocketBench) -> None:
+    certificate = factory_certificate(NOON, days=365)
+    for observation in (SERIAL_NUMBER_SET, ROOT_INSTALLED, certificate, CsmsConfigured(URL, 3)):
+        bench.recorder.observe(observation)
+    await bench.recorder.commit_now()
+    live = await bench.request("live")
+    shown = [(each["use"], each["next_renewal"], each["renewal"]) for each in live["certificates"]]
+    assert shown == [
+        ("CSMSRootCertificate", None, ""),
+        ("ChargingStationCertificate", "2027-01-30T12:00:00.000Z", ""),
+    ]
+    assert await bench.request("renew_certificate") == {"ok": True, "online": False}
+    await bench.recorder.commit_now()
+    [request] = bench.recorder.desired_state.value.key_pair_orders
+    assert request.order.trigger == "operator"
+    await trio.sleep(MIN_INTERVAL_S)
+    live = await bench.request("live")
+    assert live["certificates"][1]["renewal"] == "a key pair for a new one is being created"

@@ -464,6 +464,46 @@ def client_certificates(ctx: Context) -> tuple[CertificateInstalled, ...]:
     return installed[::-1]
 
 
+def next_renewal_at(ctx: Context, certificate: CertificateInstalled) -> datetime | None:
+    """When the station orders the renewal of a certificate by itself; None: it does not."""
+    for use in renewable_uses(ctx):
+        newest = newest_certificate(ctx, use)
+        if newest is not None and newest.sha256 == certificate.sha256:
+            return renewal_due_at(ctx, use)
+    return None
+
+
+def renewal_progress(ctx: Context, certificate: CertificateInstalled) -> str:
+    """What a renewal of an own certificate waits for, for people; empty: nothing is under way."""
+    for use in renewable_uses(ctx):
+        request = ctx.state.certificate_signing.for_use(use)
+        if certificate.use != SIGNING_USES[use].installed_as or request is None:
+            continue
+        newest = newest_certificate(ctx, use)
+        if newest is not None and newest.sha256 != certificate.sha256:
+            return "replaced by a newer one when the CSMS has answered on a connection with it"
+        return _request_progress(ctx, request)
+    return ""
+
+
+def _request_progress(ctx: Context, request: SigningRequest) -> str:
+    if request.end == "rejected_by_csms":
+        return "the CSMS rejected the last request for a new one"
+    if request.end == "key_pair_failed":
+        return "no key pair could be created for a new one"
+    if request.end is not None:
+        return ""
+    if not request.csr:
+        return "a key pair for a new one is being created"
+    if request.refused:
+        return "the new one that the CSMS sent was not valid"
+    if request.sent_count == 0:
+        return "a request for a new one waits for the CSMS"
+    if _resends_are_used_up(ctx, request):
+        return "the CSMS did not send the new one that was requested"
+    return "requested from the CSMS"
+
+
 def key_pair_orders(ctx: Context) -> tuple[SigningRequest, ...]:
     """The requests for which a key pair is to be created."""
     return tuple(

@@ -25,6 +25,7 @@ from journal.observations import (
     StationStarted,
 )
 from journal.projections.authorizations import AuthorizationRefused
+from journal.projections.certificates import CertificateInstalled, Certificates
 from journal.projections.clock import ClockCorrected
 from journal.projections.outbox import CallQueued
 from journal.storage.errors import JournalFailed
@@ -101,6 +102,7 @@ class ReportData:
     )
     clock_changes_count: int = 0
     unconfirmed_calls: tuple[UnconfirmedCall, ...] = ()
+    certificates: tuple[CertificateInstalled, ...] = ()  # at the end of the range
     starts_late: bool = False  # the journal begins after the requested range
     archived_count: int = 0  # entries before the first that can be read
     problems: list[str] = field(default_factory=list)
@@ -213,6 +215,7 @@ class _ReportWalk:
         self._corrected_times = corrected_times
         self._grid = create_grid(report_data.since_ms, report_data.until_ms)
         self._conditions = EvseConditions()
+        self._certificates = Certificates()
         self._state_periods: dict[int, _StatePeriod] = {}
         self._readings: dict[int, _Reading] = {}
         self._link_since_ms = 0
@@ -234,6 +237,8 @@ class _ReportWalk:
             self._apply_statistics(entry, moment, in_range)
         if kind in _DRAW_HANDLERS:
             _DRAW_HANDLERS[kind](self, entry, moment)
+        if kind in Certificates.HANDLES:
+            self._certificates = self._certificates.apply(entry)
         if in_range and isinstance(entry.event, AuthorizationRefused):
             data.refusals.add_refusal(entry.seq, moment, entry.event)
         self._apply_conditions(entry, moment)
@@ -408,6 +413,7 @@ class _ReportWalk:
         for fault in condition.active_faults.values():
             data.fault_statistics.add_period(conditions.FaultPeriod(fault))
         data.sessions.close()
+        data.certificates = self._certificates.installed
         data.unconfirmed_calls = tuple(
             data.message_statistics.unconfirmed_calls(_make_find_entry(reader))
         )

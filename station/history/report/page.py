@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from station import RELEASE
+from station.core.certificate_validity import expires_at
 from station.history.report import sections, timeline_svg
 from station.history.report.collect import ReportData
 from station.history.report.formatting import (
@@ -24,6 +25,7 @@ from station.history.report.formatting import (
 from station.history.report.style import STYLE_SHEET
 from station.history.report.uptime import UptimeTally
 
+EXPIRY_NOTICE_DAYS: Final = 90
 UPTIME_MIN_PERCENT: Final = 97  # required by US 23 CFR 680.116 (b)
 
 CONTENT_SECURITY_POLICY: Final = (
@@ -116,6 +118,28 @@ def _render_notices(report_data: ReportData) -> Iterator[str]:
             f"{format_duration(report_data.uncovered_ms)} after it count as outage, because no "
             "entry shows that the station was up.",
         )
+    yield from _render_expiring_certificates(report_data)
+
+
+def _render_expiring_certificates(report_data: ReportData) -> Iterator[str]:
+    """The certificates that have expired at the end of the range, or expire within 90 days."""
+    limit_ms = report_data.until_ms + EXPIRY_NOTICE_DAYS * 86_400_000
+    expiring = sorted(
+        (certificate.not_after, certificate.use, certificate.subject)
+        for certificate in report_data.certificates
+        if expires_at(certificate).timestamp() * 1000 < limit_ms
+    )
+    if not expiring:
+        return
+    listed = "; ".join(
+        f"{escape_text(use)} {escape_text(subject)}: {escape_text(not_after)}"
+        for not_after, use, subject in expiring
+    )
+    yield _render_notice(
+        f"Certificates expire within {EXPIRY_NOTICE_DAYS} days.",
+        f"{listed}. <code>station renew-certificate</code> requests a new one of the station; the "
+        "CSMS installs roots.",
+    )
 
 
 def _render_notice(title: str, message: str) -> str:

@@ -30,6 +30,7 @@ from station.history.report.page import SECTION_TITLES, render_page
 from station.history.report.timeline import DAY_MS, ROW_CELLS, ROWS_MAX, EvseTimeline, create_grid
 from station.runtime.hardware.fault_registry import FAULT_RULES
 from tests.history.report.fixtures_report import PageChecker, report_facts_of
+from tests.support.renewal import SERIAL_NUMBER, station_with_profile_3
 from tests.support.story import (
     ALICE,
     BOB,
@@ -383,6 +384,16 @@ def test_the_page_lists_missing_entries(busy_station: Station, tmp_path: Path) -
     facts = report_facts_of([], tmp_path)
     assert [problem.partition(":")[0] for problem in facts.problems] == ["entry 60", "entry 70"]
     assert "The journal is damaged" in PageChecker(render_page(facts)).text
+
+
+@pytest.mark.parametrize(("days", "is_listed"), [(30, True), (120, False)])
+def test_a_certificate_that_expires_within_90_days_is_listed(
+    tmp_path: Path, *, days: int, is_listed: bool
+) -> None:
+    station = station_with_profile_3(valid_from=NOON - timedelta(days=1), days=days)
+    text = check_page(station, tmp_path).text
+    assert ("Certificates expire within 90 days." in text) is is_listed
+    assert (f"CN={SERIAL_NUMBER}" in text) is is_listed
 
 
 def test_a_range_outside_the_journal_gives_no_report(busy_station: Station, tmp_path: Path) -> None:
