@@ -7,7 +7,9 @@ hashes are the same; what only tests, checks and exports to Parquet need is left
 from __future__ import annotations
 
 import re
+import tomllib
 from importlib.metadata import requires
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -31,11 +33,12 @@ def run_requirements() -> set[NormalizedName]:
         importlib.metadata.PackageNotFoundError: one of them is not installed.
     """
     names: set[NormalizedName] = set()
-    waiting = [(PROJECT, extra) for extra in ("", *RUN_EXTRAS)]
+    waiting = [(PROJECT, "")]
     seen = set(waiting)
     while waiting:
         name, extra = waiting.pop()
-        for requirement in map(Requirement, requires(name) or ()):
+        lines = _project_requirements() if name == PROJECT else requires(name) or ()
+        for requirement in map(Requirement, lines):
             if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
                 continue
             needed = canonicalize_name(requirement.name)
@@ -44,6 +47,13 @@ def run_requirements() -> set[NormalizedName]:
             seen |= pairs
             waiting += pairs
     return names
+
+
+def _project_requirements() -> list[str]:
+    """Those of pyproject.toml: an editable installation may have been made before a change."""
+    project = tomllib.loads((SOURCE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = (project["optional-dependencies"][extra] for extra in RUN_EXTRAS)
+    return [*project["dependencies"], *chain.from_iterable(extras)]
 
 
 def render_run_lock(full_lock: str, names: set[NormalizedName]) -> str:
