@@ -28,6 +28,7 @@ from journal.observations import (
     DataTransferRequested,
     ErasureRequested,
     FaultReleaseRequested,
+    MeterRead,
 )
 from journal.projections.evses import Evse
 from journal.projections.outbox import CallRetryRequested
@@ -158,7 +159,8 @@ class ControlHandler:
         transaction = state.transactions.on_evse(evse.evse_id)
         recorded = state.readings.on_evse(evse.evse_id)
         reading = self._hardware.latest_reading(evse.evse_id) or (
-            recorded.meter_read if recorded else None
+            # Of a silent meter only the last register: nothing else holds any more. P11
+            MeterRead(evse.evse_id, recorded.meter_read.energy_wh) if recorded else None
         )
         return {
             "evse_id": evse.evse_id,

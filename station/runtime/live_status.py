@@ -189,8 +189,11 @@ class LiveStatus:
         }
 
     def _latest_reading(self, evse_id: int) -> MeterRead | None:
+        """What is measured now; of a silent meter only the last register. P11"""
         recorded = self._recorder.state.readings.on_evse(evse_id)
-        return self._hardware.latest_reading(evse_id) or (recorded.meter_read if recorded else None)
+        return self._hardware.latest_reading(evse_id) or (
+            MeterRead(evse_id, recorded.meter_read.energy_wh) if recorded else None
+        )
 
     # --- Link and loop ---------------------------------------------------------------------------
 
