@@ -37,6 +37,7 @@ from station.core.blocks.k_smart_charging.schedule import (
     unix_ms,
 )
 from station.core.context import Context, Deadline, Rule
+from station.core.reasons import Reason, Reasons
 
 SIGNIFICANCE: Final = "SmartChargingCtrlr.LimitChangeSignificance"
 VOLTAGE_CHANGE: Final = Decimal("0.03")  # of the voltage that a limit in A was computed with
@@ -172,3 +173,8 @@ def _most_w(ctx: Context, evse_id: int) -> Decimal:
 
 DEADLINES: Final[tuple[Deadline, ...]] = (next_power_limit_ms,)
 RULES: Final[tuple[Rule, ...]] = (decide_power_limits,)
+REASONS: Final[Reasons] = {
+    PowerLimitsDecided: Reason(
+        "a charging profile, an external limit, its time or the EVSE it applies to changed", "SC.01"
+    ),
+}

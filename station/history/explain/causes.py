@@ -53,6 +53,7 @@ from journal.projections.outbox import (
     CallsDropped,
 )
 from journal.projections.pending_replies import CallErrorQueued, CallResultQueued
+from journal.projections.power_limits import PowerLimitsDecided
 from journal.projections.transactions import (
     TransactionSampleKept,
 )
@@ -74,6 +75,7 @@ class CausalGraph:
     def __init__(self) -> None:
         self.last_seq = 0
         self.entries_by_transaction: dict[str, list[int]] = {}  # transactionId -> its entries
+        self.limit_decisions: list[int] = []  # entries of PowerLimitsDecided, in order
         self._direct_causes: dict[int, tuple[int, ...]] = {}
         self._cache_causes: dict[int, int] = {}  # entry -> the cache entry that decided it
         self._first_facts: dict[int, int] = {}  # entry -> first entry of the facts of its reason
@@ -92,6 +94,8 @@ class CausalGraph:
             self._direct_causes[entry.seq] = tuple(sorted(links))
         self._current_entries.apply(entry)
         self._record_outcomes(entry)
+        if isinstance(entry.event, PowerLimitsDecided):
+            self.limit_decisions.append(entry.seq)
         if transaction_id := _find_transaction_id(entry.event):
             self.entries_by_transaction.setdefault(transaction_id, []).append(entry.seq)
         self.last_seq = entry.seq
@@ -153,6 +157,10 @@ class CausalGraph:
                     self._cache_causes[entry.seq] = seq
                 self._first_facts.setdefault(entry.seq, seq)
                 yield seq
+
+    def _causes_of_limits(self, entry: Entry, event: PowerLimitsDecided) -> Iterator[int]:
+        """The profiles and external limits that are in force."""
+        return (limit.source_seq for limit in event.limits)
 
     def _causes_of_queued_call(self, entry: Entry, event: CallQueued) -> Iterator[int]:
         if event.action == "Authorize":
@@ -303,5 +311,6 @@ CAUSE_FINDERS: Final[dict[type[Event], Callable[[CausalGraph, Entry, Any], Itera
     DeviceRecovered: CausalGraph._causes_of_recovery,
     FrameReceived: CausalGraph._causes_of_frame,
     FrameSent: CausalGraph._cause_by_message_id,
+    PowerLimitsDecided: CausalGraph._causes_of_limits,
     StationStarted: CausalGraph._causes_of_station_start,
 }

@@ -30,6 +30,7 @@ from journal.projections.transactions import TransactionStarted, TransactionStop
 from station.core.block_tables import find_reason
 from station.core.reasons import is_code_missing
 from station.history.explain.causes import CausalGraph
+from station.history.explain.power_limits import describe_limit_at, describe_limit_changes
 from station.history.explain.reason import LinkedEntries, ReasonText, describe_reason
 from station.transcript.lines import describe_event
 from station.transcript.phrases import shorten_id
@@ -133,6 +134,7 @@ def explain_entry(history: History, seq: int) -> Explanation:
         sections.append(Section("Consequences", history.chain_entries(consequences)))
     answers = (
         *_answer_for_entry(history, seq, entry),
+        *_answer_for_limit(history, seq, entry),
         *_answer_for_decisions(history, chain, consequences),
     )
     return Explanation(f"Entry {seq}: {description}", answers, tuple(sections))
@@ -164,6 +166,13 @@ def _answer_for_entry(history: History, seq: int, entry: Entry | None) -> Iterat
         yield f"Because of entry {entry.cause}.{_describe_missing_reason(entry.event)}"
     if isinstance(entry.event, CallQueued):
         yield from _describe_sending(history, seq)
+
+
+def _answer_for_limit(history: History, seq: int, entry: Entry | None) -> Iterator[str]:
+    """Which limit was in force at a reading, or when the station suspended the energy."""
+    if entry is not None:
+        decisions = history.graph.limit_decisions
+        yield from describe_limit_at(decisions, history.find_entry, seq, entry.event)
 
 
 def _describe_missing_reason(event: Event) -> str:
@@ -292,6 +301,13 @@ def explain_transaction(
         _transaction_heading(transaction_id, entries, bool(ended)),
         (
             *_answer_for_transaction(history, started, stopped, ended, messages),
+            *describe_limit_changes(
+                history.graph.limit_decisions,
+                history.find_entry,
+                next((each.summary.evse_id for each in messages if each.summary.evse_id), 0),
+                entries[0].seq,
+                last,
+            ),
             *_describe_disruptions(history, during),
         ),
         tuple(section for section in sections if section.entries or section.lines),

@@ -30,6 +30,7 @@ from journal.projections.authorizations import AuthorizationRefused
 from journal.projections.energy_ledger import EnergyUnaccounted, subtract_registers
 from journal.projections.outbox import CallAttempted, CallDelivered, CallQueued, CallsDropped
 from journal.projections.pending_replies import CallErrorQueued, CallResultQueued
+from journal.projections.power_limits import PowerLimit, PowerLimitsDecided
 from station.history.explain.current_entries import CurrentEntries
 from station.history.export.state_periods import (
     FAULT_COLUMNS,
@@ -41,6 +42,7 @@ from station.history.export.table import ClockQuality, Columns, Table, TableRow
 from station.history.export.transaction_rows import TRANSACTION_COLUMNS, TransactionRecords
 from station.ocpp import rpc
 from station.transcript.lines import describe_event
+from station.transcript.phrases import name_limit_source
 
 FindEntry = Callable[[int], Entry | None]
 Reveal = Callable[[str], str]  # replaces references in a text by values, or changes nothing
@@ -97,6 +99,8 @@ METER_VALUE_COLUMNS: Final[Columns] = (
     ("voltage_v", "decimal"),
     ("current_a", "decimal"),
     ("soc_percent", "int"),
+    ("limit_w", "decimal"),
+    ("limit_source", "text"),
 )
 
 
@@ -106,18 +110,23 @@ class MeterValuesTable:
     def __init__(self) -> None:
         self._current_entries = CurrentEntries()
         self._clock_quality = ClockQuality()
+        self._power_limits: dict[int, PowerLimit] = {}  # in force, by EVSE
 
     def apply(self, entry: Entry, row: EntryRow) -> Iterator[TableRow]:
         quality = self._clock_quality.assess_time(entry)
         self._current_entries.apply(entry)
+        if isinstance(entry.event, PowerLimitsDecided):
+            self._power_limits = {limit.evse_id: limit for limit in entry.event.limits}
         if isinstance(entry.event, MeterRead):
             read = entry.event
+            limit = self._power_limits.get(read.evse_id)
             yield TableRow(
                 entry.at,
                 (entry.seq, entry.at, quality, read.evse_id,
                  self._current_entries.transaction_id_on_evse(read.evse_id), read.energy_wh,
                  read.energy_export_wh, read.power_w, read.voltage_v, read.current_a,
-                 read.soc_percent),
+                 read.soc_percent, limit.limit_w if limit else None,
+                 name_limit_source(limit) if limit else None),
             )  # fmt: skip
         elif isinstance(entry.event, MeterFellSilent):
             silent = entry.event
