@@ -46,6 +46,7 @@ SLOW: Final = (
     "tests/durability/damage/test_audit.py",
     "tests/durability/damage/test_bad_sectors.py",
     "tests/durability/damage/test_damage.py",
+    "tests/durability/fuzz",
     "tests/durability/powercut",
     "tests/e2e",
     "tests/ground_truth",
