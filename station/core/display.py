@@ -79,17 +79,22 @@ CONTACT_NUMBER: Final = "DisplayMessageCtrlr.ContactNumber"
 Mood = Literal["ready", "act", "wait", "charging", "paused", "done", "closed", "fault"]
 PreparationStep = Literal["", "insulation_test", "precharge"]
 
-# The texts of a fault by its device; other devices: `fault.other`.
+# The texts of a fault, by device and kind; other faults: `fault.other`. A text names a cause only
+# where the fault proves it: an insulation monitor that does not respond has tested nothing.
 FAULT_TEXTS: Final = {
-    "emergency_stop": "fault.emergency_stop",
-    "door": "fault.door",
-    "dispenser_door": "fault.door",
-    "mains": "fault.mains",
-    "breaker": "fault.mains",
-    "ev": "fault.ev",
-    "pilot": "fault.ev",
-    "insulation": "fault.insulation",
-    "cable": "fault.cable",
+    ("emergency_stop", "pressed"): "fault.emergency_stop",
+    ("door", "open"): "fault.door",
+    ("dispenser_door", "open"): "fault.door",
+    ("mains", "lost"): "fault.mains",
+    ("breaker", "tripped"): "fault.mains",
+    ("ev", "emergency_stop"): "fault.ev",
+    ("ev", "no_precharge"): "fault.ev",
+    ("ev", "session_aborted"): "fault.ev",
+    ("pilot", "error"): "fault.ev",
+    ("insulation", "low"): "fault.insulation",
+    ("insulation", "alarm"): "fault.insulation",
+    ("insulation", "cable_check"): "fault.insulation",
+    ("cable", "over_temperature"): "fault.cable",
 }
 # Their help also fits while an EV is plugged in.
 FAULTS_WITH_OWN_HELP: Final = frozenset({"fault.emergency_stop", "fault.ev", "fault.insulation"})
@@ -281,7 +286,7 @@ def _evse_words(ctx: Context, evse: Evse) -> Words:
 
 def _fault_words(evse: Evse, fault: DeviceFaulted) -> Words:
     """A fault: what it is, and whether to wait, to unplug or to call."""
-    key = FAULT_TEXTS.get(fault.device, "fault.other")
+    key = FAULT_TEXTS.get((fault.device, fault.fault), "fault.other")
     if not evse.is_plugged_in:
         return _words(key, "fault")
     if evse.contactor_closed or evse.flow == "charging":

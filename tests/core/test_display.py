@@ -24,6 +24,7 @@ from station.core.display import (
     render_display,
 )
 from station.core.display_rows import compose_rows
+from station.runtime.hardware.fault_registry import FAULT_RULES
 from station.texts import LANGUAGES, TEXTS, find_language
 from tests.support.story import (
     ALICE,
@@ -256,11 +257,19 @@ def test_safe_mode_asks_for_service_and_charges() -> None:
     assert situations(station) == ("evse.service_needed",) * 2
 
 
-@pytest.mark.parametrize(("device", "key"), FAULT_TEXTS.items())
-def test_each_fault_says_what_it_is_and_ends_with_it(device: str, key: str) -> None:
-    station = given(ONLINE, device_faulted(1, device, "any"))
+def test_every_fault_with_a_text_of_its_own_exists() -> None:
+    assert {"/".join(name) for name in FAULT_TEXTS} <= set(FAULT_RULES)
+
+
+@pytest.mark.parametrize(
+    ("device", "fault", "key"),
+    [(*name, key) for name, key in FAULT_TEXTS.items()]
+    + [("insulation", "lost", "fault.other"), ("cable", "sensor_broken", "fault.other")],
+)
+def test_each_fault_says_what_it_is_and_ends_with_it(device: str, fault: str, key: str) -> None:
+    station = given(ONLINE, device_faulted(1, device, fault))
     assert situations(station) == (key, "evse.available")
-    station.when(device_recovered(1, device, "any"))
+    station.when(device_recovered(1, device, fault))
     assert situations(station) == ("evse.available", "evse.available")
 
 
