@@ -122,7 +122,8 @@ def _describe_evse(evse: JsonObject) -> str:
     if evse["soc"] is not None and evse["plugged"]:
         parts.append(f"SoC {evse['soc']} %")
     if evse["limit_w"] is not None:
-        parts.append(f"at most {_kilo(evse['limit_w'], 'kW')} ({evse['limit_reason']})")
+        source = f": {evse['limit_source']}" if evse.get("limit_source") else ""
+        parts.append(f"at most {_kilo(evse['limit_w'], 'kW')} ({evse['limit_reason']}{source})")
     if evse["energy_wh"] is not None:
         parts.append(f"meter {_kilo(evse['energy_wh'], 'kWh', 3)}")
     if evse["transaction"]:

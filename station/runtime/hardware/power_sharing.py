@@ -183,8 +183,8 @@ def _level_out(
 ) -> dict[int, int]:
     """Raise all shares to one level, each between its floor and its ceiling, within the total.
 
-    The sum of the floors is at most `total_w`. The highest such level is found by bisection: the
-    sum never falls when the level rises.
+    The sum of the floors is at most `total_w`. Between two neighbouring floors or ceilings the sum
+    rises evenly, so the last of them that fits and what is left above it give the level.
     """
 
     def shares_at(level_w: int) -> dict[int, int]:
@@ -192,16 +192,18 @@ def _level_out(
             evse_id: max(floors[evse_id], min(ceilings[evse_id], level_w)) for evse_id in floors
         }
 
-    low_w, high_w = 0, max(ceilings.values(), default=0)
-    if sum(shares_at(high_w).values()) <= total_w:
-        return shares_at(high_w)
-    while high_w - low_w > 1:
-        level_w = (low_w + high_w) // 2
-        if sum(shares_at(level_w).values()) <= total_w:
-            low_w = level_w
-        else:
-            high_w = level_w
-    return shares_at(low_w)
+    shares = dict(floors)
+    for level_w in sorted({*floors.values(), *ceilings.values()}):
+        raised = shares_at(level_w)
+        if sum(raised.values()) > total_w:
+            rising = [evse_id for evse_id in floors if raised[evse_id] > shares[evse_id]]
+            step_w = (total_w - sum(shares.values())) // len(rising)
+            return {
+                evse_id: share_w + step_w if evse_id in rising else share_w
+                for evse_id, share_w in shares.items()
+            }
+        shares = raised
+    return shares
 
 
 # --- Order of changes ----------------------------------------------------------------------------
