@@ -34,6 +34,7 @@ SLOW: Final = (
     "tests/commands/test_export_verifier.py",
     "tests/commands/test_witness.py",
     "tests/conformance/octt/test_sample.py",
+    "tests/core/blocks/k_smart_charging/test_hostile_profiles.py",
     "tests/core/blocks/k_smart_charging/test_schedule_properties.py",
     "tests/core/test_decide.py::TestWorld",
     "tests/durability/test_bytes_per_day.py",
