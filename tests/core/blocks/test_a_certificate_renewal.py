@@ -588,6 +588,32 @@ def test_a_restart_before_the_reconnection_continues_with_the_new_one_a02_fr_08(
     assert station.desired.link.client_certificates[0] == new
 
 
+# --- A year ------------------------------------------------------------------------------------
+
+
+def test_three_renewals_in_a_row_with_link_losses_and_restarts_a03_fr_02_a03_fr_10() -> None:
+    """A year of certificates of 120 days: each is renewed by age, whatever interrupts it."""
+    station = station_with_profile_3(valid_from=NOON, days=120)
+    installed = [own_certificates(station)[0].sha256]
+    interruptions: list[tuple[Step, ...]] = [
+        (LINK_LOST, time_passed(seconds=600), open_link_with_newest),
+        (station_restarted(boot_id="boot-2", gap_s=60), open_link_with_newest),
+        (LINK_LOST, station_restarted(boot_id="boot-3", gap_s=60), open_link_with_newest),
+    ]
+    for interruption in interruptions:
+        decisions = station.with_csms(accept_signing, days_passed(89))
+        assert not of_kind(decisions, CertificateSigningOrdered)
+        station.with_csms(accept_signing, days_passed(2))
+        station.with_csms(accept_signing, *interruption)
+        station.with_csms(accept_signing, create_ordered_key_pair, *interruption)
+        chain = sign_csr(csr_of(station), valid_from=station.at - timedelta(hours=1), days=120)
+        station.with_csms(accept_signing, certificate_signed(chain), *interruption)
+        [newest] = own_certificates(station)
+        assert station.desired.private_key_references == (newest.private_key_ref,)
+        installed.append(newest.sha256)
+    assert len(set(installed)) == 4
+
+
 # --- V2G certificates --------------------------------------------------------------------------
 
 V2G_PROFILE = """
