@@ -98,6 +98,7 @@ def test_missing_root_files_are_ignored(started_station_directory: Path) -> None
         GOOD.replace("[journal]", '[hardware.reader]\ndriver = "none"\n[journal]'),
         GOOD.replace("[csms]", 'profile = "gone.toml"\n[csms]'),
         GOOD.replace("password_file", "pasword_file"),
+        f"{GOOD}\n[limits]\nstation_w = -1\n",  # a limit that protects a site is not left out
     ],
 )
 def test_without_usable_main_tables_the_last_valid_file_is_used(

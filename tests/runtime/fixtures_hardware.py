@@ -209,6 +209,7 @@ async def run_in_memory(
     directory: Path,
     catch: type[Exception] | None = None,
     settings: HardwareSettings | None = None,
+    **options: Any,
 ) -> AsyncIterator[HardwareBench]:
     """`Hardware` with all devices ready, on emulated devices in memory and virtual time."""
     world, ends = make_memory_world(directory)
@@ -217,7 +218,7 @@ async def run_in_memory(
         return ends[Path(path).stem].open(path, baud=baud, parity=parity, stop_bits=stop_bits)
 
     settings = settings or Hardware.emulated_settings(directory)
-    bench = HardwareBench(world, settings, open_port=opened)
+    bench = HardwareBench(world, settings, open_port=opened, **options)
     async with running_hardware(bench, world.run, catch):
         yield bench
 

@@ -8,7 +8,9 @@ import trio
 from trio.testing import MockClock
 
 from drivers.emulators.ev import Ev
+from drivers.wiring import InputA
 from journal.observations import DeviceFaulted
+from station.runtime.hardware.limit_contact import LimitContact
 from tests.runtime.fixtures_hardware import HardwareBench, run_in_memory, world_violations
 
 SET_POINT_S = 0.3  # from the desired state to the order on the modules' bus
@@ -113,3 +115,17 @@ async def test_a_limit_holds_from_the_first_ampere_after_a_restart(
                 highest_w = max(highest_w, power_w(bench, 1))
                 await trio.sleep(0.01)
         assert 28_000 < highest_w <= 30_000
+
+
+async def test_the_contact_of_the_grid_operator_is_read_at_its_input(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    """The emulated switch of the holster stands for the contact: open while an EV is plugged in."""
+    reports: list[bool] = []
+    contact = LimitContact(InputA.PLUG_IN_HOLSTER, reports.append)
+    async with run_in_memory(tmp_path, limit_contact=contact) as bench:
+        await bench.wait_until(lambda: reports == [False], 3)
+        bench.world.plug_in(1, Ev())
+        await bench.wait_until(lambda: reports == [False, True], 0.5)
+        bench.world.unplug(1)
+        await bench.wait_until(lambda: reports == [False, True, False], 3)
