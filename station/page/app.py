@@ -52,7 +52,7 @@ ORDERS_BURST: Final = 20.0
 METRICS_MAX_AGE_S: Final = 1.0
 VIEWER_NAME: Final = "page, "
 
-REAL_ORDERS: Final = frozenset({"release", "retry"})
+REAL_ORDERS: Final = frozenset({"release", "retry", "renew_certificate"})
 EMULATED_ORDERS: Final = frozenset(
     {
         "plug_in", "unplug", "present_token", "ev_ready", "ev_pause", "stop_button",

@@ -321,7 +321,8 @@ async def test_only_orders_of_this_station_are_passed_on(tmp_path: Path) -> None
         bench.station.live = make_live(emulated=False)
         await trio.sleep(1.1)
         assert (await bench.request("POST", "/orders/plug_in", {}, token=True)).status == 404
-        assert (await bench.request("POST", "/orders/release", {}, token=True)).status == 200
+        for op in ("release", "retry", "renew_certificate"):
+            assert (await bench.request("POST", f"/orders/{op}", {}, token=True)).status == 200
 
 
 async def test_orders_have_a_rate(tmp_path: Path) -> None:

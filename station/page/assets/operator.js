@@ -286,8 +286,12 @@ function showStation(live) {
   fill(id("certificates"), JSON.stringify(certificates), ...certificates.map((each) => {
     const days = Math.floor((new Date(each.not_after) - new Date(live.at)) / 86400000);
     const look = days < 0 ? "bad" : days < 30 ? "wait" : "good";
+    const renewal = each.renewal ?? (each.next_renewal && `next renewal ${each.next_renewal.slice(0, 10)}`);
+    const renew = each.next_renewal && make("button", { type: "button", onclick: () => order("/orders/renew_certificate", { use: each.use },
+      (answer) => (answer.online ? "The renewal is requested." : "The renewal is requested when the station is online.")) }, "Renew now");
     return make("li", {}, make("span", {}, each.use), make("span", { class: "grow" }, each.subject),
-      make("span", { class: `pill ${look}` }, days < 0 ? "expired" : `${days} days left`), make("span", { class: "muted" }, `until ${each.not_after.slice(0, 10)}`));
+      make("span", { class: `pill ${look}` }, days < 0 ? "expired" : `${days} days left`),
+      make("span", { class: "muted" }, [`until ${each.not_after.slice(0, 10)}`, renewal].filter(Boolean).join(", ")), renew || null);
   }));
 }
 
