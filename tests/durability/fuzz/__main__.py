@@ -10,12 +10,14 @@ exception; each is printed.
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
@@ -101,9 +103,9 @@ def _change_node(dice: random.Random, node: Any) -> None:
         case 1 if isinstance(node[key], str):
             node[key] = node[key] * dice.choice((0, 2, 50))
         case 2 if isinstance(node, dict):
-            node[dice.choice(("customData", "evse", "x", "id"))] = dice.choice(VALUES)
+            node[dice.choice(("customData", "evse", "x", "id"))] = deepcopy(dice.choice(VALUES))
         case _:
-            node[key] = dice.choice(VALUES)
+            node[key] = deepcopy(dice.choice(VALUES))
 
 
 class Target(NamedTuple):
@@ -226,6 +228,8 @@ def fuzz(seconds: float, seed: int, report: Callable[[str], None]) -> int:
     """Run all targets in turn for a time; reports each finding. How many there were."""
     dice, findings = random.Random(seed), 0
     targets = make_targets()
+    gc.collect()
+    gc.freeze()  # as the station does at its start
     most: dict[str, Any] = {target.name: (0.0, b"", 0) for target in targets}
     ends_at = time.monotonic() + seconds
     while time.monotonic() < ends_at:
