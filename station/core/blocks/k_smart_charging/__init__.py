@@ -31,6 +31,7 @@ from station.core.blocks.k_smart_charging.external_limits import (
 )
 from station.core.blocks.k_smart_charging.reports import get_charging_profiles
 from station.core.context import CallHandler, Deadline, Rule
+from station.core.reasons import Reason
 
 CALLS: Final[dict[str, CallHandler]] = {
     "SetChargingProfile": set_charging_profile,
@@ -39,4 +40,9 @@ CALLS: Final[dict[str, CallHandler]] = {
     "GetCompositeSchedule": get_composite_schedule,
 }
 DEADLINES: Final[tuple[Deadline, ...]] = (next_external_border_ms,)
+CALL_REASONS: Final = {
+    "ReportChargingProfiles": Reason("the CSMS requested the charging profiles", "K09.FR.01"),
+    "NotifyChargingLimit": Reason("an external limit changed", "K11.FR.02, K12.FR.02"),
+    "ClearedChargingLimit": Reason("an external limit no longer applies", "K13.FR.02"),
+}
 RULES: Final[tuple[Rule, ...]] = (end_transaction_profiles, notify_external_limits)
