@@ -19,6 +19,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from datetime import timedelta
+from math import inf
 from typing import Any, Final, NamedTuple
 
 import trustme
@@ -224,7 +225,7 @@ def memory_of(target: Target, data: bytes) -> int:
         tracemalloc.stop()
 
 
-def fuzz(seconds: float, seed: int, report: Callable[[str], None]) -> int:
+def fuzz(seconds: float, seed: int, report: Callable[[str], None], rounds_max: float = inf) -> int:
     """Run all targets in turn for a time; reports each finding. How many there were."""
     dice, findings = random.Random(seed), 0
     targets = make_targets()
@@ -232,7 +233,9 @@ def fuzz(seconds: float, seed: int, report: Callable[[str], None]) -> int:
     gc.freeze()  # as the station does at its start
     most: dict[str, Any] = {target.name: (0.0, b"", 0) for target in targets}
     ends_at = time.monotonic() + seconds
-    while time.monotonic() < ends_at:
+    rounds = 0
+    while time.monotonic() < ends_at and rounds < rounds_max:
+        rounds += 1
         for target in targets:
             data = target.mutate(dice, dice.choice(target.seeds), target.bytes_max)
             result = run_input(target, data)
