@@ -8,6 +8,7 @@ a card can have.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -86,17 +87,28 @@ def restore_payload(payload: Any, value_of: ValueOf) -> Any:
 
 
 def _replace_values(part: Any, change: Callable[[str, str], str]) -> Any:
-    if isinstance(part, str):  # most parts
-        return part
+    """The part with its personal values changed; a part without any is returned as it is.
+
+    A peer chooses the parts, up to a hundred thousand small ones in a frame, so most of them are
+    decided without a call.
+    """
     if isinstance(part, dict):
-        changed = {key: _replace_values(value, change) for key, value in part.items()}
-        for key, type in _personal_keys(part).items():
+        changed = {
+            key: value if type(value) in _PLAIN or not value else _replace_values(value, change)
+            for key, value in part.items()
+        }
+        if part.keys().isdisjoint(_MARKING_KEYS):
+            return changed
+        for key, type_ in _personal_keys(part).items():
             value = part.get(key)
             if isinstance(value, str) and value:
-                changed[key] = change(type, value)
+                changed[key] = change(type_, value)
         return changed
     if isinstance(part, list | tuple):
-        return [_replace_values(item, change) for item in part]
+        return [
+            item if type(item) in _PLAIN or not item else _replace_values(item, change)
+            for item in part
+        ]
     return part
 
 
@@ -113,6 +125,9 @@ def _personal_keys(part: Mapping[str, Any]) -> Mapping[str, str]:
 
 # Every text with a personal value contains one of these: a key, or an escape that can spell one.
 _PERSONAL_MARKERS = ("dToken", "customerIdentifier", '"data"', "\\u")
+
+_PLAIN = frozenset({str, int, float, bool, Decimal, type(None)})
+_MARKING_KEYS = frozenset({"type", "customerIdentifier", "data"})  # others are not personal alone
 
 _ALWAYS_PERSONAL = {"customerIdentifier": CUSTOMER_IDENTIFIER}
 
