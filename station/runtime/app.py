@@ -31,13 +31,20 @@ from typing import Final
 import trio
 
 from drivers.emulators.json_lines_socket import JsonLinesSocket, RequestQuota
-from journal.observations import MeterRead, SafeModeEntered, StationStarted, StationStopping
+from journal.events import Entry
+from journal.observations import (
+    DeadlineReached,
+    MeterRead,
+    SafeModeEntered,
+    StationStarted,
+    StationStopping,
+)
 from journal.state import State
 from journal.storage.connection import StoreSettings
 from journal.storage.errors import DiskFull, JournalFailed
 from station import RELEASE
 from station.config.station_toml import LIMIT_CONTACT_INPUTS, Config
-from station.core.context import Product
+from station.core.context import Context, Product
 from station.runtime.clock import HostClock, read_boot_id
 from station.runtime.control_socket import ControlHandler
 from station.runtime.csms.connection import CsmsConnection
@@ -51,10 +58,13 @@ from station.runtime.external_limits import (
     configured_limits,
     limit_while_offline,
     report_contact,
+    report_derating,
 )
 from station.runtime.hardware.emulator_process import emulator_socket
 from station.runtime.hardware.hardware import Hardware, evse_unknown
+from station.runtime.hardware.lasting_derating import LastingDerating
 from station.runtime.hardware.limit_contact import LimitContact
+from station.runtime.hardware.power_limits import Derating
 from station.runtime.jobs.certificate_export import export_certificates
 from station.runtime.jobs.customers import CustomerDataJob
 from station.runtime.jobs.firmware import FirmwareUpdateJob
@@ -170,6 +180,7 @@ class StationApp:
             desired_state=self.recorder.desired_state,
             evse_for_card=self.emulation.cards.take_evse_id if self.emulation else evse_unknown,
             limit_contact=self._build_limit_contact(),
+            lasting_derating=LastingDerating(self._on_derating),
             in_thread=True,
         )
 
@@ -191,6 +202,13 @@ class StationApp:
 
     def _on_limit_contact(self, limited: bool) -> None:
         for report in report_contact(self.config.limits, self.recorder.state, limited):
+            self.recorder.observe(report)
+
+    def _on_derating(self, evse_id: int, derating: Derating | None) -> None:
+        head, state = self.recorder.head, self.recorder.state
+        at, uptime_ms = self.recorder.station_time(state), self.clock.uptime_ms()
+        entry = Entry(head.seq, at, uptime_ms, DeadlineReached(uptime_ms))
+        for report in report_derating(Context(self.product, state, entry), evse_id, derating):
             self.recorder.observe(report)
 
     def _latest_reading(self, evse_id: int) -> MeterRead | None:

@@ -5,19 +5,35 @@ from __future__ import annotations
 import trio
 from trio.testing import MockClock
 
-from journal.events import Entry, Observation
+from journal.events import Decision, Entry, Observation
 from journal.observations import ExternalLimitReported
 from journal.state import State, apply_entry
 from station.config.station_toml import LimitsConfig
+from station.core.context import Context
 from station.core.desired import DesiredLink, DesiredState
 from station.runtime.external_limits import (
     configured_limits,
     limit_report,
     limit_while_offline,
     report_contact,
+    report_derating,
 )
+from station.runtime.hardware.power_limits import Derating
 from station.runtime.watched_value import WatchedValue
-from tests.support.story import JOURNAL_ID, NOON
+from station.transcript.phrases import format_power_limit
+from tests.support.story import (
+    JOURNAL_ID,
+    NOON,
+    ONLINE,
+    Station,
+    charging_started,
+    csms_answers,
+    given,
+    in_transaction,
+    queued_payloads,
+    time_passed,
+    variable_preset,
+)
 
 LIMITS = LimitsConfig(station_w=200_000, offline_w=40_000, contact_w=60_000, contact_input="A2")
 
@@ -67,6 +83,88 @@ def test_the_contact_reports_only_what_it_changes() -> None:
         ("contact", None)
     ]
     assert list(report_contact(LIMITS, state_with(), limited=False)) == []
+
+
+# --- Derated hardware ----------------------------------------------------------------------------
+
+WARM = Derating("cable", 40_000, 160_000)
+
+
+def report(station: Station, derating: Derating | None) -> list[Decision]:
+    """What the station decides after the reports of a derating of EVSE 1."""
+    reports = report_derating(Context(station.product, station.state, station.entries[-1]), 1,
+                              derating)  # fmt: skip
+    return station.when(*(step for each in reports for step in (each, csms_answers())))
+
+
+def rate_changes(decisions: list[Decision]) -> int:
+    events = queued_payloads(decisions, "TransactionEvent")
+    return sum(event["triggerReason"] == "ChargingRateChanged" for event in events)
+
+
+def origins(station: Station) -> list[tuple[int, str, str]]:
+    return [(each.evse_id, each.origin, each.source) for each in
+            station.state.external_limits.limits]  # fmt: skip
+
+
+def test_a_derating_is_an_external_limit_of_its_evse_k11_fr_02_k11_fr_04() -> None:
+    station = given(ONLINE, in_transaction(1), charging_started(1))
+    decisions = report(station, WARM)
+    assert origins(station) == [(1, "cable_temperature", "Other")]
+    [notified] = queued_payloads(decisions, "NotifyChargingLimit")
+    assert notified["chargingLimit"] == {"chargingLimitSource": "Other"}
+    assert notified["evseId"] == 1
+    assert rate_changes(decisions) == 1
+    limit = station.state.power_limits.on_evse(1)
+    assert limit is not None
+    assert format_power_limit(limit).startswith("40 kW by Other, cable_temperature (entry")
+    assert report(station, WARM) == []
+
+
+def test_a_derating_that_ended_is_cleared_k13_fr_02_k13_fr_03() -> None:
+    station = given(ONLINE, in_transaction(1), charging_started(1))
+    report(station, WARM)
+    decisions = report(station, None)
+    assert origins(station) == []
+    assert queued_payloads(decisions, "ClearedChargingLimit") == [
+        {"chargingLimitSource": "Other", "evseId": 1}
+    ]
+    assert rate_changes(decisions) == 1
+
+
+def test_another_cause_replaces_the_limit_of_the_one_before() -> None:
+    station = given(ONLINE)
+    report(station, WARM)
+    report(station, Derating("modules", 60_000, 160_000))
+    assert origins(station) == [(1, "power_modules", "Other")]
+
+
+def test_a_derating_below_the_significance_is_no_limit() -> None:
+    significance = variable_preset("SmartChargingCtrlr.LimitChangeSignificance", "50")
+    station = given(significance, ONLINE)
+    report(station, Derating("cooling", 100_000, 160_000))
+    assert origins(station) == []
+    report(station, WARM)
+    assert origins(station) == [(1, "cable_temperature", "Other")]
+    report(station, Derating("cable", 100_000, 160_000))
+    assert origins(station) == []
+
+
+def test_a_product_without_smart_charging_reports_no_derating() -> None:
+    station = given(time_passed(seconds=1), profile_name="evs-flash-300")
+    report(station, WARM)
+    assert origins(station) == []
+
+
+def test_a_derating_is_lifted_at_the_next_start() -> None:
+    station = given(ONLINE)
+    report(station, WARM)
+    assert values(list(configured_limits(LimitsConfig(), station.state))) == [
+        ("cable_temperature", None)
+    ]
+
+
+# --- A lost connection ---------------------------------------------------------------------------
 
 
 class OfflineBench:

@@ -1,7 +1,8 @@
 """Which power limit was in force, for `station why`: who set it, and the entries that prove it.
 
-The journal has each change as PowerLimitsDecided. Limits of the devices (modules, cable, the EV
-itself) are not decided and not recorded: where no limit is named, it was one of them.
+The journal has each change as PowerLimitsDecided. A derating of the devices (modules, cable) is one
+of these limits if it lasts. A shorter one, and what the EV itself requests, is not recorded: where
+no limit is named, it was one of them.
 """
 
 from __future__ import annotations

@@ -54,6 +54,7 @@ from station.runtime.hardware.inputs import (
     EvseInputs,
     StationInputs,
 )
+from station.runtime.hardware.lasting_derating import LastingDerating
 from station.runtime.hardware.limit_contact import LimitContact
 from station.runtime.hardware.power_budget import EvseBudget, PowerBudget
 from station.runtime.hardware.power_limits import HardwareLimit, hardware_limit, voltage_range_v
@@ -119,6 +120,7 @@ class ControlLoop:
         desired_state: WatchedValue[DesiredState],
         uptime_ms: Callable[[], int],
         limit_contact: LimitContact | None = None,
+        lasting_derating: LastingDerating | None = None,
     ) -> None:
         """As `Hardware`, and:
 
@@ -136,6 +138,7 @@ class ControlLoop:
         self._desired_state = desired_state
         self._uptime_ms = uptime_ms
         self._limit_contact = limit_contact
+        self._lasting_derating = lasting_derating
         self._shown_situation: DisplaySituation | None = None
         self._shown_at = 0.0
         self._shown_texts: tuple[str, ...] = ()
@@ -356,6 +359,9 @@ class ControlLoop:
             wire = self._limit_contact.wire
             self._limit_contact.update(self._station_inputs.input_level(wire), now)
         self._power_budget.update(self._power_paths, desired_state, now)
+        if self._lasting_derating is not None:
+            for evse_id, limit in self._power_budget.hardware_limits.items():
+                self._lasting_derating.update(evse_id, limit, now)
         for evse_id, path in self._power_paths.items():
             path.run_step(
                 _desired_evse(
@@ -399,6 +405,7 @@ class ControlLoop:
         return hardware_limit(
             path.inputs,
             modules,
+            module_count=len(group),
             power_max_w=self._power_max_w[evse_id],
             settings=self._settings.secc,
             cooling_works=not self.fault_registry.has_fault("cooling/fault", 0),

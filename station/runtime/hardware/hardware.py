@@ -30,6 +30,7 @@ from station.runtime.hardware.assembly import StationDrivers
 from station.runtime.hardware.control_loop import ControlLoop, ControlStatus
 from station.runtime.hardware.device_thread import DeviceThread
 from station.runtime.hardware.fault_registry import FaultStatus
+from station.runtime.hardware.lasting_derating import LastingDerating
 from station.runtime.hardware.limit_contact import LimitContact
 from station.runtime.hardware.power_budget import EvseBudget
 from station.runtime.hardware.reporter import READING_FRESH_S
@@ -59,6 +60,7 @@ class Hardware:
         open_port: OpenPort = SerialPort.open,
         uptime_ms: Callable[[], int] = HOST_CLOCK.uptime_ms,
         limit_contact: LimitContact | None = None,
+        lasting_derating: LastingDerating | None = None,
         in_thread: bool = False,
     ) -> None:
         """Check the settings; `run` starts the devices.
@@ -75,6 +77,7 @@ class Hardware:
             open_port: how drivers open their ports; tests pass lines in memory.
             uptime_ms: the uptime that the desired state is computed with.
             limit_contact: of the grid operator; None: there is none.
+            lasting_derating: takes the limits of the hardware; None: nobody asks for them.
             in_thread: run the devices in a thread of their own; the callables above, except
                 `open_port` and `uptime_ms`, are called in the loop of `run` in any case.
 
@@ -93,6 +96,9 @@ class Hardware:
         self._open_port = open_port
         self._uptime_ms = uptime_ms
         self._limit_contact = limit_contact and limit_contact.reporting_by(self._post_to_station)
+        self._lasting_derating = lasting_derating and lasting_derating.reporting_by(
+            self._post_to_station
+        )
         self._in_thread = in_thread
         self._thread: DeviceThread | None = None
         StationDrivers(settings, profile.evse_ids, open_port)  # only for the errors it raises
@@ -133,6 +139,7 @@ class Hardware:
             reading_interval_s=self._reading_interval_s,
             desired_state=desired_state,
             limit_contact=self._limit_contact,
+            lasting_derating=self._lasting_derating,
             uptime_ms=self._uptime_ms,
         )
         for evse_id, meter in drivers.meters.items():

@@ -51,6 +51,7 @@ class PowerBudget:
 
     Attributes:
         by_evse: the budgets of the last round.
+        hardware_limits: of the last round, by EVSE id.
     """
 
     def __init__(self, station_max_w: int, limit_hardware: Callable[[int], HardwareLimit]) -> None:
@@ -61,6 +62,7 @@ class PowerBudget:
             limit_hardware: gives the hardware's limit of an EVSE now.
         """
         self.by_evse: dict[int, EvseBudget] = {}
+        self.hardware_limits: dict[int, HardwareLimit] = {}
         self._station_max_w = station_max_w
         self._limit_hardware = limit_hardware
         self._shares: dict[int, PowerShare] = {}
@@ -70,7 +72,9 @@ class PowerBudget:
     ) -> None:
         """Set the current limits of all power paths."""
         desired = {evse.evse_id: evse for evse in desired_state.evses}
-        hardware = {evse_id: self._limit_hardware(evse_id) for evse_id in paths}
+        self.hardware_limits = hardware = {
+            evse_id: self._limit_hardware(evse_id) for evse_id in paths
+        }
         demands = [
             _evse_demand(path, desired.get(evse_id), hardware[evse_id])
             for evse_id, path in paths.items()

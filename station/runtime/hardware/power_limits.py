@@ -22,23 +22,39 @@ RAISE_MARGIN: Final = Decimal("0.005")  # of the limit
 HardwareLimiter = Literal["modules", "product", "cooling", "cable"]
 
 
+class Derating(NamedTuple):
+    """Hardware that allows less power than it does in good order and when it is cool."""
+
+    cause: Literal["modules", "cooling", "cable"]
+    limit_w: int
+    rated_w: int  # without derating, at the same voltage
+
+
 class HardwareLimit(NamedTuple):
     """The highest current that the hardware of an EVSE allows, and what limits it."""
 
     current_a: Decimal  # exact; 0: none
     voltage_v: Decimal  # that power is computed with
     limiter: HardwareLimiter
+    rated_a: Decimal  # with all modules and a cool cable
 
     @property
     def power_w(self) -> int:
         """Whole watts, rounded down."""
         return int(self.current_a * self.voltage_v)
 
+    def find_derating(self, part: Decimal) -> Derating | None:
+        """The derating, if it takes more than this part of the power; None: it does not."""
+        if self.limiter == "product" or self.current_a >= self.rated_a * (1 - part):
+            return None
+        return Derating(self.limiter, self.power_w, int(self.rated_a * self.voltage_v))
+
 
 def hardware_limit(
     inputs: EvseInputs,
     modules: Sequence[ModuleLimits],
     *,
+    module_count: int,
     power_max_w: int,
     settings: SeccSettings,
     cooling_works: bool,
@@ -48,25 +64,36 @@ def hardware_limit(
     Args:
         inputs: of the EVSE.
         modules: those that can give power to it.
+        module_count: as wired to it; those that are missing count like the strongest of the others.
         power_max_w: of the EVSE.
         settings: the cable's temperatures and its rating without cooling.
         cooling_works: the cable is cooled.
     """
     if not modules:
-        return HardwareLimit(Decimal(0), Decimal(1), "modules")
+        return HardwareLimit(Decimal(0), Decimal(1), "modules", Decimal(0))
     voltage_v = _power_voltage_v(inputs, modules)
+    product_a = power_max_w / voltage_v
     limits: dict[HardwareLimiter, Decimal] = {
         "modules": min(
             Decimal(sum(module.current_max_ma for module in modules)).scaleb(-3),
             sum(module.power_w for module in modules) / voltage_v,
         ),
-        "product": power_max_w / voltage_v,
+        "product": product_a,
     }
+    all_modules_a = module_count * min(
+        Decimal(max(module.current_max_ma for module in modules)).scaleb(-3),
+        max(module.power_w for module in modules) / voltage_v,
+    )
     if not cooling_works:
         limits["cooling"] = Decimal(settings.passive_a)
     limiter = min(limits, key=lambda name: limits[name])
     factor = _derating_factor(inputs.cable_c, settings)
-    return HardwareLimit(limits[limiter] * factor, voltage_v, "cable" if factor < 1 else limiter)
+    return HardwareLimit(
+        limits[limiter] * factor,
+        voltage_v,
+        "cable" if factor < 1 else limiter,
+        rated_a=min(product_a, all_modules_a),
+    )
 
 
 def round_limit_a(exact_a: Decimal, previous_a: Decimal) -> Decimal:

@@ -10,7 +10,9 @@ from trio.testing import MockClock
 from drivers.emulators.ev import Ev
 from drivers.wiring import InputA
 from journal.observations import DeviceFaulted
+from station.runtime.hardware.lasting_derating import LASTS_S, LastingDerating
 from station.runtime.hardware.limit_contact import LimitContact
+from station.runtime.hardware.power_limits import Derating
 from tests.runtime.fixtures_hardware import HardwareBench, run_in_memory, world_violations
 
 SET_POINT_S = 0.3  # from the desired state to the order on the modules' bus
@@ -129,3 +131,23 @@ async def test_the_contact_of_the_grid_operator_is_read_at_its_input(
         await bench.wait_until(lambda: reports == [False, True], 0.5)
         bench.world.unplug(1)
         await bench.wait_until(lambda: reports == [False, True, False], 3)
+
+
+async def test_a_cable_that_stays_hot_is_reported_and_its_end_too(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    reports: list[tuple[int, str | None]] = []
+
+    def report(evse_id: int, derating: Derating | None) -> None:
+        reports.append((evse_id, derating.cause if derating else None))
+
+    lasting = LastingDerating(report)
+    async with run_in_memory(tmp_path, lasting_derating=lasting) as bench:
+        await bench.start_charging(1)
+        await trio.sleep(LASTS_S)
+        assert reports == []
+        bench.inject_fault("cable", "hot", 1)  # 85 degC of 80 to 90
+        await bench.wait_until(lambda: reports, LASTS_S + 20)
+        bench.clear_fault("cable", "hot", 1)
+        await bench.wait_until(lambda: len(reports) == 2, 120)
+        assert reports == [(1, "cable"), (1, None)]

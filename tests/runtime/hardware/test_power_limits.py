@@ -9,13 +9,23 @@ import pytest
 from drivers.ports import ModuleLimits, PowerFunction, PowerRequest
 from drivers.settings import SeccSettings
 from station.runtime.hardware.inputs import EvseInputs
-from station.runtime.hardware.power_limits import HardwareLimit, hardware_limit, round_limit_a
+from station.runtime.hardware.power_limits import (
+    Derating,
+    HardwareLimit,
+    hardware_limit,
+    round_limit_a,
+)
 
 MODULES = [ModuleLimits(address, 1000, 150, 100_000, 30_000) for address in range(3)]
 
 
 def limit_at(
-    voltage_v: str = "400", *, cable_c: int = 30, power_max_w: int = 300_000, cooled: bool = True
+    voltage_v: str = "400",
+    *,
+    cable_c: int = 30,
+    power_max_w: int = 300_000,
+    cooled: bool = True,
+    module_count: int = 3,
 ) -> HardwareLimit:
     """The limit of an EVSE with three modules while energy flows."""
     request = PowerRequest(
@@ -25,7 +35,12 @@ def limit_at(
     inputs = EvseInputs(1, power_request=request, output_v=Decimal(voltage_v), cable_c=cable_c)
     settings = SeccSettings(driver="advantics", port="can0")
     return hardware_limit(
-        inputs, MODULES, power_max_w=power_max_w, settings=settings, cooling_works=cooled
+        inputs,
+        MODULES,
+        module_count=module_count,
+        power_max_w=power_max_w,
+        settings=settings,
+        cooling_works=cooled,
     )
 
 
@@ -50,9 +65,32 @@ def test_the_lowest_limit_counts_and_has_a_name(
 def test_without_modules_there_is_no_power() -> None:
     settings = SeccSettings(driver="advantics", port="can0")
     limit = hardware_limit(
-        EvseInputs(1), [], power_max_w=300_000, settings=settings, cooling_works=True
+        EvseInputs(1),
+        [],
+        module_count=3,
+        power_max_w=300_000,
+        settings=settings,
+        cooling_works=True,
     )
     assert limit.power_w == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "derating"),
+    [
+        (limit_at("400"), None),
+        (limit_at("200"), None),  # the modules' current is no derating
+        (limit_at("400", power_max_w=50_000, module_count=4), None),  # enough without the fourth
+        (limit_at("400", module_count=4), Derating("modules", 90_000, 120_000)),
+        (limit_at("400", cooled=False), Derating("cooling", 80_000, 90_000)),
+        (limit_at("400", cable_c=85), Derating("cable", 45_000, 90_000)),
+    ],
+    ids=["power", "current", "spare", "missing", "cooling", "warm"],
+)
+def test_a_derating_is_what_good_and_cool_hardware_would_give_more(
+    limit: HardwareLimit, derating: Derating | None
+) -> None:
+    assert limit.find_derating(Decimal("0.05")) == derating
 
 
 @pytest.mark.parametrize(
