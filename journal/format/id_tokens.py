@@ -7,8 +7,7 @@ a card can have.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from decimal import Decimal
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -59,7 +58,7 @@ def make_token_row(type: str, value: str, salt: bytes) -> TokenRow:
 
 
 def pseudonymize_payload(payload: Any, reference_for: ReferenceFor) -> Any:
-    """A copy of an OCPP payload, or of a part, with references in place of personal values.
+    """An OCPP payload, or a part, with references in place of personal values. Changed in place.
 
     Personal are: the `idToken` of every IdTokenType and `additionalIdToken` of every
     AdditionalInfoType, at any depth; `customerIdentifier` of a CustomerInformationRequest; `data`
@@ -77,7 +76,7 @@ def has_no_personal_value(text: str) -> bool:
 
 
 def restore_payload(payload: Any, value_of: ValueOf) -> Any:
-    """The inverse of `pseudonymize_payload`. The reference of an erased value stays."""
+    """The inverse of `pseudonymize_payload`, in place. The reference of an erased value stays."""
 
     def restore(_: str, ref: str) -> str:
         value = value_of(ref) if ref.startswith("#") else None
@@ -86,50 +85,43 @@ def restore_payload(payload: Any, value_of: ValueOf) -> Any:
     return _replace_values(payload, restore)
 
 
-def _replace_values(part: Any, change: Callable[[str, str], str]) -> Any:
-    """The part with its personal values changed; a part without any is returned as it is.
+def _replace_values(payload: Any, change: Callable[[str, str], str]) -> Any:
+    """The payload itself, with its personal values changed.
 
-    A peer chooses the parts, up to a hundred thousand small ones in a frame, so most of them are
-    decided without a call.
+    A peer chooses the parts, up to a hundred thousand small ones in a frame: nothing is copied, and
+    a part costs no call.
     """
-    if isinstance(part, dict):
-        changed = {
-            key: value if type(value) in _PLAIN or not value else _replace_values(value, change)
-            for key, value in part.items()
-        }
-        if part.keys().isdisjoint(_MARKING_KEYS):
-            return changed
-        for key, type_ in _personal_keys(part).items():
-            value = part.get(key)
-            if isinstance(value, str) and value:
-                changed[key] = change(type_, value)
-        return changed
-    if isinstance(part, list | tuple):
-        return [
-            item if type(item) in _PLAIN or not item else _replace_values(item, change)
-            for item in part
-        ]
-    return part
+    parts = [payload]
+    for part in parts:  # it grows while it is read
+        kind = type(part)
+        if kind is dict:
+            if part:
+                parts += part.values()
+            if not _MARKING_KEYS.isdisjoint(part):
+                _replace_own_values(part, change)
+        elif kind is list:
+            parts += part
+    return payload
 
 
-def _personal_keys(part: Mapping[str, Any]) -> Mapping[str, str]:
-    """The keys of this object with personal values, and the type of each value."""
-    types = _ALWAYS_PERSONAL
+def _replace_own_values(part: dict[str, Any], change: Callable[[str, str], str]) -> None:
+    keys = [(CUSTOMER_IDENTIFIER, CUSTOMER_IDENTIFIER)]
     type = part.get("type")
     if isinstance(type, str):
-        types = {**types, "idToken": type, "additionalIdToken": type}
+        keys += [("idToken", type), ("additionalIdToken", type)]
     if part.keys() >= _NOTIFY_CUSTOMER_INFORMATION:
-        types = {**types, "data": CUSTOMER_DATA}
-    return types
+        keys.append(("data", CUSTOMER_DATA))
+    for key, type_of_value in keys:
+        value = part.get(key)
+        if isinstance(value, str) and value:
+            part[key] = change(type_of_value, value)
 
 
 # Every text with a personal value contains one of these: a key, or an escape that can spell one.
 _PERSONAL_MARKERS = ("dToken", "customerIdentifier", '"data"', "\\u")
 
-_PLAIN = frozenset({str, int, float, bool, Decimal, type(None)})
-_MARKING_KEYS = frozenset({"type", "customerIdentifier", "data"})  # others are not personal alone
-
-_ALWAYS_PERSONAL = {"customerIdentifier": CUSTOMER_IDENTIFIER}
+# Every object with a personal value has one of these keys.
+_MARKING_KEYS = frozenset({"idToken", "additionalIdToken", "customerIdentifier", "generatedAt"})
 
 # The required fields of a NotifyCustomerInformationRequest; no other message has them all.
 _NOTIFY_CUSTOMER_INFORMATION = {"data", "seqNo", "generatedAt", "requestId"}
