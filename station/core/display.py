@@ -569,7 +569,7 @@ class Amounts(msgspec.Struct, frozen=True):
 
     power_kw: Decimal | None = None  # one decimal; only while energy flows
     energy_kwh: Decimal | None = None  # of this session, two decimals
-    charging_minutes: int | None = None  # with energy flow
+    charging_seconds: int | None = None  # with energy flow
     soc_percent: int | None = None  # of the EV, while it is plugged in
     total_cost: Decimal | None = None  # so far or in total, with every digit of the CSMS
     currency: str = ""  # ISO 4217
@@ -704,7 +704,7 @@ def _compute_amounts(
     if not session.is_open:
         return Amounts(
             energy_kwh=_energy_kwh(session.begin_wh, session.recorded_wh),
-            charging_minutes=charging_ms // 60_000,
+            charging_seconds=charging_ms // 1000,
         )
     register_wh = session.recorded_wh if live.register_wh is None else live.register_wh
     soc_percent = live.soc_percent
@@ -715,7 +715,7 @@ def _compute_amounts(
         if words.mood == "charging" and live.power_w is not None
         else None,
         energy_kwh=_energy_kwh(session.begin_wh, register_wh),
-        charging_minutes=charging_ms // 60_000,
+        charging_seconds=charging_ms // 1000,
         soc_percent=soc_percent,
     )
 
@@ -757,7 +757,7 @@ def _render_amounts(amounts: Amounts, language: str) -> Iterator[str]:
         ("power", amounts.power_kw),
         ("energy", amounts.energy_kwh),
         ("cost", amounts.total_cost),
-        ("minutes", amounts.charging_minutes),
+        _charging_time(amounts.charging_seconds),
         ("state_of_charge", amounts.soc_percent),
     ):
         if name == "cost" and amounts.total_cost is not None:
@@ -765,6 +765,13 @@ def _render_amounts(amounts: Amounts, language: str) -> Iterator[str]:
         elif value is not None:
             text = format_number(value, language)
             yield TEXTS[language][f"amounts.{name}"].format(value=text)
+
+
+def _charging_time(seconds: int | None) -> tuple[str, int | None]:
+    """Whole minutes; seconds below one minute. The unit, as the key of its text, and the number."""
+    if seconds is None or seconds < 60:
+        return "seconds", seconds
+    return "minutes", seconds // 60
 
 
 def _render_cost(cost: ShownCost, language: str) -> str:

@@ -115,7 +115,7 @@ def test_the_amounts_of_a_session_and_of_its_receipt() -> None:
     )
     shown = shown_at(station, 1)
     assert shown.amounts.energy_kwh == Decimal("7.66")
-    assert shown.amounts.charging_minutes == 2
+    assert shown.amounts.charging_seconds == 150
     live = {1: LiveReading(power_w=Decimal("97651"), register_wh=Decimal("9655"), soc_percent=45)}
     display = render_display(station.desired.display, live, station.uptime_ms)
     assert display.evses[0].amount_texts == ("97.7 kW", "8.66 kWh", "2 min", "45 %")
@@ -125,6 +125,26 @@ def test_the_amounts_of_a_session_and_of_its_receipt() -> None:
     receipt = shown_at(station, 1)
     assert receipt.situation == "evse.receipt"
     assert receipt.amount_texts == ("8.70 kWh", "2 min")
+
+
+@pytest.mark.parametrize("language", sorted(LANGUAGES))
+def test_a_session_of_less_than_a_minute_is_shown_in_seconds(language: str) -> None:
+    station = given(ONLINE, meter_read(1, "1000"), in_transaction(1))
+    station.with_csms(accept_everything, time_passed(seconds=42), presented(ALICE))
+    station.with_csms(
+        accept_everything, meter_read(1, "1400"), charging_stopped(1), cable_unplugged(1)
+    )
+    situation = station.desired.display
+    first, *others = situation.evses
+    situation = replace(situation, evses=(replace(first, language=language), *others))
+    display = render_display(situation, {}, station.uptime_ms)
+    receipt = display.evses[0]
+    assert receipt.situation == "evse.receipt"
+    seconds = receipt.amounts.charging_seconds
+    assert seconds is not None
+    assert 42 <= seconds < 60
+    assert receipt.amount_texts[-1] == f"{seconds} s"
+    assert f"{seconds} s" in compose_rows(display, 40, 4, 0)[0]
 
 
 def test_a_meter_that_runs_backwards_has_no_energy_on_the_display() -> None:
@@ -339,7 +359,7 @@ def test_numbers_have_the_decimal_point_of_the_language() -> None:
     station.when(meter_read(1, "1250"))
     display = render_display(station.desired.display, {}, station.uptime_ms, "de")
     assert display.evses[0].headline == "Lädt"
-    assert display.evses[0].amount_texts == ("0,25 kWh", "0 min")
+    assert display.evses[0].amount_texts == ("0,25 kWh", "0 s")
 
 
 # --- Rows ----------------------------------------------------------------------------------------

@@ -172,7 +172,7 @@ function showEvse(evse) {
   if (evse.charging_state !== "Idle") rows.push(["State", evse.charging_state]);
   if (evse.plugged && evse.soc !== null) rows.push(["SoC", `${evse.soc} %`]);
   if (evse.transaction) {
-    rows.push(["Session", [amounts.energy_kwh && `${amounts.energy_kwh} kWh`, amounts.charging_minutes !== undefined && amounts.charging_minutes !== null && `${amounts.charging_minutes} min`].filter(Boolean).join(", ") || "begins"]);
+    rows.push(["Session", [amounts.energy_kwh && `${amounts.energy_kwh} kWh`, Number.isFinite(amounts.charging_seconds) && duration(amounts.charging_seconds)].filter(Boolean).join(", ") || "begins"]);
   }
   rows.push(["Cost", evse.display?.cost], ["Tariff", evse.display?.tariff]);
   if (evse.limit_w !== null && (evse.plugged || evse.transaction)) rows.push(["Limit", `${kilo(evse.limit_w)} kW, ${evse.limit_a} A: ${evse.limit_reason}`]);

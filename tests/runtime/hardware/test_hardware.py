@@ -294,7 +294,7 @@ async def test_the_display_shows_text_and_power(autojump_clock: MockClock, tmp_p
         bench.request_energy(1)
         await bench.wait_until(lambda: "kW" in bench.world.display.screen[0], 10, "power")
         first, second, third, fourth = (row.rstrip() for row in bench.world.display.screen)
-        assert re.fullmatch(r"1  Charging  [0-9.]+ kW  [0-9.]+ kWh  0 min", first)
+        assert re.fullmatch(r"1  Charging  [0-9.]+ kW  [0-9.]+ kWh  [0-9]+ s", first)
         assert second == "2  Welcome"
         assert third == "1: To stop, present your card."
         assert fourth == "2: Plug in the cable and present your"
