@@ -96,7 +96,8 @@ SECOND_TAP_MS: Final = 2_000
 
 # Requests that wait for the CSMS, more than a station has EV drivers. Each is sent after the one
 # before it was answered or timed out: without a limit, cards presented to a CSMS that does not
-# answer would fill the memory. A further idToken is decided as when the CSMS gives no answer.
+# answer would fill the memory. A further idToken is decided as when the CSMS gives no answer. No
+# variable of AuthCtrlr fits this limit: it is in the threat model of station/README.md.
 PENDING_MAX: Final = 16
 
 
