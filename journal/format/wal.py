@@ -10,7 +10,8 @@ Source: SQLite, "WAL-mode File Format", and sections 4.1 to 4.4 of "Database Fil
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,27 +122,44 @@ def _salts_of_first_valid_run(log: LogContent) -> tuple[int, int]:
     return first_salts or (0, 0)
 
 
-def recompute_checksums(before: bytes, after: bytes) -> bytes:
-    """A log in which images were changed, with the checksums that its frames need then.
+def iter_changed_checksums(
+    log: LogContent, zeroed_spans: Iterable[tuple[int, int]]
+) -> Iterator[tuple[int, bytes]]:
+    """The checksums that change when spans of images become zeros: offset in the log, bytes.
 
     A frame that did not follow from the one before it still does not: SQLite reaches the same
-    commits in the log as before.
+    commits in the log as before. Checksums may be written while this is iterated.
+
+    Args:
+        log: as it is before.
+        zeroed_spans: offset and length.
     """
-    log = bytearray(after)
-    words = "<" if before[:4] == _MAGIC_LITTLE.to_bytes(4, "big") else ">"
-    old = new = _LOG_HEADER.unpack_from(before)[6:8] if len(before) >= _LOG_HEADER.size else (0, 0)
-    at = _LOG_HEADER.size
-    changed_frames = _iter_frames(after, _used_bytes(before))
-    for frame, changed in zip(_iter_frames(before), changed_frames, strict=True):
-        content = frame.checksummed_header + frame.image
-        follows = _extend_checksum(words, content, old) == frame.checksum
-        checksum = frame.checksum
-        if follows and (frame.image != changed.image or new != old):
-            checksum = _extend_checksum(words, changed.checksummed_header + changed.image, new)
-            struct.pack_into(">2I", log, at + _FRAME_HEADER.size - 8, *checksum)
+    spans = deque(sorted(zeroed_spans))
+    words = "<" if log[:4] == _MAGIC_LITTLE.to_bytes(4, "big") else ">"
+    old = new = _LOG_HEADER.unpack(log[:32])[6:8] if len(log) >= _LOG_HEADER.size else (0, 0)
+    for frame in _iter_frames(log):
+        image, checksum = _zero_spans(frame, spans), frame.checksum
+        if image != frame.image or new != old:
+            follows = checksum == _extend_checksum(
+                words, frame.checksummed_header + frame.image, old
+            )
+            if follows:
+                checksum = _extend_checksum(words, frame.checksummed_header + image, new)
+                yield frame.start - 8, struct.pack(">2I", *checksum)
         old, new = frame.checksum, checksum
-        at += _FRAME_HEADER.size + len(frame.image)
-    return bytes(log)
+
+
+def _zero_spans(frame: _Frame, spans: deque[tuple[int, int]]) -> bytes:
+    """The image with zeros where a span covers it. Spans before its end are removed."""
+    image, end = bytearray(frame.image), frame.start + len(frame.image)
+    while spans and spans[0][0] < end:
+        start, length = spans.popleft()
+        first, stop = max(start, frame.start), min(start + length, end)
+        image[first - frame.start : stop - frame.start] = bytes(max(0, stop - first))
+        if start + length > end:
+            spans.appendleft((end, start + length - end))
+            break
+    return bytes(image)
 
 
 def _parse_header(log: LogContent) -> tuple[str, tuple[int, int], tuple[int, int]] | None:

@@ -15,18 +15,14 @@ import errno
 import os
 import re
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from journal.format.id_tokens import SALT_BYTES, TokenRow, fold_case
-from journal.format.sectors import (
-    SECTOR_BYTES,
-    open_regular_file,
-    read_file_with_filler,
-    read_with_filler,
-)
-from journal.format.wal import recompute_checksums
+from journal.format.sectors import FileContent, open_regular_file, read_with_filler
+from journal.format.wal import iter_changed_checksums
 from journal.storage.quarantine import find_quarantines
 
 _WINDOW_BYTES: Final = 1 << 20
@@ -189,17 +185,11 @@ def _overwrite_spans(file: Path, spans: Collection[tuple[int, int]]) -> None:
         return
     with file.open("r+b") as out:
         if file.name.endswith("-wal"):
-            before = read_file_with_filler(file)
-            after = bytearray(before)
-            for at, length in spans:
-                after[at : at + length] = bytes(length)
-            valid = recompute_checksums(before, bytes(after))
-            for at in range(0, len(valid), SECTOR_BYTES):  # unreadable sectors are unchanged
-                if valid[at : at + SECTOR_BYTES] != before[at : at + SECTOR_BYTES]:
-                    os.pwrite(out.fileno(), valid[at : at + SECTOR_BYTES], at)
-        else:
-            for at, length in spans:
-                os.pwrite(out.fileno(), bytes(length), at)
+            with ExitStack() as files:
+                for at, checksum in iter_changed_checksums(FileContent(file, files), spans):
+                    os.pwrite(out.fileno(), checksum, at)
+        for at, length in spans:
+            os.pwrite(out.fileno(), bytes(length), at)
         os.fsync(out.fileno())
 
 

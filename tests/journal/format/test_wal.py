@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import struct
 import tracemalloc
@@ -13,7 +14,7 @@ import pytest
 
 from journal.format import wal
 from journal.format.sectors import FileContent
-from journal.format.wal import split_frames
+from journal.format.wal import iter_changed_checksums, split_frames
 from journal.maintenance.salvage import LoggedPages
 
 PAGE_BYTES: Final = 4096
@@ -52,6 +53,34 @@ def test_a_long_log_is_read_in_pieces(tmp_path: Path) -> None:
     assert not hidden
     assert len(pages) == 1500
     assert peak < size / 1.5
+
+
+@pytest.mark.parametrize("damaged_frame", [None, 700])
+def test_a_log_with_zeroed_values_has_the_same_commits(
+    tmp_path: Path, damaged_frame: int | None
+) -> None:
+    path = tmp_path / "journal.db-wal"
+    write_log(path, 1500)
+    data = bytearray(path.read_bytes())
+    if damaged_frame is not None:
+        data[32 + damaged_frame * (24 + PAGE_BYTES) + 24] ^= 1
+        path.write_bytes(data)
+    before = split_frames(bytes(data))
+    spans = {(32 + frame * (24 + PAGE_BYTES) + 124, 30) for frame in (3, 4, 600, 1400)}
+    with ExitStack() as files, path.open("r+b") as out:
+        log = FileContent(path, files)
+        tracemalloc.start()
+        for at, checksum in iter_changed_checksums(log, spans):
+            os.pwrite(out.fileno(), checksum, at)
+            data[at : at + 8] = checksum
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        for at, length in spans:
+            os.pwrite(out.fileno(), bytes(length), at)
+            data[at : at + length] = bytes(length)
+    assert peak < len(data) / 1.5
+    assert path.read_bytes() == data
+    assert split_frames(bytes(data)) == before
 
 
 def test_frames_of_an_unfinished_commit_are_not_salvaged(tmp_path: Path) -> None:
