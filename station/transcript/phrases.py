@@ -64,12 +64,14 @@ def format_power_limit(limit: PowerLimit) -> str:
 
 def name_limit_source(limit: PowerLimit) -> str:
     """The profile of the CSMS or the external source of a limit, with its entry."""
+    return f"{name_limit_origin(limit)} (entry {limit.source_seq})"
+
+
+def name_limit_origin(limit: PowerLimit) -> str:
+    """The profile of the CSMS or the external source of a limit."""
     if limit.profile_id < 0 or limit.origin:
-        return f"{limit.limit_source}, {limit.origin} (entry {limit.source_seq})"
-    return (
-        f"{limit.purpose} {limit.profile_id}, stack level {limit.stack_level} "
-        f"(entry {limit.source_seq})"
-    )
+        return f"{limit.limit_source}, {limit.origin}"
+    return f"{limit.purpose} {limit.profile_id}, stack level {limit.stack_level}"
 
 
 def name_location(evse_id: int | None, connector_id: int = 0) -> str:

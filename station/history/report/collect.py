@@ -28,6 +28,7 @@ from journal.projections.authorizations import AuthorizationRefused
 from journal.projections.certificates import CertificateInstalled, Certificates
 from journal.projections.clock import ClockCorrected
 from journal.projections.outbox import CallQueued
+from journal.projections.power_limits import PowerLimit, PowerLimitsDecided
 from journal.storage.errors import JournalFailed
 from journal.storage.reader import EntryDamage, Reader
 from station.history.export.export import TimeRange
@@ -43,8 +44,9 @@ from station.history.report.fault_statistics import FaultStatistics
 from station.history.report.messages import MessageStatistics, UnconfirmedCall
 from station.history.report.refusals import Refusals
 from station.history.report.sessions import ReportedSessions
-from station.history.report.timeline import EvseTimeline, MarkKind, create_grid
+from station.history.report.timeline import EvseTimeline, MarkKind, TimelineLimit, create_grid
 from station.history.report.uptime import EvseUptime
+from station.transcript.phrases import name_limit_origin
 
 EVSES_MAX: Final = 32  # that are shown; a station has a few
 LISTED_EVENTS_MAX: Final = 100  # newest starts and changes of the clock
@@ -219,6 +221,8 @@ class _ReportWalk:
         self._state_periods: dict[int, _StatePeriod] = {}
         self._readings: dict[int, _Reading] = {}
         self._link_since_ms = 0
+        self._limits: tuple[PowerLimit, ...] = ()  # in force
+        self._limits_since_ms = 0
         self._last_moment_ms = 0  # of the last entry
         self._damaged_seqs: set[int] = set()  # entries reported as damaged since the last good one
 
@@ -367,6 +371,23 @@ class _ReportWalk:
 
     def _draw_start(self, entry: Entry, moment_ms: int) -> None:
         self._readings.clear()
+        self._draw_last_limits(self._last_moment_ms)
+        self._limits_since_ms = moment_ms
+
+    def _draw_limits(self, entry: Entry, moment_ms: int) -> None:
+        event = entry.event
+        assert isinstance(event, PowerLimitsDecided)
+        self._draw_last_limits(moment_ms)
+        self._limits = event.limits
+
+    def _draw_last_limits(self, moment_ms: int) -> None:
+        """The limits in force until now, on each EVSE its own or the lower one of the station."""
+        for evse_id, timeline in self._report_data.timelines.items():
+            limits = [limit for limit in self._limits if limit.evse_id in (0, evse_id)]
+            if limits:
+                lowest = min(limits, key=lambda limit: limit.limit_w)
+                timeline.add_limit(self._limits_since_ms, moment_ms, _timeline_limit(lowest))
+        self._limits_since_ms = moment_ms
 
     def _draw_fault(self, entry: Entry, moment_ms: int) -> None:
         event = entry.event
@@ -410,6 +431,7 @@ class _ReportWalk:
         for uptime in data.uptimes.values():
             uptime.close()
         self._draw_link(end_ms, condition.is_online)
+        self._draw_last_limits(end_ms)
         for fault in condition.active_faults.values():
             data.fault_statistics.add_period(conditions.FaultPeriod(fault))
         data.sessions.close()
@@ -450,7 +472,17 @@ def _compute_power_w(read: MeterRead) -> int | None:
     power_w = read.power_w
     if power_w is None and read.voltage_v is not None and read.current_a is not None:
         power_w = read.voltage_v * read.current_a
-    return None if power_w is None else int(max(Decimal(0), min(power_w, POWER_MAX_W)))
+    return None if power_w is None else _whole_watts(power_w)
+
+
+def _whole_watts(power_w: Decimal) -> int:
+    return int(max(Decimal(0), min(power_w, POWER_MAX_W)))
+
+
+def _timeline_limit(limit: PowerLimit) -> TimelineLimit:
+    place = "" if limit.evse_id else "station: "
+    source = f"{place}{name_limit_origin(limit)}"
+    return TimelineLimit(_whole_watts(limit.limit_w), source, limit.source_seq)
 
 
 def _make_find_entry(reader: Reader) -> Callable[[int], Entry | None]:
@@ -470,6 +502,7 @@ _DRAW_HANDLERS: Final[dict[type, Callable[[_ReportWalk, Entry, int], None]]] = {
     EnergyFlowReported: _ReportWalk._draw_end,
     StationStarted: _ReportWalk._draw_start,
     DeviceFaulted: _ReportWalk._draw_fault,
+    PowerLimitsDecided: _ReportWalk._draw_limits,
     ClockStepped: _ReportWalk._draw_clock,
     ClockCorrected: _ReportWalk._draw_clock,
 }

@@ -210,6 +210,7 @@ def _render_timelines(report_data: ReportData) -> Iterator[str]:
     for evse_id, timeline in sorted(report_data.timelines.items()):
         yield f"<h3>EVSE {evse_id}</h3>"
         yield timeline_svg.render_timeline(timeline, evse_id, scale)
+        yield from sections.render_limits(timeline, evse_id)
 
 
 def _render_footer(report_data: ReportData) -> str:

@@ -33,6 +33,7 @@ from station.history.report.formatting import (
 )
 from station.history.report.messages import ResponseTimes, UnconfirmedCall, find_queued_call
 from station.history.report.sessions import ReportedEnergy, ReportedSession, ReportedSessions
+from station.history.report.timeline import EvseTimeline, LimitSource
 from station.history.report.uptime import EvseUptime, LongestOutages, Outage, UptimeTally
 from station.transcript.decisions import UNACCOUNTED_PHRASES
 
@@ -70,6 +71,36 @@ def render_table(
         f"<thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody>{footer}</table></div>"
     )
+
+
+def render_limits(timeline: EvseTimeline, evse_id: int) -> Iterator[str]:
+    """The limits that the timeline of an EVSE shows as a line, by source; nothing without any."""
+    if not timeline.limit_sources:
+        return
+    yield render_table(
+        (("Limited by", ""), ("Limit, kW", "n"), ("In force", "n"), ("Last set", "n")),
+        (
+            (
+                escape_text(each.source),
+                _format_limit_range(each),
+                format_duration(each.duration_ms),
+                format_seq(each.last_seq),
+            )
+            for each in timeline.limit_sources
+        ),
+        caption=f"Limits in force at EVSE {evse_id}: the dashed line",
+    )
+    if timeline.unlisted_limits_ms:
+        yield _render_paragraph(
+            f"Other sources limited for {format_duration(timeline.unlisted_limits_ms)}."
+        )
+
+
+def _format_limit_range(source: LimitSource) -> str:
+    lowest = format_kilowatts(source.lowest_w)
+    if source.highest_w == source.lowest_w:
+        return lowest
+    return f"{lowest} to {format_kilowatts(source.highest_w)}"
 
 
 def _render_cells(row: Cells, kinds: list[str]) -> str:

@@ -10,7 +10,8 @@ _LIGHT_COLORS: Final = """
   --s-available:#dfe9e2; --s-occupied:#b6cde4; --s-suspended:#9fd0c4; --s-charging:#0f7d68;
   --s-offline:#f1cf86; --s-out_of_service:#c9cdd3; --s-not_running:#5d666e; --s-faulted:#cf3b2f;
   --s-blank:#f3f4f3; --pattern:rgba(20,30,35,.45); --pattern-light:rgba(255,255,255,.55);
-  --power:#0f7d68; --power-fill:rgba(15,125,104,.20); --soc:#7a3fb0; --up:#7fa98f; --down:#d1791f;
+  --power:#0f7d68; --power-fill:rgba(15,125,104,.20); --soc:#7a3fb0; --limit:#1f57a4;
+  --up:#7fa98f; --down:#d1791f;
 """
 _DARK_COLORS: Final = """
   --paper:#14181b; --card:#1b2125; --ink:#e4e9ea; --soft:#98a5ab; --line:#333c42; --faint:#232a2f;
@@ -18,7 +19,8 @@ _DARK_COLORS: Final = """
   --s-available:#2b3a33; --s-occupied:#35587c; --s-suspended:#2c6f63; --s-charging:#35b598;
   --s-offline:#a97a1f; --s-out_of_service:#59626b; --s-not_running:#8b959c; --s-faulted:#d9544a;
   --s-blank:#1d2327; --pattern:rgba(0,0,0,.45); --pattern-light:rgba(0,0,0,.5);
-  --power:#5fd0b5; --power-fill:rgba(95,208,181,.22); --soc:#c79bf0; --up:#4d7a61; --down:#f0a04b;
+  --power:#5fd0b5; --power-fill:rgba(95,208,181,.22); --soc:#c79bf0; --limit:#8fc0ff;
+  --up:#4d7a61; --down:#f0a04b;
 """
 
 STYLE_SHEET: Final = (
@@ -121,6 +123,7 @@ svg .t-offline,svg .t-out_of_service,svg .t-suspended{--halo:rgba(255,255,255,.6
 .l-up{fill:var(--up)} .l-down{fill:var(--down)}
 .power{fill:var(--power-fill);stroke:var(--power);stroke-width:1;stroke-linejoin:round}
 .soc{fill:none;stroke:var(--soc);stroke-width:1.6;stroke-linejoin:round}
+.limit{fill:none;stroke:var(--limit);stroke-width:1.8;stroke-dasharray:5 2}
 .m-fault{fill:var(--bad)} .m-other_fault{fill:none;stroke:var(--bad);stroke-width:1.3}
 .m-clock{fill:none;stroke:var(--soc);stroke-width:1.6} .m-start{fill:var(--ink)}
 @media (prefers-color-scheme:dark){

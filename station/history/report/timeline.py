@@ -1,14 +1,15 @@
 """Contents of the timeline of an EVSE, in cells.
 
 The range is divided into rows of equal length, each with ROW_CELLS cells. A cell keeps the worst
-state, the highest power and the last state of charge within its time. So a fault is visible however
-long the range is, and memory does not depend on the range.
+state, the highest power, the lowest limit and the last state of charge within its time. So a fault
+is visible however long the range is, and memory does not depend on the range.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final, Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, TypeVar
 
 from station.history.report.clock_corrections import datetime_to_ms, ms_to_datetime
 from station.history.report.evse_condition import EvseState
@@ -36,8 +37,10 @@ READING_HOLD_MAX_MS: Final = (
     900_000  # readings are recorded more often than this while energy flows
 )
 
+Level = TypeVar("Level")
 MarkKind = Literal["fault", "other_fault", "clock", "start"]
 MARK_CELLS: Final = 8  # closer marks of one kind are merged
+LIMIT_SOURCES_MAX: Final = 20  # that are listed for an EVSE
 
 
 class Grid(NamedTuple):
@@ -86,6 +89,25 @@ class Mark(NamedTuple):
     occurrences: int
 
 
+class TimelineLimit(NamedTuple):
+    """A power limit in force, and its source."""
+
+    limit_w: int
+    source: str  # profile or external source: `TxProfile 12, stack level 3`
+    seq: int  # entry that installed or reported it
+
+
+@dataclass
+class LimitSource:
+    """The limits of one source within the range."""
+
+    source: str
+    lowest_w: int
+    highest_w: int
+    duration_ms: int
+    last_seq: int
+
+
 class CellRun(NamedTuple):
     """Consecutive cells of a row with the same value."""
 
@@ -104,6 +126,9 @@ class EvseTimeline:
         self._link_levels = bytearray(size)  # 0: unknown, 1: up, 2: down
         self._power_w: list[int] = [-1] * size
         self._soc_percent: list[int] = [-1] * size
+        self._limits: list[TimelineLimit | None] = [None] * size
+        self._limit_sources: dict[str, LimitSource] = {}
+        self.unlisted_limits_ms = 0  # in force by sources beyond LIMIT_SOURCES_MAX
         self._marks: dict[tuple[MarkKind, int], Mark] = {}
 
     # --- Filling ---------------------------------------------------------------------------------
@@ -122,6 +147,29 @@ class EvseTimeline:
     def add_soc(self, began_ms: int, ended_ms: int, percent: int) -> None:
         for cell in self._cell_range(began_ms, min(ended_ms, began_ms + READING_HOLD_MAX_MS)):
             self._soc_percent[cell] = percent
+
+    def add_limit(self, began_ms: int, ended_ms: int, limit: TimelineLimit) -> None:
+        """A limit in force."""
+        for cell in self._cell_range(began_ms, ended_ms):
+            present = self._limits[cell]
+            if present is None or limit.limit_w < present.limit_w:
+                self._limits[cell] = limit
+        duration_ms = min(ended_ms, self.grid.until_ms) - max(began_ms, self.grid.since_ms)
+        if duration_ms > 0:
+            self._count_limit(limit, duration_ms)
+
+    def _count_limit(self, limit: TimelineLimit, duration_ms: int) -> None:
+        counted = self._limit_sources.get(limit.source)
+        if counted is None:
+            if len(self._limit_sources) >= LIMIT_SOURCES_MAX:
+                self.unlisted_limits_ms += duration_ms
+                return
+            counted = LimitSource(limit.source, limit.limit_w, limit.limit_w, 0, limit.seq)
+            self._limit_sources[limit.source] = counted
+        counted.lowest_w = min(counted.lowest_w, limit.limit_w)
+        counted.highest_w = max(counted.highest_w, limit.limit_w)
+        counted.duration_ms += duration_ms
+        counted.last_seq = limit.seq
 
     def add_mark(self, kind: MarkKind, moment_ms: int, text: str) -> None:
         if not self.grid.since_ms <= moment_ms <= self.grid.until_ms:
@@ -165,6 +213,16 @@ class EvseTimeline:
         """(first cell, end, %), where there is a reading."""
         return [run for run in _split_runs(self._soc_percent, row) if run[2] >= 0]
 
+    def limit_runs(self, row: int) -> list[tuple[int, int, TimelineLimit]]:
+        """(first cell, end, limit), where one is in force."""
+        return [(first, end, limit) for first, end, limit in _split_runs(self._limits, row)
+                if limit is not None]  # fmt: skip
+
+    @property
+    def limit_sources(self) -> tuple[LimitSource, ...]:
+        """The sources of the limits, in the order of their first limit."""
+        return tuple(self._limit_sources.values())
+
     def row_marks(self, row: int) -> list[Mark]:
         marks = [mark for (_, group), mark in self._marks.items()
                  if group * MARK_CELLS // ROW_CELLS == row]  # fmt: skip
@@ -175,7 +233,7 @@ class EvseTimeline:
         return max(self._power_w, default=0)
 
 
-def _split_runs(levels: bytearray | list[int], row: int) -> Iterator[tuple[int, int, int]]:
+def _split_runs(levels: Sequence[Level], row: int) -> Iterator[tuple[int, int, Level]]:
     first, start = row * ROW_CELLS, row * ROW_CELLS
     end = start + ROW_CELLS
     for cell in range(start + 1, end + 1):

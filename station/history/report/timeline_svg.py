@@ -28,6 +28,7 @@ from station.history.report.timeline import (
     Grid,
     Mark,
     MarkKind,
+    TimelineLimit,
 )
 
 MARGIN_LEFT, MARGIN_RIGHT = 92, 44  # beside the cells
@@ -99,6 +100,7 @@ def render_legend() -> str:
         for drawn, name in (
             ('<rect y="4" width="26" height="10" class="power"/>', "Highest power"),
             ('<path d="M0 8h26" class="soc"/>', "State of charge"),
+            ('<path d="M0 8h26" class="limit"/>', "Limit in force"),
             ('<rect y="6" width="26" height="4" class="l-up"/>', "Link up"),
             ('<rect y="6" width="26" height="4" class="l-down"/>', "Link down"),
         )
@@ -144,6 +146,7 @@ def _render_row(timeline: EvseTimeline, row: int, power_max_w: int) -> str:
         *(_render_link(grid, row, run) for run in timeline.link_runs(row)),
         _render_power(timeline.power_runs(row), power_max_w, high),
         _render_soc(timeline.soc_runs(row), high),
+        *_render_limits(grid, row, timeline.limit_runs(row), power_max_w, high),
         *(_render_mark(grid, row, mark) for mark in timeline.row_marks(row)),
         *_render_labels(grid, row, high, power_max_w, bool(timeline.soc_runs(row))),
     ]
@@ -266,6 +269,31 @@ def _render_soc(runs: list[tuple[int, int, int]], curve_height: int) -> str:
         )
         last_end = end
     return f'<path d="{"".join(path)}" class="soc"/>' if path else ""
+
+
+def _render_limits(
+    grid: Grid,
+    row: int,
+    runs: list[tuple[int, int, TimelineLimit]],
+    power_max_w: int,
+    curve_height: int,
+) -> Iterator[str]:
+    """A line for each limit, joined to the one before; above the scale it is at the upper edge."""
+    base, last_end, last_y = CURVES_Y + curve_height, -1, ""
+    for first, end, limit in runs:
+        level_w = min(limit.limit_w, power_max_w)
+        y = _format_tenths(base * 10 - level_w * curve_height * 10 // power_max_w)
+        begin = f"{last_y}V{y}" if first == last_end else y
+        label = (
+            f"Limit {format_kilowatts(limit.limit_w)} kW by {escape_text(limit.source)} "
+            f"(entry {limit.seq})"
+        )
+        title = _describe_run(grid, row, CellRun(first, end, ""), label)
+        yield (
+            f'<path d="M{MARGIN_LEFT + first} {begin}H{MARGIN_LEFT + end}" class="limit">'
+            f"<title>{title}</title></path>"
+        )
+        last_end, last_y = end, y
 
 
 def _format_tenths(tenths: int) -> str:
