@@ -48,7 +48,7 @@ TABLES = {
     "meter": DeviceConfig("meter", "acrel_djsf1352", "/dev/ttyUSB1", {"addresses": [7, 8]}),
     "io": DeviceConfig("io", "icpdas_m7055", "/dev/ttyUSB2", {"baud": 38_400}),
     "insulation": DeviceConfig("insulation", "bender_isocha425hv", "/dev/ttyUSB3", {}),
-    "secc": DeviceConfig("secc", "advantics", "can0", {"transport": "socketcan"}),
+    "secc": DeviceConfig("secc", "advantics", "can0", {"interface": "socketcan"}),
     "modules": DeviceConfig("modules", "infypower", "can1", {"groups": [[0, 1], [2, 3]]}),
 }
 
