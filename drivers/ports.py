@@ -216,9 +216,10 @@ class InsulationReading(msgspec.Struct, frozen=True):
 
 
 class DeviceReady(msgspec.Struct, frozen=True):
-    """The device is set up: first report of each run, and again after a reset."""
+    """The device is set up: first report of each run, and again after a reset or a loss."""
 
     identity: str  # model and firmware as the device reports them
+    condition: str = ""  # what else it reported at first; for the log
 
 
 class GroupSilent(msgspec.Struct, frozen=True):

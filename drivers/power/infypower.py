@@ -23,6 +23,7 @@ import trio
 
 from drivers.awake_clock import AwakeClock
 from drivers.ports import (
+    DeviceReady,
     DeviceReport,
     GroupOutput,
     GroupSilent,
@@ -229,6 +230,7 @@ class InfypowerModules:
             await self.bus.wait_until_open()
             try:
                 await self._set_up()
+                self._report(DeviceReady("Infypower", f"{self.module_count} answer"))
                 self.ready.set()
                 await self._run_slots()
             finally:

@@ -22,6 +22,7 @@ from drivers.ports import (
     CableTemperature,
     ChargeController,
     ChargeStatus,
+    DeviceReady,
     DeviceReport,
     EvInformation,
     NoResponse,
@@ -44,6 +45,7 @@ from drivers.wire.slcan import CanFrame
 SignalValues = dict[str, int]
 TENTH = Decimal("0.1")
 SHUTDOWN_TIMEOUT_S = 0.2
+LOST_AFTER_S = 1.0  # without a heartbeat; the next one is reported as found again
 STOP_BUTTON_PULSE_S = 0.3  # three cycles of the controller, which acts on the edge
 
 
@@ -133,6 +135,7 @@ class AdvanticsSecc:
         self._min_intervals_s = {self._index << 24 | wire.DC_POWER_PARAMETERS.base: self._status_s}
         self._clock = AwakeClock()  # for judging the controller
         self._last_heartbeat_at = 0.0
+        self._was_found = False  # in this run
         self._reset_to_safe()
         self._report: Callable[[DeviceReport], None] = lambda _: None
         self._ev_information = EvInformation()
@@ -200,6 +203,7 @@ class AdvanticsSecc:
         self._reset_to_safe()
         self._report = report
         self._ev_information, self._ev_values = EvInformation(), {}
+        self._was_found = False
         with self.bus.attach_listener(self._on_frame):
             await self.bus.wait_until_open()
             self._last_heartbeat_at = self._clock.now()
@@ -294,6 +298,7 @@ class AdvanticsSecc:
             self._on_ev_message(message, values)
             return
         if message is wire.CONTROLLER_STATUS:
+            self._report_if_found(values)
             self._last_heartbeat_at = self._clock.now()
         elif message is wire.NEW_CHARGE_SESSION and message.name not in self._ev_values:
             self._ev_information, self._ev_values = EvInformation(), {message.name: values}
@@ -302,6 +307,14 @@ class AdvanticsSecc:
         decode = REPORT_DECODERS.get(message.base)
         if decode is not None:
             self._report(decode(values))
+
+    def _report_if_found(self, status: SignalValues) -> None:
+        """Report the first heartbeat of a run, and the first after a loss."""
+        silent_s = self._clock.now() - self._last_heartbeat_at
+        if not self._was_found or silent_s > LOST_AFTER_S:
+            self._was_found = True
+            state = _decode_heartbeat(status).state
+            self._report(DeviceReady("ADVANTICS SECC", f"answers, state {state.name}"))
 
     def _on_ev_message(self, message: wire.Message, values: SignalValues) -> None:
         """Combine the EV's data from several messages; report it when it changed."""
@@ -354,7 +367,7 @@ def _decode_evcc_id(values: SignalValues | None) -> str | None:
     return bytes(values[f"Byte{place}"] for place in range(6)).hex().upper()
 
 
-def _decode_heartbeat(values: SignalValues) -> DeviceReport:
+def _decode_heartbeat(values: SignalValues) -> SeccHeartbeat:
     known = values["State"] in SeccState.__members__.values()
     return SeccHeartbeat(SeccState(values["State"]) if known else SeccState.UNKNOWN)
 

@@ -287,8 +287,9 @@ class ControlLoop:
         """Apply a report to the EVSE or the station; whether it requires a round at once."""
         now = self._clock.now()
         match report:
-            case DeviceReady(identity=identity):
-                log.info("%s %s: %s", device_kind, number or "", identity)
+            case DeviceReady(identity=identity, condition=condition):
+                name = f"{device_kind} {number or ''}".rstrip()
+                log.info("%s: %s", name, ", ".join(filter(None, (identity, condition))))
                 if device_kind == "insulation":
                     self._power_paths[number].self_test.on_monitor_restart()
                 return False

@@ -14,6 +14,7 @@ import trio.testing
 
 from drivers.emulators.infypower_modules import EmulatedCabinet
 from drivers.ports import (
+    DeviceReady,
     DeviceReport,
     GroupOutput,
     GroupSilent,
@@ -76,6 +77,7 @@ async def test_everything_is_switched_off_before_modules_are_read(
             "028400F0#0000000000000000",
         ]
         assert bench.driver.module_count == 12
+        assert bench.reports_of(DeviceReady) == [DeviceReady("Infypower", "12 answer")]
         assert {report.address for report in bench.reports_of(ModuleLimits)} == set(range(12))
         assert [module.group for module in bench.cabinet.modules] == [1] * 6 + [2] * 6
         group = bench.driver.group_limits[2]

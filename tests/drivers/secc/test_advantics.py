@@ -15,6 +15,7 @@ import trio.testing
 from drivers.ports import (
     CableTemperature,
     ChargeStatus,
+    DeviceReady,
     DeviceReport,
     EvInformation,
     NoResponse,
@@ -60,6 +61,18 @@ async def test_a_run_begins_with_nothing_allowed(autojump_clock: trio.testing.Mo
             "01063002#000000",
             "01063201#0000000000000000",
         ]
+
+
+async def test_a_controller_is_reported_as_found_once_and_after_a_loss(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    found = DeviceReady("ADVANTICS SECC", "answers, state WAITING_FOR_PEV")
+    async with open_bench() as bench:
+        for pause_s, count in ((0.1, 1), (0.1, 1), (0.9, 1), (5.0, 2), (0.1, 2)):
+            await trio.sleep(pause_s)
+            bench.bus.inject_frame("0106B000#01")
+            await trio.testing.wait_all_tasks_blocked()
+            assert bench.reports.count(found) == count
 
 
 async def test_the_status_is_sent_every_100_ms(autojump_clock: trio.testing.MockClock) -> None:
@@ -243,7 +256,7 @@ async def test_a_frame_of_the_controller_is_reported(
     async with open_bench() as bench:
         bench.bus.inject_frame(frame)
         await trio.testing.wait_all_tasks_blocked()
-        assert bench.reports == [report]
+        assert [each for each in bench.reports if not isinstance(each, DeviceReady)] == [report]
 
 
 @pytest.mark.parametrize(
