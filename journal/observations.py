@@ -119,12 +119,13 @@ class CallPayloadLost(Observation, frozen=True):
 class LinkOpened(Observation, frozen=True):
     """A WebSocket connection to the CSMS is open."""
 
-    VERSION = 2
+    VERSION = 3
 
     slot: int  # configuration slot of the network connection profile
     url: str
     security_profile: int
     certificate_sha256: str = ""  # of the ChargingStationCertificate it was opened with, if any
+    root_sha256: str = ""  # of the CSMSRootCertificate, if it was the only one trusted. M05.FR.13
 
 
 class LinkClosed(Observation, frozen=True):

@@ -82,6 +82,11 @@ def link_opened_1_to_2(body: Body) -> Body:
     return body | {"certificate_sha256": msgspec.Raw(b'""')}
 
 
+def link_opened_2_to_3(body: Body) -> Body:
+    """Earlier releases trusted every CSMSRootCertificate and did not record which one was used."""
+    return body | {"root_sha256": msgspec.Raw(b'""')}
+
+
 def cost_received_1_to_2(body: Body) -> Body:
     """Earlier releases did not record the currency."""
     return body | {"currency": msgspec.Raw(b'""')}
@@ -96,6 +101,7 @@ STEPS: Steps = {
     ("CallsDropped", 1): calls_dropped_1_to_2,
     ("CostReceived", 1): cost_received_1_to_2,
     ("LinkOpened", 1): link_opened_1_to_2,
+    ("LinkOpened", 2): link_opened_2_to_3,
     ("StatusResendRequired", 1): status_resend_required_1_to_2,
     ("TransactionStarted", 1): transaction_started_1_to_2,
     ("TransactionStopOrdered", 1): transaction_stop_ordered_1_to_2,

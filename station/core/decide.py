@@ -58,6 +58,7 @@ from station.core.blocks import (
     j_metering,
     k_power_limits,
     l_firmware,
+    m_certificates,
     o_display_messages,
 )
 from station.core.blocks.k_smart_charging import charging_profiles, external_limits
@@ -300,6 +301,10 @@ RULE_SECTIONS: Final = (
                 "StartupOfTheDevice is the first message queued in a run",
             ),
             RuleRow(a_security.log_observed_events, "after the start, in the order of events"),
+            RuleRow(
+                m_certificates.prove_csms_root,
+                "when a link opens: after StartupOfTheDevice, which is the first message of a run",
+            ),
             RuleRow(
                 b_registration.require_status_resend,
                 "when a link opens after a long offline period: before `report_statuses`",

@@ -28,7 +28,7 @@ from journal.projections.pending_replies import PendingReply
 from journal.projections.power_limits import PowerLimit
 from journal.state import State
 from station.core.block_tables import DEADLINES
-from station.core.blocks import a_certificate_renewal, n_customers
+from station.core.blocks import a_certificate_renewal, m_certificates, n_customers
 from station.core.blocks.evse_conditions import is_in_service, may_charge
 from station.core.context import Context, Product
 from station.core.display import DisplaySituation, describe_display, describe_out_of_order
@@ -86,6 +86,9 @@ class DesiredLink(msgspec.Struct, frozen=True):
     online: bool = False
     # Certificates of the station for security profile 3, in the order they are tried. A02.FR.28
     client_certificates: tuple[CertificateInstalled, ...] = ()
+    # With AdditionalRootCertificateCheck: the roots to verify the CSMS with, one at a time, newest
+    # first. Empty: every installed CSMSRootCertificate is trusted. M05.FR.14
+    csms_roots: tuple[CertificateInstalled, ...] = ()
     wildcards_allowed: bool = False  # in the certificate of the CSMS. AllowCSMSTLSWildcards
     password_reference: str = ""  # of BasicAuthPassword; empty: the password in station.toml
     ping_interval_s: int = 0  # 0: no pings. WebSocketPingInterval
@@ -182,6 +185,7 @@ def _desired_link(ctx: Context) -> DesiredLink:
         open_count=ctx.state.link.open_count,
         online=ctx.state.link.online,
         client_certificates=a_certificate_renewal.client_certificates(ctx),
+        csms_roots=m_certificates.csms_roots(ctx),
         wildcards_allowed=ctx.variable_boolean("SecurityCtrlr.AllowCSMSTLSWildcards"),
         password_reference=ctx.variable_text("SecurityCtrlr.BasicAuthPassword") or "",
         ping_interval_s=ctx.variable_integer("OCPPCommCtrlr.WebSocketPingInterval"),

@@ -70,6 +70,25 @@ def parse_root(
     return _build_installed(use, pem, (certificate,), _require_issuer(certificate, trusted))
 
 
+def parse_successor(
+    use: str, pem: str, replaced: CertificateInstalled, now: datetime
+) -> CertificateInstalled:
+    """Check a root certificate that the root it replaces has signed. M05.FR.10.
+
+    Its subject and issuer may be the same name, as when a CA renews its key.
+
+    Raises:
+        CertificateUnusable: not a certificate, not of a CA, too weak, not valid now, or not signed
+            by `replaced`.
+    """
+    certificate, root = _load_single(pem), _load_block(pem_blocks(replaced.pem)[0])
+    _check_ca(certificate)
+    _check_strength(certificate)
+    _check_validity(certificate, now)
+    _check_signature(certificate, root)
+    return _build_installed(use, pem, (certificate,), root)
+
+
 def parse_own_chain(
     use: str, pem: str, trusted: Sequence[CertificateInstalled], key: str
 ) -> CertificateInstalled:

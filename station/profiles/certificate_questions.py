@@ -97,6 +97,7 @@ OPTIONAL_PROFILE_FEATURES = {
     "UI-2.2": "display messages in HTML",
     "UI-2.3": "display messages by URI",
     "UI-2.4": "display messages in UTF-8",
+    "AS-2": "a new CSMSRootCertificate is signed by the one it replaces",
     "AS-3": "renewal of the station's own certificates, with CertSigningWaitMinimum",
     "SC-2.1": "smart charging with limits in A",
     "SC-2.2": "smart charging with limits in W",

@@ -171,6 +171,7 @@ OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
         lambda e: (
             f"up: {e.url}, slot {e.slot}, security profile {e.security_profile}"
             + (f", certificate {shorten_id(e.certificate_sha256)}" if e.certificate_sha256 else "")
+            + (f", CSMS root {shorten_id(e.root_sha256)}" if e.root_sha256 else "")
         ),
     ),
     "LinkClosed": ("link", lambda e: f"down: {e.reason}"),

@@ -50,7 +50,7 @@ def test_the_payload_of_a_call_keeps_every_byte() -> None:
     assert call.connector_status == ConnectorStatusSummary(1, 1, "Available", because="")
 
 
-WITHOUT_REASON = ("CostReceived", "LinkOpened")  # their version 2 has another field
+WITHOUT_REASON = ("CostReceived", "LinkOpened")  # their steps add another field
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,11 @@ def test_an_older_cost_has_no_currency() -> None:
 def test_an_older_link_has_no_certificate() -> None:
     event: Any = station_kinds().decode("LinkOpened", 1, stored_bodies()["LinkOpened", 1])
     assert event.certificate_sha256 == ""
+
+
+def test_an_older_link_has_no_root() -> None:
+    event: Any = station_kinds().decode("LinkOpened", 2, stored_bodies()["LinkOpened", 2])
+    assert event.root_sha256 == ""
 
 
 @pytest.mark.parametrize("steps", [STEPS, kinds.UPCASTERS])

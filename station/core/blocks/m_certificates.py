@@ -2,6 +2,14 @@
 
 The CSMS installs root certificates; the certificates of the station itself come from station.toml.
 `station.core.x509` checks a certificate and describes it; this block decides whether it is kept.
+
+With AdditionalRootCertificateCheck (AS-2) one CSMSRootCertificate is installed, and from a
+replacement to the first connection with the new one a fallback besides it:
+
+* `InstallCertificate` of a CSMSRootCertificate must be signed by the root in use, that is, the one
+  the last connection was verified with. It replaces every other root but that one.
+* The connection tries the newest root first (`DesiredLink.csms_roots`). When it opens with the
+  newest, the other one is deleted; when it opens with the fallback, both stay.
 """
 
 from __future__ import annotations
@@ -10,7 +18,7 @@ from collections.abc import Iterator
 from typing import Final, get_args
 
 from journal.events import Decision, Event
-from journal.observations import CertificatePreset, CsmsConfigured
+from journal.observations import CertificatePreset, CsmsConfigured, LinkOpened
 from journal.projections.certificates import (
     CertificateDeleted,
     CertificateHash,
@@ -33,6 +41,7 @@ from station.ocpp.messages.m_certificates import (
     InstallCertificateResponse,
 )
 
+ADDITIONAL_ROOT_CHECK: Final = "SecurityCtrlr.AdditionalRootCertificateCheck"
 CERTIFICATE_ENTRIES: Final = "SecurityCtrlr.CertificateEntries"
 CSMS_ROOT: Final = "CSMSRootCertificate"
 STATION_CERTIFICATE: Final = "ChargingStationCertificate"
@@ -49,19 +58,24 @@ HASH_ALGORITHM: Final = "SHA256"  # A00.FR.506
 def install_certificate(
     ctx: Context, call: Call, request: InstallCertificateRequest
 ) -> Iterator[Decision]:
-    """Install a root certificate. M05.FR.01 to 07, M05.FR.17."""
+    """Install a root certificate. M05.FR.01 to 07, M05.FR.09 to 12, M05.FR.17."""
     use = request.certificate_type
+    in_use = csms_root_in_use(ctx) if use == CSMS_ROOT else None
     try:
-        new = x509.parse_root(
-            use, request.certificate, ctx.state.certificates.for_uses(use), ctx.now
-        )
+        if in_use is not None:  # M05.FR.10, M05.FR.11
+            new = x509.parse_successor(use, request.certificate, in_use, ctx.now)
+        else:
+            installed = ctx.state.certificates.for_uses(use)
+            new = x509.parse_root(use, request.certificate, installed, ctx.now)
     except CertificateUnusable as error:
         yield call_result(call, _reject_install("InvalidCertificate", f"the certificate {error}"))
         return
-    if not has_free_entry(ctx, new):
+    superseded = _superseded_roots(ctx, new, in_use) if in_use else ()
+    if not has_free_entry(ctx, new, freed=len(superseded)):
         limit = f"{_entries_max(ctx)} certificates are installed, which is the limit"
         yield call_result(call, _reject_install("OutOfStorage", limit))  # M05.FR.06
         return
+    yield from _delete_all(superseded)
     yield new
     yield call_result(call, InstallCertificateResponse(status="Accepted"))
     yield from a_security.log_security_event(
@@ -73,13 +87,17 @@ def _reject_install(code: str, text: str) -> InstallCertificateResponse:
     return InstallCertificateResponse(status="Rejected", status_info=status_info(code, text))
 
 
-def has_free_entry(ctx: Context, certificate: CertificateInstalled) -> bool:
-    """Whether a certificate has room; one that is installed needs none. M05.FR.06, M05.FR.17."""
+def has_free_entry(ctx: Context, certificate: CertificateInstalled, *, freed: int = 0) -> bool:
+    """Whether a certificate has room; one that is installed needs none. M05.FR.06, M05.FR.17.
+
+    Args:
+        freed: entries of certificates that it replaces.
+    """
     installed = ctx.state.certificates.installed
     key = (certificate.use, certificate.sha256)
     if any((other.use, other.sha256) == key for other in installed):
         return True
-    return len(installed) < _entries_max(ctx)
+    return len(installed) - freed < _entries_max(ctx)
 
 
 def _entries_max(ctx: Context) -> int:
@@ -95,6 +113,8 @@ def on_certificate_preset(ctx: Context) -> Iterator[Decision]:
     preset = ctx.entry.event
     assert isinstance(preset, CertificatePreset)
     trusted = ctx.state.certificates.installed
+    if preset.use == CSMS_ROOT and csms_root_in_use(ctx) is not None:
+        return  # M05.FR.09
     try:
         if preset.use in ROOT_USES:
             new = x509.parse_root(preset.use, preset.pem, trusted, None)
@@ -114,15 +134,104 @@ def install_csms_roots(ctx: Context) -> Iterator[Decision]:
     trusted = ctx.state.certificates.for_uses(CSMS_ROOT)
     free = _entries_max(ctx) - len(ctx.state.certificates.installed)
     installed = {certificate.sha256 for certificate in trusted}
-    for pem in configured.ca_certificates:
-        try:
-            new = x509.parse_root(CSMS_ROOT, pem, trusted, None)
-        except CertificateUnusable:
-            continue
+    usable = _usable_roots(configured.ca_certificates, trusted)
+    if checks_root_signature(ctx):
+        yield from _replace_csms_root(ctx, usable)
+        return
+    for new in usable:
         if new.sha256 not in installed and free > 0:
             installed.add(new.sha256)
             free -= 1
             yield new
+
+
+def _usable_roots(
+    pems: tuple[str, ...], trusted: tuple[CertificateInstalled, ...]
+) -> Iterator[CertificateInstalled]:
+    for pem in pems:
+        try:
+            yield x509.parse_root(CSMS_ROOT, pem, trusted, None)
+        except CertificateUnusable:
+            continue
+
+
+# --- One CSMS root and its successor: AdditionalRootCertificateCheck -----------------------------
+
+
+def checks_root_signature(ctx: Context) -> bool:
+    """Whether AdditionalRootCertificateCheck is in force. M05.FR.09, AS-2."""
+    return ctx.product.profile.supports("AS-2") and ctx.variable_boolean(ADDITIONAL_ROOT_CHECK)
+
+
+def csms_roots(ctx: Context) -> tuple[CertificateInstalled, ...]:
+    """The roots to verify the CSMS with, one at a time, newest first; empty: all together."""
+    if not checks_root_signature(ctx):
+        return ()
+    return ctx.state.certificates.for_uses(CSMS_ROOT)[::-1]
+
+
+def csms_root_in_use(ctx: Context) -> CertificateInstalled | None:
+    """The root that verified the last connection, else the newest. M05.FR.10.
+
+    None: none is installed, or AdditionalRootCertificateCheck is not in force.
+    """
+    roots = csms_roots(ctx)
+    proven = [root for root in roots if root.sha256 == ctx.state.link.root_sha256]
+    return next(iter(proven or roots), None)
+
+
+def _superseded_roots(
+    ctx: Context, new: CertificateInstalled, in_use: CertificateInstalled
+) -> tuple[CertificateInstalled, ...]:
+    """The roots that a new one replaces at once: those without a connection. M05.FR.09."""
+    kept = {new.sha256, in_use.sha256}
+    return tuple(root for root in csms_roots(ctx) if root.sha256 not in kept)
+
+
+def _delete_all(certificates: tuple[CertificateInstalled, ...]) -> Iterator[Decision]:
+    for certificate in certificates:
+        yield CertificateDeleted(certificate.use, certificate.sha256)
+
+
+def _replace_csms_root(ctx: Context, usable: Iterator[CertificateInstalled]) -> Iterator[Decision]:
+    """Install the first root of `[csms] ca_file`, unless one of the file is installed.
+
+    The integrator, who has the file system of the station, need not sign it with the old one, which
+    stays as the fallback until a connection with the new one is open. M05.FR.09.
+    """
+    roots = tuple(usable)
+    installed = {root.sha256 for root in csms_roots(ctx)}
+    if not roots or any(root.sha256 in installed for root in roots):
+        return
+    in_use = csms_root_in_use(ctx)
+    superseded = _superseded_roots(ctx, roots[0], in_use) if in_use else ()
+    if has_free_entry(ctx, roots[0], freed=len(superseded)):
+        yield from _delete_all(superseded)
+        yield roots[0]
+
+
+def prove_csms_root(ctx: Context) -> Iterator[Decision]:
+    """When a connection opens with the newest root, delete the fallback. M05.FR.13, M05.FR.14."""
+    event = ctx.entry.event
+    if not isinstance(event, LinkOpened) or not event.root_sha256:
+        return
+    roots = csms_roots(ctx)
+    if len(roots) < 2 or event.root_sha256 not in {root.sha256 for root in roots}:
+        return
+    kept = {roots[0].sha256, event.root_sha256}
+    for root in roots:
+        if root.sha256 not in kept:
+            yield CertificateDeleted(root.use, root.sha256)
+            yield from a_security.log_security_event(
+                ctx, "ReconfigurationOfSecurityParameters", f"{root.use} replaced"
+            )
+    if event.root_sha256 != roots[0].sha256:
+        yield from a_security.log_security_event(
+            ctx,
+            "InvalidCsmsCertificate",
+            f"not signed under the newest CSMSRootCertificate, {roots[0].subject[:100]}; the one"
+            " before it was used",
+        )
 
 
 # --- List ----------------------------------------------------------------------------------------
@@ -212,12 +321,14 @@ def _matches_hash(hash_data: CertificateHashDataType, certificate_hash: Certific
 
 
 def _deletion_refusal(ctx: Context, certificate: CertificateInstalled) -> str | None:
-    """Why a certificate cannot be deleted; None: it can. M04.FR.03, M04.FR.06, AQ-1.
+    """Why a certificate cannot be deleted; None: it can. M04.FR.03, M04.FR.06, M05.FR.12, AQ-1.
 
     The certificate of the station and its sub-CAs stay; a V2G chain, which the CSMS can list, goes.
     """
     if certificate.use == STATION_CERTIFICATE:
         return f"the {certificate.use} of the station cannot be deleted"
+    if len(csms_roots(ctx)) > 1 and certificate == csms_root_in_use(ctx):
+        return "it is the fallback until a connection with the new CSMSRootCertificate is open"
     if certificate.use != CSMS_ROOT or ctx.product.profile.supports("AQ-1"):
         return None
     if any(
@@ -244,4 +355,5 @@ CALLS: Final[dict[str, CallHandler]] = {
 }
 
 OBSERVED: Final[dict[type[Event], Rule]] = {CertificatePreset: on_certificate_preset}
+RULES: Final[tuple[Rule, ...]] = (prove_csms_root,)
 REFUSALS: Final[Refusals] = {("InstallCertificate", "OutOfStorage"): "M05.FR.06"}

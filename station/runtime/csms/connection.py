@@ -28,6 +28,9 @@ The task owns one connection at a time and goes through these states:
 * While a new certificate and the one before are installed, a connection on which the CSMS has sent
   nothing counts as a failed attempt of its certificate: some CSMSs open the WebSocket and close it
   again.
+* With AdditionalRootCertificateCheck one CSMSRootCertificate at a time is trusted. If it does not
+  verify the CSMS, the same attempt goes on with the next one that `SlotRotation` allows.
+  M05.FR.14.
 """
 
 from __future__ import annotations
@@ -169,6 +172,7 @@ class CsmsConnection:
         self._awaited_message_id = ""  # of the call whose answer has not come; empty: none
         self._connection_count = 0  # connections of this run; compared with `open_count`
         self._certificate_tried = False  # the last attempt failed with it, or reached the CSMS
+        self._root_refused = False  # by the last attempt: no root that was tried verified the CSMS
         self._has_received = False  # on the last connection
 
     async def run(self) -> None:
@@ -179,10 +183,15 @@ class CsmsConnection:
             slot = await self._next_slot(rotation)
             link = self._recorder.desired_state.value.link
             certificate = rotation.client_certificate(link) if slot.security_profile == 3 else None
-            close_reason = await self._run_connection(slot, certificate)
+            roots = rotation.csms_roots(link, slot)
+            close_reason = await self._run_connection(slot, certificate, roots)
             is_unproven = certificate is not None and len(link.client_certificates) > 1
             if close_reason is None or (is_unproven and not self._has_received):
-                rotation.on_attempt_failed(certificate_tried=self._certificate_tried)
+                rotation.on_attempt_failed(
+                    certificate_tried=self._certificate_tried,
+                    root_refused_in_migration=self._root_refused
+                    and len(roots) < len(link.csms_roots),
+                )
             else:
                 rotation.on_connected(slot.slot)
                 if close_reason != QUOTA_EXCEEDED:
@@ -198,29 +207,35 @@ class CsmsConnection:
         return slot
 
     async def _run_connection(
-        self, slot: NetworkProfile, certificate: CertificateInstalled | None
+        self,
+        slot: NetworkProfile,
+        certificate: CertificateInstalled | None,
+        roots: tuple[CertificateInstalled, ...],
     ) -> str | None:
         """Run one connection from the attempt to its end.
 
         Args:
             slot: its network profile.
             certificate: of the station, for security profile 3; None: there is none.
+            roots: to verify the CSMS with, one after the other; empty: all installed ones together.
 
         Returns:
             Why it ended; None: the attempt failed.
         """
         initial_link = self._recorder.desired_state.value.link
-        opened = self._has_received = self._certificate_tried = False
+        opened = self._has_received = self._certificate_tried = self._root_refused = False
         reason, security_event = "closed", ""
         try:
             async with trio.open_nursery() as nursery:
                 with trio.fail_after(CONNECT_TIMEOUT_S):
-                    websocket, stream = await self._open_websocket(nursery, slot, certificate)
+                    websocket, stream, root = await self._open_websocket(
+                        nursery, slot, certificate, roots
+                    )
                 opened = True
                 self._connection_count += 1
                 sha256 = certificate.sha256 if certificate else ""
                 self._recorder.observe(
-                    LinkOpened(slot.slot, slot.url, slot.security_profile, sha256)
+                    LinkOpened(slot.slot, slot.url, slot.security_profile, sha256, root)
                 )
                 log.info("connected to %s, slot %d", slot.url, slot.slot)
                 try:
@@ -254,21 +269,21 @@ class CsmsConnection:
         nursery: trio.Nursery,
         slot: NetworkProfile,
         certificate: CertificateInstalled | None,
-    ) -> tuple[WebSocketConnection, GuardedStream]:
+        roots: tuple[CertificateInstalled, ...],
+    ) -> tuple[WebSocketConnection, GuardedStream, str]:
         """Open a WebSocket with subprotocol `ocpp2.0.1`. Part 4 §3.1, §3.2.
+
+        Returns:
+            The WebSocket, the stream below it, and the SHA-256 of the root that verified the CSMS;
+            empty: every installed root was trusted, or there is no TLS.
 
         Raises:
             any of `CONNECTION_FAILURES`.
         """
         url = parse_csms_url(slot.url)
-        context = self._tls_context(slot, certificate)
-        stream = await self._dialer.dial(url.host, url.port)
-        self._certificate_tried = certificate is not None
+        secure, root_sha256 = await self._open_stream(slot, certificate, roots)
+        stream = GuardedStream(secure)
         try:
-            if context is not None:
-                wildcards = self._recorder.desired_state.value.link.wildcards_allowed
-                stream = await start_tls(stream, context, url.host, wildcards_allowed=wildcards)
-            stream = GuardedStream(stream)
             websocket = await wrap_client_stream(
                 nursery,
                 stream,  # type: ignore[arg-type]
@@ -285,21 +300,72 @@ class CsmsConnection:
         if websocket.subprotocol != SUBPROTOCOL:
             await _close_websocket(websocket, stream)
             raise HandshakeRefused(f"the CSMS does not offer the subprotocol {SUBPROTOCOL}")
-        return websocket, stream
+        return websocket, stream, root_sha256
+
+    async def _open_stream(
+        self,
+        slot: NetworkProfile,
+        certificate: CertificateInstalled | None,
+        roots: tuple[CertificateInstalled, ...],
+    ) -> tuple[trio.abc.Stream, str]:
+        """Open TCP and TLS, with the first root that verifies the CSMS. M05.FR.14.
+
+        Returns:
+            As `_open_websocket`.
+        """
+        if slot.security_profile < 2 or not roots:
+            return await self._start_stream(slot, self._tls_context(slot, certificate, ())), ""
+        for root in roots[:-1]:
+            context = self._tls_context(slot, certificate, (root,))
+            try:
+                return await self._start_stream(slot, context), root.sha256
+            except trio.BrokenResourceError as error:
+                cause = first_cause(error)
+                if not isinstance(cause, ssl.SSLCertVerificationError):
+                    raise
+                log.warning("%s; the next CSMSRootCertificate is tried", describe_tls_error(cause))
+        context = self._tls_context(slot, certificate, roots[-1:])
+        try:
+            return await self._start_stream(slot, context), roots[-1].sha256
+        except trio.BrokenResourceError as error:
+            self._root_refused = isinstance(first_cause(error), ssl.SSLCertVerificationError)
+            raise
+
+    async def _start_stream(
+        self, slot: NetworkProfile, context: ssl.SSLContext | None
+    ) -> trio.abc.Stream:
+        """TCP, and TLS if there is a context."""
+        url = parse_csms_url(slot.url)
+        stream = await self._dialer.dial(url.host, url.port)
+        self._certificate_tried = slot.security_profile == 3
+        if context is None:
+            return stream
+        wildcards = self._recorder.desired_state.value.link.wildcards_allowed
+        try:
+            return await start_tls(stream, context, url.host, wildcards_allowed=wildcards)
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
 
     def _tls_context(
-        self, slot: NetworkProfile, certificate: CertificateInstalled | None
+        self,
+        slot: NetworkProfile,
+        certificate: CertificateInstalled | None,
+        only: tuple[CertificateInstalled, ...],
     ) -> ssl.SSLContext | None:
         """TLS settings of the slot's security profile; None for 1. A00.FR.312, A00.FR.415.
 
         An expired certificate of the station is used too: the CSMS decides (A00.FR.430).
+
+        Args:
+            only: the roots to trust; empty: every installed CSMSRootCertificate.
 
         Raises:
             NoRootError, ssl.SSLError, HandshakeRefused: a certificate or key is missing or bad.
         """
         if slot.security_profile < 2:
             return None
-        installed = self._recorder.desired_state.value.certificates
+        installed = only or self._recorder.desired_state.value.certificates
         roots = [cert.pem for cert in installed if cert.use == "CSMSRootCertificate"]
         if slot.security_profile == 2:
             return create_tls_context(roots, self._cipher_suites)

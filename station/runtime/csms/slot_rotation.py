@@ -1,4 +1,4 @@
-"""Choice of slot and certificate for the next attempt to connect. B10, A02.FR.28, A03.FR.24.
+"""Choice of slot and certificates for the next attempt to connect. B10, A02.FR.28, M05.FR.14.
 
 * The candidates are the slots of NetworkConfigurationPriority that may be used, in its order.
 * Each slot gets NetworkProfileConnectionAttempts attempts, then the next one is tried (B10.FR.03).
@@ -21,6 +21,15 @@ After a renewal there are two certificates of the station, the new one and the o
   attempts the certificate stays: otherwise a network failure right after a renewal would lead to a
   connection with the old certificate, and the new one would be discarded.
 * A successful connection, and another new certificate, begin with the newest one again.
+
+With AdditionalRootCertificateCheck there may be two CSMS roots, of which one at a time is trusted:
+
+* In an attempt through the slot of the last connection, the newest root is tried and at once the
+  fallback (M05.FR.14). An attempt through another slot, a migration, trusts only the newest
+  (M05.FR.15).
+* Back in the slot of the last connection after a migration in which the newest root did not verify
+  the CSMS, the fallback is tried first (M05.FR.16).
+* When all slots have failed, both are tried in every slot, so that no root can cut the station off.
 """
 
 from __future__ import annotations
@@ -43,6 +52,7 @@ class SlotRotation:
             0  # place of the certificate in use among them, modulo their number
         )
         self._certificate_tried = False  # in this round an attempt with it reached the CSMS
+        self._root_refused_in_migration = False
 
     def next_slot(self, link: DesiredLink) -> NetworkProfile | None:
         """The slot of the next attempt; None: no slot may be used."""
@@ -88,21 +98,41 @@ class SlotRotation:
             self._certificate_turn, self._certificate_tried = 0, False
         return certificates[self._certificate_turn % len(certificates)] if certificates else None
 
-    def on_attempt_failed(self, *, certificate_tried: bool = False) -> None:
+    def csms_roots(
+        self, link: DesiredLink, slot: NetworkProfile
+    ) -> tuple[CertificateInstalled, ...]:
+        """The roots to verify the CSMS with in an attempt through `slot`, one after the other.
+
+        Empty: every installed root is trusted.
+        """
+        roots, last = link.csms_roots, link.last_successful
+        if last is None or slot.slot == last.slot:
+            return roots[::-1] if self._root_refused_in_migration else roots
+        if self._exhausted_slots < len(link.candidates):
+            return roots[:1]
+        return roots
+
+    def on_attempt_failed(
+        self, *, certificate_tried: bool = False, root_refused_in_migration: bool = False
+    ) -> None:
         """Count a failed attempt.
 
         Args:
             certificate_tried: it reached the CSMS with a certificate of the station, or the
                 certificate cannot be used at all.
+            root_refused_in_migration: the only root that was tried did not verify the CSMS, and
+                there is a fallback.
         """
         self._failed_attempts += 1
         self._certificate_tried |= certificate_tried
+        self._root_refused_in_migration |= root_refused_in_migration
 
     def on_connected(self, slot: int) -> None:
         """Reset the counts: a connection through `slot` was opened."""
         self._slot, self._has_fallen_back = slot, False
         self._failed_attempts = self._exhausted_slots = 0
         self._certificate_turn, self._certificate_tried = 0, False
+        self._root_refused_in_migration = False
 
 
 def _following_slot(link: DesiredLink, slot: int) -> int:

@@ -123,11 +123,13 @@ class StationBench:
         settings: Settings | None = None,
         program: Sequence[str] = PROGRAM,
         security_profile: int = 2,
+        root_check: bool = False,
     ) -> None:
         """
         Args:
             profile: a product profile by name or path.
             security_profile: 1 is without TLS, 3 with a certificate of the station.
+            root_check: AdditionalRootCertificateCheck is true.
             program: the command that starts the station; mutants have another one.
         """
         self.profile = load_profile(profile)
@@ -135,6 +137,7 @@ class StationBench:
         self.settings = settings or Settings()
         self.program = tuple(program)
         self.security_profile = security_profile
+        self.root_check = root_check
         self.authorities = BenchCertificates.make()
         # Values before the case, by (component, variable, instance).
         self.original_values: dict[tuple[str, str, str | None], str] = {}
@@ -268,7 +271,7 @@ class StationBench:
         station = StationProcess(
             self.directory,
             self.csms.url,
-            variables=(*INITIAL_VARIABLES, *self._serial_number()),
+            variables=(*INITIAL_VARIABLES, *self._serial_number(), *self._root_check()),
             profile=self.profile_name,
             security_profile=self.security_profile,
             ca_file=ca_file,
@@ -288,6 +291,11 @@ class StationBench:
         if self.security_profile < 3:
             return ()
         return (Variable("ChargingStation", "SerialNumber", SERIAL_NUMBER),)
+
+    def _root_check(self) -> tuple[Variable, ...]:
+        if not self.root_check:
+            return ()
+        return (Variable("SecurityCtrlr", "AdditionalRootCertificateCheck", "true"),)
 
     def _station_certificate_toml(self) -> str:
         if self.security_profile < 3:

@@ -1,4 +1,4 @@
-"""Marks of cases that need a station of their own, and its security profile."""
+"""Marks of cases that need a station of their own, its security profile and its settings."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ def needs_fresh_station(play: Play) -> Play:
 def with_client_certificate(play: Play) -> Play:
     """Mark a case that starts with security profile 3."""
     play.security_profile = 3  # type: ignore[attr-defined]
+    return needs_fresh_station(play)
+
+
+def with_root_check(play: Play) -> Play:
+    """Mark a case that starts with AdditionalRootCertificateCheck."""
+    play.root_check = True  # type: ignore[attr-defined]
     return needs_fresh_station(play)
 
 

@@ -20,6 +20,7 @@ from tests.conformance.octt.cases import (
     CaseFunction,
     security_profile_of,
     wants_fresh_station,
+    wants_root_check,
 )
 from tests.conformance.octt.tester import Tester
 from tests.conformance.octt.verify import CheckFailed
@@ -135,8 +136,12 @@ class Runner:
         return outcome, None
 
     def _make_bench(self, play: CaseFunction) -> StationBench:
-        security_profile = security_profile_of(play)
-        return StationBench(self.profile, program=self.program, security_profile=security_profile)
+        return StationBench(
+            self.profile,
+            program=self.program,
+            security_profile=security_profile_of(play),
+            root_check=wants_root_check(play),
+        )
 
 
 def play_on(bench: StationBench, case_id: str, play: CaseFunction) -> Outcome:

@@ -36,6 +36,7 @@ from tests.support.csms import Payload
 
 ENDING_POINTS = {"Authorized", "PowerPathClosed", "EnergyTransfer"}
 STARTUP = ("StartupOfTheDevice", "ResetOrReboot")
+CSMS_ROOT = "CSMSRootCertificate"
 STATION_CERTIFICATE = "ChargingStationCertificate"
 RECONNECT_S = 30.0
 CARD_TO_CABLE_S = 0.5  # time an EV driver needs to see the acceptance and take the cable
@@ -474,6 +475,13 @@ def install_certificate(tester: Tester, use: str, certificate: CertifiedKey) -> 
         {"certificateType": use, "certificate": certificate.pem},
         {"status": "Accepted"},
     )
+
+
+def replace_csms_root(tester: Tester, new_root: CertifiedKey) -> None:
+    """The new CSMS root, signed by the old one, is in the store besides it."""
+    install_certificate(tester, CSMS_ROOT, new_root)
+    both = ((CSMS_ROOT, new_root), (CSMS_ROOT, tester.bench.authorities.csms_root))
+    check_installed_certificates(tester, *both)
 
 
 def request_csr(tester: Tester, step: str = "step") -> str:

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 
 from journal.events import Decision
-from journal.observations import CertificatePreset, CsmsConfigured
+from journal.observations import CertificatePreset, CsmsConfigured, LinkClosed, LinkOpened
 from journal.projections.certificates import CertificateDeleted, CertificateInstalled
 from journal.projections.security import SecurityEventLogged
 from tests.support.authorities import CertifiedKey, make_authority, make_server_certificate
@@ -23,6 +23,7 @@ from tests.support.story import (
     of_kind,
     response_payload_in,
     station_restarted,
+    variable_preset,
 )
 
 ROOT, OTHER = make_authority("Root 1"), make_authority("Root 2")
@@ -400,3 +401,132 @@ def test_a_ca_file_beyond_the_limit_is_cut_off_m05_fr_06() -> None:
     assert [certificate.pem for certificate in station.state.certificates.installed] == list(
         roots[:10]
     )
+
+
+# --- AdditionalRootCertificateCheck: M05.FR.09 to 16 ---------------------------------------------
+
+CHECKED = variable_preset("SecurityCtrlr.AdditionalRootCertificateCheck", "true")
+SUCCESSOR = make_authority("Root 1, 2nd key", issuer=ROOT)
+SAME_NAME = make_authority("Root 1", issuer=ROOT)  # the same subject with a new key
+THIRD = make_authority("Root 1, 3rd key", issuer=SUCCESSOR)
+LINK_LOST = LinkClosed("lost")
+
+
+def checked_station(*steps: Step, profile_name: str = "development") -> Station:
+    """A station with the check and ROOT, which verified the connection that is open."""
+    configured = CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem,))
+    station = given(CHECKED, configured, BOOTED, profile_name=profile_name)
+    station.when(linked_by(station, ROOT))
+    for step in steps:
+        station.when(step)
+    return station
+
+
+def linked_by(station: Station, root: CertifiedKey) -> LinkOpened:
+    """A connection that this root verified."""
+    return LinkOpened(1, "wss://csms/ocpp", 2, root_sha256=sha256_of(station, root))
+
+
+def sha256_of(station: Station, root: CertifiedKey) -> str:
+    [digest] = {each.sha256 for each in station.desired.certificates if each.pem == root.pem}
+    return digest
+
+
+def csms_roots_of(station: Station) -> list[str]:
+    """PEM of the roots that the connection tries, in this order."""
+    return [root.pem for root in station.desired.link.csms_roots]
+
+
+@pytest.mark.parametrize("successor", [SUCCESSOR, SAME_NAME])
+def test_a_signed_successor_is_installed_beside_the_old_root_m05_fr_12(
+    successor: CertifiedKey,
+) -> None:
+    station = checked_station()
+    assert response_status(station.when(install_certificate(successor))) == "Accepted"
+    assert csms_roots_of(station) == [successor.pem, ROOT.pem]
+
+
+def test_a_root_the_old_one_did_not_sign_is_rejected_m05_fr_11() -> None:
+    station = checked_station()
+    reply = response_payload_in(station.when(install_certificate(OTHER)))
+    assert reply["status"] == "Rejected"
+    assert reply["statusInfo"]["reasonCode"] == "InvalidCertificate"
+    assert csms_roots_of(station) == [ROOT.pem]
+
+
+def test_roots_of_other_uses_need_no_signature_m05_fr_10() -> None:
+    station = checked_station()
+    decisions = station.when(install_certificate(OTHER, "V2GRootCertificate"))
+    assert response_status(decisions) == "Accepted"
+
+
+def test_the_fallback_is_deleted_when_a_link_opens_with_the_new_root_m05_fr_13() -> None:
+    station = checked_station(install_certificate(SUCCESSOR), LINK_LOST)
+    decisions = station.when(linked_by(station, SUCCESSOR))
+    assert [each.use for each in of_kind(decisions, CertificateDeleted)] == [CSMS_ROOT]
+    assert csms_roots_of(station) == [SUCCESSOR.pem]
+    assert response_status(station.when(install_certificate(OTHER))) == "Rejected"
+    assert response_status(station.when(install_certificate(THIRD))) == "Accepted"
+    assert csms_roots_of(station) == [THIRD.pem, SUCCESSOR.pem]
+
+
+def test_both_stay_when_a_link_opens_with_the_fallback_m05_fr_14() -> None:
+    station = checked_station(install_certificate(SUCCESSOR), LINK_LOST)
+    decisions = station.when(linked_by(station, ROOT))
+    assert csms_roots_of(station) == [SUCCESSOR.pem, ROOT.pem]
+    [logged] = of_kind(decisions, SecurityEventLogged)
+    assert logged.type == "InvalidCsmsCertificate"
+
+
+def test_another_successor_replaces_the_one_without_a_connection_m05_fr_09() -> None:
+    station = checked_station(install_certificate(SUCCESSOR))
+    assert response_status(station.when(install_certificate(THIRD))) == "Rejected"
+    assert response_status(station.when(install_certificate(SAME_NAME))) == "Accepted"
+    assert csms_roots_of(station) == [SAME_NAME.pem, ROOT.pem]
+
+
+def test_the_fallback_cannot_be_deleted_and_the_new_root_can_m05_fr_12() -> None:
+    station = checked_station(install_certificate(SUCCESSOR))
+    fallback, new = hashes_of(list_certificates(station, CSMS_ROOT))
+    assert response_status(station.when(delete_certificate(fallback))) == "Failed"
+    assert response_status(station.when(delete_certificate(new))) == "Accepted"
+    assert csms_roots_of(station) == [ROOT.pem]
+
+
+def test_the_integrator_replaces_the_root_without_its_signature_m05_fr_09() -> None:
+    station = checked_station()
+    station.when(CsmsConfigured("wss://other/ocpp", 2, (OTHER.pem, SUCCESSOR.pem)))
+    assert csms_roots_of(station) == [OTHER.pem, ROOT.pem]
+    assert not of_kind(
+        station.when(CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem,))), CertificateInstalled
+    )
+
+
+def test_one_root_of_station_toml_is_installed_at_the_first_start_m05_fr_09() -> None:
+    station = given(
+        CHECKED,
+        CertificatePreset(CSMS_ROOT, ROOT.pem),
+        CertificatePreset(CSMS_ROOT, OTHER.pem),
+        CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem, OTHER.pem)),
+        BOOTED,
+    )
+    assert csms_roots_of(station) == [ROOT.pem]
+
+
+def test_a_full_store_has_room_for_a_successor_of_a_successor_m05_fr_06() -> None:
+    others = [
+        install_certificate(make_authority(f"V2G {n}"), "V2GRootCertificate") for n in range(8)
+    ]
+    station = checked_station(install_certificate(SUCCESSOR), *others)
+    assert response_status(station.when(install_certificate(SAME_NAME))) == "Accepted"
+    station.when(linked_by(station, SAME_NAME))
+    station.when(install_certificate(make_authority("V2G 8"), "V2GRootCertificate"))
+    next_one = make_authority("Root 1, 4th key", issuer=SAME_NAME)
+    assert response_status(station.when(install_certificate(next_one))) == "Rejected"
+
+
+def test_without_the_check_every_installed_root_is_trusted_as_2() -> None:
+    """The certified product does not have the check, whatever station.toml says."""
+    station = checked_station(install_certificate(OTHER), profile_name="evs-flash-300")
+    assert csms_roots_of(station) == []
+    assert len(station.state.certificates.installed) == 2

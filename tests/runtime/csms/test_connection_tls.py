@@ -684,3 +684,62 @@ async def test_a_plain_server_gets_no_password() -> None:
         assert_link_failed(recorder.observed[0], "")  # type: ignore[arg-type]
         assert b"Authorization" not in received
         nursery.cancel_scope.cancel()
+
+
+# --- AdditionalRootCertificateCheck --------------------------------------------------------------
+
+NEW_ROOT = make_authority("CSO root, 2nd key", issuer=ROOT)
+OLD_TRUST, NEW_TRUST = (
+    msgspec.structs.replace(certificate_installed(root), sha256=name)
+    for root, name in ((ROOT, "<old root>"), (NEW_ROOT, "<new root>"))
+)
+
+
+async def attempt_with_two_roots(
+    server: CertifiedKey, *, last_slot: int = 1
+) -> LinkOpened | LinkFailed:
+    """The first observation; the slot is 1, so another `last_slot` makes it a migration."""
+    async with run_tls_server(server_context(server)) as server_log, trio.open_nursery() as nursery:
+        slot = NetworkProfile(1, f"wss://{HOST}:{server_log.port}/ocpp", 2)
+        last = msgspec.structs.replace(slot, slot=last_slot)
+        link = DesiredLink(
+            candidates=(slot,), last_successful=last, csms_roots=(NEW_TRUST, OLD_TRUST)
+        )
+        recorder = FakeRecorder(DesiredState(link=link, certificates=(OLD_TRUST, NEW_TRUST)))
+        nursery.start_soon(make_link(recorder, Dialer(), cipher_suites=SUITES).run)
+        with trio.fail_after(ATTEMPT_TIMEOUT_S):
+            while not recorder.observed:
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    return cast(LinkOpened | LinkFailed, recorder.observed[0])
+
+
+async def test_the_newest_root_verifies_the_csms_m05_fr_13() -> None:
+    """The server sends the new root too, so the old one would verify it."""
+    opened = await attempt_with_two_roots(make_server_certificate(NEW_ROOT, HOST))
+    assert isinstance(opened, LinkOpened), opened
+    assert opened.root_sha256 == "<new root>"
+
+
+async def test_the_fallback_verifies_the_csms_in_the_same_attempt_m05_fr_14() -> None:
+    opened = await attempt_with_two_roots(GOOD_SERVER)
+    assert isinstance(opened, LinkOpened), opened
+    assert opened.root_sha256 == "<old root>"
+
+
+async def test_a_migration_does_not_use_the_fallback_m05_fr_15() -> None:
+    failed = await attempt_with_two_roots(GOOD_SERVER, last_slot=2)
+    assert isinstance(failed, LinkFailed)
+    assert failed.security_event == "InvalidCsmsCertificate"
+
+
+async def test_neither_root_verifies_the_csms_m05_fr_14() -> None:
+    failed = await attempt_with_two_roots(make_server_certificate(OTHER_ROOT, HOST))
+    assert isinstance(failed, LinkFailed)
+    assert failed.security_event == "InvalidCsmsCertificate"
+
+
+async def test_all_roots_are_trusted_without_the_check() -> None:
+    opened, _ = await attempt_connection(server_context(GOOD_SERVER), OLD_TRUST, NEW_TRUST)
+    assert isinstance(opened, LinkOpened), opened
+    assert opened.root_sha256 == ""

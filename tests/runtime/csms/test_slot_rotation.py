@@ -227,3 +227,66 @@ def test_after_a_connection_the_newest_comes_first() -> None:
     attempted_certificates(rotation, link, 2)
     rotation.on_connected(1)
     assert attempted_certificates(rotation, link, 1) == ["1 new"]
+
+
+# --- CSMS roots: AdditionalRootCertificateCheck --------------------------------------------------
+
+NEWEST_FIRST, FALLBACK_FIRST = ["new", "old"], ["old", "new"]
+
+
+def attempted_roots(
+    rotation: SlotRotation, link: DesiredLink, attempts: int, *, refused: bool = True
+) -> list[tuple[int, list[str]]]:
+    """Slot and roots of the next attempts, which all fail."""
+    used = []
+    for _ in range(attempts):
+        slot = rotation.next_slot(link)
+        assert slot
+        roots = [root.sha256 for root in rotation.csms_roots(link, slot)]
+        used.append((slot.slot, roots))
+        rotation.on_attempt_failed(root_refused_in_migration=refused and len(roots) == 1)
+    return used
+
+
+def test_the_fallback_root_follows_in_the_same_attempt_m05_fr_14() -> None:
+    link = DesiredLink(candidates=ABC[:1], last_successful=ABC[0], csms_roots=(NEW, OLD))
+    assert attempted_roots(SlotRotation(), link, 3) == [(1, NEWEST_FIRST)] * 3
+
+
+def test_a_migration_trusts_only_the_newest_root_m05_fr_15_m05_fr_16() -> None:
+    """Back in the old slot, the fallback comes first; a connection ends that."""
+    link = DesiredLink(
+        candidates=(ABC[1], ABC[0]),
+        attempts_per_candidate=2,
+        last_successful=ABC[0],
+        csms_roots=(NEW, OLD),
+    )
+    rotation = SlotRotation()
+    assert attempted_roots(rotation, link, 3) == [
+        (2, ["new"]), (2, ["new"]), (1, FALLBACK_FIRST),
+    ]  # fmt: skip
+    rotation.on_connected(1)
+    assert attempted_roots(rotation, link, 1) == [(1, NEWEST_FIRST)]
+
+
+def test_a_network_failure_in_a_migration_leaves_the_newest_root_first() -> None:
+    link = DesiredLink(candidates=(ABC[1], ABC[0]), last_successful=ABC[0], csms_roots=(NEW, OLD))
+    assert attempted_roots(SlotRotation(), link, 2, refused=False)[1] == (1, NEWEST_FIRST)
+
+
+def test_after_all_slots_both_roots_are_tried_everywhere_b10_fr_09() -> None:
+    """Also if the slot of the last connection is no candidate any more."""
+    link = DesiredLink(candidates=ABC[1:], last_successful=ABC[0], csms_roots=(NEW, OLD))
+    assert attempted_roots(SlotRotation(), link, 4) == [
+        (2, ["new"]), (3, ["new"]), (2, NEWEST_FIRST), (3, NEWEST_FIRST),
+    ]  # fmt: skip
+
+
+def test_without_a_connection_so_far_both_roots_are_tried() -> None:
+    link = DesiredLink(candidates=ABC[:1], csms_roots=(NEW, OLD))
+    assert attempted_roots(SlotRotation(), link, 1) == [(1, NEWEST_FIRST)]
+
+
+def test_without_the_check_no_root_is_chosen() -> None:
+    link = DesiredLink(candidates=ABC[:1], last_successful=ABC[0])
+    assert attempted_roots(SlotRotation(), link, 1) == [(1, [])]

@@ -72,6 +72,11 @@ def security_profile_of(case_function: CaseFunction) -> int:
     return int(getattr(case_function, "security_profile", 2))
 
 
+def wants_root_check(case_function: CaseFunction) -> bool:
+    """Whether the station starts with AdditionalRootCertificateCheck."""
+    return bool(getattr(case_function, "root_check", False))
+
+
 def wants_fresh_station(case_function: CaseFunction) -> bool:
     """Whether a case needs a station that no other case used or will use."""
     return bool(getattr(case_function, "fresh", False))

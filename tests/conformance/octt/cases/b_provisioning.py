@@ -9,7 +9,7 @@ from typing import Any
 from tests.conformance.octt import states
 from tests.conformance.octt.bench import VALID
 from tests.conformance.octt.certificates import make_root, make_server_certificate
-from tests.conformance.octt.fresh import needs_fresh_station
+from tests.conformance.octt.fresh import needs_fresh_station, with_root_check
 from tests.conformance.octt.required import missing_of
 from tests.conformance.octt.tester import TOKEN_TYPE, Tester
 from tests.conformance.octt.verify import (
@@ -350,6 +350,18 @@ def tc_b_46_cs(tester: Tester) -> None:
         )
         tester.expect_statuses("step 9")
         tester.expect_security_event("step 9", *states.STARTUP)
+
+
+@with_root_check
+def tc_b_47_cs(tester: Tester) -> None:
+    old_root = tester.bench.authorities.csms_root
+    tester.configure_variable(COMM, "NetworkProfileConnectionAttempts", 1)
+    states.replace_csms_root(tester, make_root("CSMS Root 2", signed_by=old_root))
+    with tester.bench.make_csms(tester.bench.authorities.csms) as other:
+        migrate_to(tester, other.url)
+        states.reset_and_boot(tester, reset=False)
+        require("step 8", not other.handshakes, "the old root may not verify another CSMS")
+        states.check_installed_certificates(tester, ("CSMSRootCertificate", old_root))
 
 
 @needs_fresh_station

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from tests.conformance.octt import states
-from tests.conformance.octt.certificates import CertifiedKey, make_expired_root, make_root
-from tests.conformance.octt.fresh import needs_fresh_station, with_client_certificate
+from tests.conformance.octt.certificates import (
+    CertifiedKey,
+    make_expired_root,
+    make_root,
+    make_server_certificate,
+)
+from tests.conformance.octt.fresh import (
+    needs_fresh_station,
+    with_client_certificate,
+    with_root_check,
+)
 from tests.conformance.octt.tester import Tester
 from tests.conformance.octt.verify import OMITTED, check_fields, one_of, require
 
@@ -109,3 +118,38 @@ def tc_m_07_cs(tester: Tester) -> None:
     check_fields("step 4", response, {"status": "Accepted"})
     is_listed = states.is_listed(response["certificateHashDataChain"], CSMS, expired)
     require("step 4", not is_listed, "the expired certificate may not be listed")
+
+
+# AdditionalRootCertificateCheck: a new CSMS root is signed by the one it replaces.
+
+
+@with_root_check
+def tc_m_09_cs(tester: Tester) -> None:
+    request = {"certificateType": CSMS, "certificate": make_root("CSMS Root 2").pem}
+    tester.send_call("step 1", "InstallCertificate", request, {"status": "Rejected"})
+    listed = states.installed_certificates(tester, "step 4", CSMS)
+    require("step 4", len(listed) == 1, f"there must be one CSMS root, got {len(listed)}")
+    old_root = tester.bench.authorities.csms_root
+    require("step 4", states.is_listed(listed, CSMS, old_root), "it must be the old one")
+
+
+@with_root_check
+def tc_m_30_cs(tester: Tester) -> None:
+    old_root = tester.bench.authorities.csms_root
+    new_root = make_root("CSMS Root 2", signed_by=old_root)
+    states.replace_csms_root(tester, new_root)
+    tester.reset_station("step 1", kind="OnIdle")
+    tester.bench.csms.show_certificate(tester.bench.csms_context(make_server_certificate(new_root)))
+    states.reset_and_boot(tester, reset=False)
+    listed = states.installed_certificates(tester, "step 7", CSMS)
+    require("step 7", states.is_listed(listed, CSMS, new_root), "the new root must be listed")
+    require("step 7", not states.is_listed(listed, CSMS, old_root), "the old root must be removed")
+
+
+@with_root_check
+def tc_m_31_cs(tester: Tester) -> None:
+    old_root = tester.bench.authorities.csms_root
+    states.replace_csms_root(tester, make_root("CSMS Root 2", signed_by=old_root))
+    tester.reset_station("step 1", kind="OnIdle")
+    states.reset_and_boot(tester, reset=False)
+    states.check_installed_certificates(tester, (CSMS, old_root))

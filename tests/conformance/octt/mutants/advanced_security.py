@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.conformance.octt.mutants.fault import Mutant, Patch, replace_attribute
+from tests.conformance.octt.mutants.fault import Mutant, Patch, remove_rule, replace_attribute
 from tests.conformance.octt.mutants.runtime import offer_one_cipher_suite, patch_tls
 
 DEVELOPMENT = "development"
@@ -52,6 +52,28 @@ def _delete_own_certificate() -> None:
     replace_attribute(m_certificates, "_deletion_refusal", lambda _: lambda *args: None)
 
 
+def _install_unsigned_root() -> None:
+    from station.core.blocks import m_certificates
+
+    replace_attribute(m_certificates, "csms_root_in_use", lambda _: lambda ctx: None)
+
+
+def _never_use_fallback_root() -> None:
+    from station.runtime.csms.slot_rotation import SlotRotation
+
+    replace_attribute(
+        SlotRotation, "csms_roots", lambda _: lambda self, link, slot: link.csms_roots[:1]
+    )
+
+
+def _use_fallback_root_everywhere() -> None:
+    from station.runtime.csms.slot_rotation import SlotRotation
+
+    replace_attribute(
+        SlotRotation, "csms_roots", lambda _: lambda self, link, slot: link.csms_roots
+    )
+
+
 def _development(patch: Patch, description: str, *cases: str) -> Mutant:
     return Mutant(patch, cases, description, DEVELOPMENT)
 
@@ -78,6 +100,27 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "signing-wait": _development(
         _constant_wait, "the wait before the next SignCertificate is not doubled", "TC_A_23_CS"
+    ),
+    "unsigned-root": _development(
+        _install_unsigned_root,
+        "a CSMS root that the old one did not sign is installed",
+        "TC_M_09_CS",
+    ),
+    "old-root-stays": _development(
+        remove_rule("m_certificates.prove_csms_root"),
+        "the old CSMS root stays after a connection with the new one",
+        "TC_M_30_CS",
+    ),
+    "no-fallback-root": _development(
+        _never_use_fallback_root,
+        "only the newest CSMS root is tried",
+        "TC_M_31_CS",
+        "TC_B_47_CS",
+    ),
+    "fallback-root-in-migration": _development(
+        _use_fallback_root_everywhere,
+        "the old CSMS root verifies another CSMS",
+        "TC_B_47_CS",
     ),
     "delete-own-certificate": _development(
         _delete_own_certificate, "the certificate of the station can be deleted", "TC_M_23_CS"
