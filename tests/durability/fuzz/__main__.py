@@ -41,6 +41,7 @@ CPU_MAX_S: Final = 0.02
 MEMORY_MAX: Final = 32 * 2**20  # allocated at once for one input
 FRAME_BYTES_MAX: Final = 250_000  # a longer frame is closed by the connection
 DEVICE_BYTES_MAX: Final = 4096  # one read of a port
+MEASURED_EVERY: Final = 50  # inputs; the memory of one is measured, which makes it slow
 REPEATED: Final = 3  # an expensive input is measured again: another program may have disturbed
 VALUES: Final[tuple[Any, ...]] = (
     *(None, True, -1, 0, 2**31, 10**40, 1e308, "", "x" * 5000, "\x00", "9999-12-31T23:59:59Z"),
@@ -247,6 +248,10 @@ def fuzz(seconds: float, seed: int, report: Callable[[str], None], rounds_max: f
                 findings += 1
                 cost = f"{result.cpu_s * 1000:.1f} ms {result.failure}"
                 report(f"{target.name}: {cost} {len(data)} bytes {data[:200]!r}")
+            if count % MEASURED_EVERY == 0 and (memory := memory_of(target, data)) > MEMORY_MAX:
+                findings += 1
+                allocated = f"{memory / 2**20:.1f} MiB"
+                report(f"{target.name}: {allocated} for {len(data)} bytes {data[:200]!r}")
     for target in targets:
         worst_s, worst_data, count = most[target.name]
         memory = memory_of(target, worst_data)
