@@ -14,12 +14,23 @@ from tests.conformance.octt.mutants import MUTANTS
 WITHOUT = {"TC_A_01_CS"}
 
 
+CERTIFIED = "evs-flash-300"
+
+
+def _cases_of(product: str) -> set[str]:
+    decided = decide_all_cases(load_profile(product))
+    return {case for case, verdict in decided.items() if verdict.applies and case in PLAYS}
+
+
 def test_every_certified_case_has_a_mutant() -> None:
-    decided = decide_all_cases(load_profile("evs-flash-300"))
-    certified = {case for case, verdict in decided.items() if verdict.applies and case in PLAYS}
     failing = {case for mutant in MUTANTS.values() for case in mutant.failing_cases}
-    assert certified - failing == WITHOUT
-    assert failing <= certified
+    assert _cases_of(CERTIFIED) - failing == WITHOUT
+
+
+def test_the_cases_of_a_mutant_apply_to_its_product() -> None:
+    cases = {product: _cases_of(product) for product in (CERTIFIED, "development")}
+    for name, mutant in MUTANTS.items():
+        assert set(mutant.failing_cases) <= cases[mutant.profile or CERTIFIED], name
 
 
 def test_every_mutant_has_a_description_of_its_own() -> None:
