@@ -209,6 +209,8 @@ def _describe_information(event: DriverInformationReceived) -> str:
         f"transaction {shorten_id(event.transaction_id)}"
         if event.transaction_id
         else f"{event.id_token}"
+        if event.id_token
+        else "an EV driver"
     )
     languages = ", ".join(filter(None, (event.language1, event.language2)))
     return join_parts(

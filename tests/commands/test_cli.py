@@ -227,7 +227,7 @@ def complete_in_bash(*words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (("station", "re"), ["replay", "report"]),
+        (("station", "rep"), ["replay", "report"]),
         (("station", "replay", "--fo"), ["--follow"]),
         (("station", "sim", "p"), ["plug-in", "present-token"]),
         (("station", "sim", "plug-in", "--max-p"), ["--max-power-w"]),

@@ -134,7 +134,7 @@ def test_each_verb_sends_its_request(
 def test_every_operation_of_the_emulation_has_a_verb() -> None:
     ops = {verb.replace("-", "_") for verb in VERBS}
     assert set(ORDERS) - {"world"} <= ops
-    assert ops - set(ORDERS) == {"state", "link", "clock"}
+    assert ops - set(ORDERS) == {"state", "link", "clock", "external_limit"}
 
 
 def test_the_state_is_printed_for_a_person(

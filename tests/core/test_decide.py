@@ -12,6 +12,7 @@ import json
 import os
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -391,4 +392,4 @@ World.TestCase.settings = settings(
     phases=[Phase.generate, *([Phase.shrink] if "STORY_SHRINK" in os.environ else [])],
     suppress_health_check=list(HealthCheck),
 )
-TestWorld = seed(SEED)(World).TestCase
+TestWorld = pytest.mark.timeout(900)(seed(SEED)(World).TestCase)

@@ -135,7 +135,7 @@ class MeterValuesTable:
                 entry.at,
                 (entry.seq, read_at, quality, silent.evse_id,
                  self._current_entries.transaction_id_on_evse(silent.evse_id), silent.energy_wh,
-                 silent.energy_export_wh, None, None, None, None),
+                 silent.energy_export_wh, *(None,) * (len(METER_VALUE_COLUMNS) - 7)),
             )  # fmt: skip
 
     def finish(self, *, open_ended: bool) -> Iterator[TableRow]:

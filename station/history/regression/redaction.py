@@ -59,6 +59,9 @@ FREE_TEXT_KEYS: Final = frozenset({
     "personalmessage", "signature", "vendorid",
 })  # fmt: skip
 
+# Fields of decisions with codes of this program, which can be equal to the name of a host: `csms`.
+CODE_KEYS: Final = frozenset({"because"})
+
 NAME_LENGTH_MIN: Final = 4  # characters of a name that is replaced in other texts too
 TEXT_LENGTH_MIN: Final = 12  # the same for free text
 
@@ -179,7 +182,9 @@ def _map_texts(
     if isinstance(node, dict):
         variable = _find_variable(node) or variable
         return {
-            _map_key(name, replace, kind): _map_texts(
+            _map_key(name, replace, kind): value
+            if name in CODE_KEYS and not is_observation
+            else _map_texts(
                 value,
                 replace,
                 is_observation,
