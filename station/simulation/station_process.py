@@ -96,10 +96,10 @@ class SimulatedLink(CsmsConnection):
         super().__init__(*arguments, **options)
         self.network = network
 
-    async def _open_websocket(self, *_: Any, **__: Any) -> Any:
-        """The connection serves as WebSocket, and as the stream below it."""
+    async def _open_websocket(self, *_: Any, **__: Any) -> tuple[Any, Any, str]:
+        """The connection serves as WebSocket, and as the stream below it; it has no TLS."""
         connection: SimulatedConnection = await self.network.connect()
-        return connection, connection
+        return connection, connection, ""
 
 
 class SimulationEnvironment(Protocol):
