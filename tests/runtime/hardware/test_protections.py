@@ -373,16 +373,12 @@ async def test_a_meter_that_stays_silent_ends_the_session_after_30_s(
 ) -> None:
     async with run_in_memory(tmp_path) as bench:
         await bench.start_charging(1)
-        last = bench.hardware.latest_reading(1)
+        assert bench.hardware.latest_reading(1) is not None
         bench.inject_fault("meter", "silent", 1)
         duration_s = await bench.wait_until(lambda: bench.blocking_faults(1), 40, "reported")
         assert 29 < duration_s < 33
         await bench.wait_until(lambda: bench.is_closed(1) is False, 8, "open")
-        reading = bench.hardware.latest_reading(1)
-        assert last is not None
-        assert reading is not None
-        assert reading.energy_wh >= last.energy_wh
-        assert reading.power_w is None
+        assert bench.hardware.latest_reading(1) is None, "a silent meter has no newest reading"
         bench.request_energy(1, energy=False)
         bench.clear_fault("meter", "silent", 1)
         await bench.wait_until(lambda: not bench.blocking_faults(1), BACK_S, "free")
