@@ -89,6 +89,7 @@ TOGETHER: Final = (
     "tests/journal/storage/test_archive.py",
     "tests/journal/storage/test_quarantine.py",
     "tests/page/test_browser.py",
+    "tests/page/test_browser.py",
     "tests/simulation/experiments",
 )
 
