@@ -4,7 +4,7 @@
 when it runs a program or works for about a second or more; `SLOW` names it by folder, file or
 function, so that a new end-to-end test needs no mark. `test_marks.py` checks that each exists.
 
-`make test` runs with `-n 4 --dist loadgroup`: each test goes to any worker, except that tests of
+`make test` runs with `-n 4`: each test goes to any worker, except that tests of
 one group stay in one worker. `ALONE` are tests that measure times; they share one group, so that
 they do not measure each other. `TOGETHER` are files whose tests share a fixture that takes seconds
 to make. Each file is a group.
@@ -16,9 +16,10 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 SLOW: Final = (
     "tests/bench",
@@ -89,7 +90,6 @@ TOGETHER: Final = (
     "tests/journal/storage/test_archive.py",
     "tests/journal/storage/test_quarantine.py",
     "tests/page/test_browser.py",
-    "tests/page/test_browser.py",
     "tests/simulation/experiments",
 )
 
@@ -106,7 +106,6 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if MEMORY_ADDRESS.search(item.nodeid):
@@ -114,20 +113,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 f"{item.nodeid}: the id has a memory address, which differs in each worker. "
                 "Give the parameter an id."
             )
-        if _is_listed(item, SLOW):
+        if _is_listed(item.nodeid, SLOW):
             item.add_marker(pytest.mark.slow)
-        if _is_listed(item, ALONE):
-            item.add_marker(pytest.mark.xdist_group("measures times"))
-        elif _is_listed(item, TOGETHER):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
-def _is_listed(item: pytest.Item, places: tuple[str, ...]) -> bool:
-    """Whether the item is in one of these folders, files or functions."""
+def group_of(nodeid: str) -> str:
+    """Tests with the same result run in one worker, in their order; others have their own."""
+    if _is_listed(nodeid, ALONE):
+        return "measures times"
+    return nodeid.partition("::")[0] if _is_listed(nodeid, TOGETHER) else nodeid
+
+
+def _is_listed(nodeid: str, places: tuple[str, ...]) -> bool:
+    """Whether a test is in one of these folders, files or functions."""
     return any(
-        item.nodeid.startswith(place) and item.nodeid[len(place) :][:1] in ("", "/", ":", "[")
+        nodeid.startswith(place) and nodeid[len(place) :][:1] in ("", "/", ":", "[")
         for place in places
     )
+
+
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Distributes tests to workers by `group_of`.
+
+    The mark `xdist_group` has no effect with pytest 9.2: pytest-xdist 3.8 writes the group to an
+    attribute of the test that pytest does not read any more.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    return GroupScheduling(config, log)
 
 
 @pytest.fixture(autouse=True)

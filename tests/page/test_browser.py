@@ -5,7 +5,6 @@ Needs Debian's packages `chromium` and `chromium-driver`; without them these tes
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,10 +24,6 @@ pytestmark = [
         not IS_INSTALLED, reason="no Chromium: apt-get install chromium chromium-driver"
     ),
     pytest.mark.timeout(240),
-    pytest.mark.skipif(
-        "PYTEST_XDIST_WORKER" in os.environ,
-        reason="its tests follow each other: run pytest -n 0 tests/page/test_browser.py",
-    ),
 ]
 
 PHONE = (390, 844)
