@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
@@ -19,6 +19,8 @@ from journal.projections.certificates import CertificateHash, CertificateInstall
 
 if TYPE_CHECKING:
     from cryptography import x509
+
+Extension = TypeVar("Extension", bound="x509.ExtensionType")
 
 RSA_KEY_BITS_MIN: Final = 2048  # bits, DSA too. A00.FR.502
 EC_KEY_BITS_MIN: Final = 224  # bits. A00.FR.503
@@ -201,13 +203,12 @@ def _check_ca(certificate: x509.Certificate) -> None:
     """
     from cryptography import x509
 
-    try:
-        basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except x509.ExtensionNotFound:
+    basic = _find_extension(certificate, x509.BasicConstraints)
+    if basic is None:
         reason = "it has no basicConstraints"
         if certificate.version is x509.Version.v1:
             reason = "X.509 version 1 has no basicConstraints"
-        raise CertificateUnusable(f"is not of a CA: {reason}") from None
+        raise CertificateUnusable(f"is not of a CA: {reason}")
     if not basic.ca:
         raise CertificateUnusable("is not of a CA")
 
@@ -217,15 +218,12 @@ def _check_issuing_ca(certificate: x509.Certificate, depth: int) -> None:
     from cryptography import x509
 
     _check_ca(certificate)
-    extensions = certificate.extensions
-    path_length = extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
+    basic = _find_extension(certificate, x509.BasicConstraints)
+    path_length = basic.path_length if basic is not None else None
     if path_length is not None and path_length < depth:
         raise CertificateUnusable(f"has a CA that allows {path_length} CAs below it, not {depth}")
-    try:
-        usage = extensions.get_extension_for_class(x509.KeyUsage).value
-    except x509.ExtensionNotFound:
-        return
-    if not usage.key_cert_sign:
+    usage = _find_extension(certificate, x509.KeyUsage)
+    if usage is not None and not usage.key_cert_sign:
         raise CertificateUnusable("has a CA that may not sign certificates")
 
 
@@ -248,17 +246,22 @@ def _check_leaf(certificate: x509.Certificate, expected: ExpectedLeaf) -> None:
         raise CertificateUnusable(f"has no commonName with {expected.common_name}")
     if not certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME):
         raise CertificateUnusable("has no organizationName")
-    extensions = certificate.extensions
+    basic = _find_extension(certificate, x509.BasicConstraints)  # absent: not of a CA
+    if basic is not None and basic.ca:
+        raise CertificateUnusable("is of a CA")
+    usage = _find_extension(certificate, x509.KeyUsage)  # absent: every use
+    if usage is not None and not usage.digital_signature:  # A00.FR.512 recommends the extension
+        raise CertificateUnusable("does not allow digitalSignature, which TLS needs")
+
+
+def _find_extension(certificate: x509.Certificate, kind: type[Extension]) -> Extension | None:
+    """The extension of this type; None: the certificate has none."""
+    from cryptography import x509
+
     try:
-        if extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
-            raise CertificateUnusable("is of a CA")
+        return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
-        pass  # absent: not of a CA
-    try:
-        if not extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature:
-            raise CertificateUnusable("does not allow digitalSignature, which TLS needs")
-    except x509.ExtensionNotFound:
-        pass  # absent: every use. A00.FR.512 recommends it
+        return None
 
 
 def _check_critical_extensions(certificate: x509.Certificate) -> None:

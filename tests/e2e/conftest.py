@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import IDENTITY, PASSWORD, Process, StationProcess, Variable
+from tests.e2e.harness import IDENTITY, PASSWORD, EmulatedDevices, Process, StationProcess, Variable
 from tests.e2e.steps import ALICE, ALICE_SPOUSE, BOB, FAST_RETRIES, wait_booted
 from tests.support.csms import Csms
 
@@ -19,6 +19,17 @@ def short_directory() -> Iterator[Path]:
     """A directory with a short path, because socket paths are limited to 107 bytes."""
     with tempfile.TemporaryDirectory(prefix="cs-", ignore_cleanup_errors=True) as directory:
         yield Path(directory)
+
+
+@pytest.fixture
+def devices(short_directory: Path) -> Iterator[EmulatedDevices]:
+    """The emulated hardware and EV, in a process that keeps running when the station is killed."""
+    devices = EmulatedDevices(short_directory / "data")
+    try:
+        devices.start()
+        yield devices
+    finally:
+        devices.close()
 
 
 @pytest.fixture

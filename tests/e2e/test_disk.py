@@ -254,17 +254,6 @@ def test_a_read_only_disk_refuses_the_start(
 # --- Failing -------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def devices(short_directory: Path) -> Iterator[EmulatedDevices]:
-    """Emulated hardware in a process that keeps running when the station ends."""
-    devices = EmulatedDevices(short_directory / "data")
-    try:
-        devices.start()
-        yield devices
-    finally:
-        devices.close()
-
-
 @contextmanager
 def failing_calls(station: StationProcess, calls: str, error: str) -> Iterator[None]:
     """Make these system calls of the station fail."""

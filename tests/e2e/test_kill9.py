@@ -59,17 +59,6 @@ def variables() -> tuple[Variable, ...]:
 
 
 @pytest.fixture
-def devices(short_directory: Path) -> Iterator[EmulatedDevices]:
-    """The emulated hardware and EV, in a process that keeps running when the station is killed."""
-    devices = EmulatedDevices(short_directory / "data")
-    try:
-        devices.start()
-        yield devices
-    finally:
-        devices.close()
-
-
-@pytest.fixture
 def restartable_station(
     devices: EmulatedDevices, csms: Csms, short_directory: Path, variables: tuple[Variable, ...]
 ) -> Iterator[StationProcess]:

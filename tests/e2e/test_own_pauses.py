@@ -23,16 +23,6 @@ PAUSES_S = (0.15, 0.4, 1.0, 2.5, 5.0)
 
 
 @pytest.fixture
-def devices(short_directory: Path) -> Iterator[EmulatedDevices]:
-    devices = EmulatedDevices(short_directory / "data")
-    try:
-        devices.start()
-        yield devices
-    finally:
-        devices.close()
-
-
-@pytest.fixture
 def paused_station(
     devices: EmulatedDevices, csms: Csms, short_directory: Path
 ) -> Iterator[StationProcess]:

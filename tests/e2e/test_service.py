@@ -51,12 +51,10 @@ def systemd(short_directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 def test_a_process_that_hangs_is_restarted_with_the_contactors_open_meanwhile(
-    systemd: Systemd, csms: Csms, short_directory: Path
+    systemd: Systemd, devices: EmulatedDevices, csms: Csms, short_directory: Path
 ) -> None:
-    devices = EmulatedDevices(short_directory / "data")
     station = StationProcess(short_directory, csms.url)
     try:
-        devices.start()
         station.start()
         wait_booted(station, csms)
         station.request_operation("plug_in", evse_id=1)
@@ -83,4 +81,3 @@ def test_a_process_that_hangs_is_restarted_with_the_contactors_open_meanwhile(
         check_journal(station)
     finally:
         station.close()
-        devices.close()
