@@ -199,11 +199,8 @@ def test_on_a_full_disk_transactions_end_and_charging_resumes_with_space_p6(
     wait_security_event(csms, "MemoryExhaustion")
     wait_delivered(small_disk_station)
     assert small_disk_station.read_state()["storage"] == "full"
-    assert display_words(small_disk_station) <= {
-        "Out of service",
-        "Finishing",
-        "Finished",
-    }
+    ended_words = {"Out of service", "Finishing", "Finished"}
+    wait_until(lambda: display_words(small_disk_station) <= ended_words, 10, "its words")
     small_disk_station.request_operation("unplug", evse_id=1)
     csms.wait_for_call(
         "StatusNotification",
@@ -334,7 +331,7 @@ def test_an_invalid_station_toml_causes_safe_mode_which_is_reported(
     )
     assert "safe mode: station.toml" in station.read_log()
     assert "the last one that worked" in station.read_state()["safe_mode"][0]
-    assert display_words(station) == {"Welcome. Service needed"}
+    wait_until(lambda: display_words(station) == {"Welcome. Service needed"}, 10, "its words")
     authorize_and_plug_in(station)
     wait_charging(csms, after=boots)
     assert station.run_verb("export", str(station.journal), "events").returncode == 0
@@ -350,7 +347,7 @@ def test_a_missing_device_port_is_a_fault_and_does_not_stop_the_station(
         for evse_id in (1, 2):
             csms.wait_for_call("StatusNotification", partial(is_faulted, evse_id), STEP_TIMEOUT_S)
         assert station.is_alive
-        assert display_words(station) == {"Out of order"}
+        wait_until(lambda: display_words(station) == {"Out of order"}, 10, "its words")
     finally:
         station.close()
 

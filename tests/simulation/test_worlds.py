@@ -63,7 +63,13 @@ def test_another_process_with_other_hashes_gives_the_same_journal_p4() -> None:
 
 
 def test_the_first_200_seeds_have_every_kind_of_event() -> None:
-    drawn_apart = {"start_session", "fill_disk", "silence_meter", "replace_meter", "limit_externally"}
+    drawn_apart = {
+        "start_session",
+        "fill_disk",
+        "silence_meter",
+        "replace_meter",
+        "limit_externally",
+    }
     assert set(EVENT_ACTIONS) == {*ARGUMENT_MAKERS, *drawn_apart}
     assert {kind for row in RELATED_EVENTS for kind in row} <= set(ARGUMENT_MAKERS)
     kinds = {event.kind for seed in range(200) for event in make_plan(seed).events}

@@ -10,6 +10,10 @@ import pytest
 
 from station.simulation.experiments.soak import DayFigures, SoakExperiment
 
+pytestmark = pytest.mark.timeout(
+    900
+)  # the days take one minute of a core; tests in parallel share it
+
 DAYS = 3
 GROWTH_MAX_KIB = 2 * 1024  # from day 2 on: before that pools, caches and imports fill
 STATE_MAX_BYTES = 16 * 1024  # idle, with three entries in the Authorization Cache
