@@ -4,6 +4,9 @@ BIN := .venv/bin
 WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
+# All tests; those that measure times run after the others, one at a time.
+RUN_TESTS := $(PYTEST) -m "not alone"; failed=$$?; $(BIN)/python -m pytest -m alone && exit $$failed
+
 SEEDS ?= 1000
 SEED0 ?= 0
 DAYS ?= 30
@@ -68,7 +71,7 @@ demo: .venv/.run-installed
 	$(BIN)/station demo
 
 test: .venv/.installed
-	$(PYTEST)
+	$(RUN_TESTS)
 
 quick: .venv/.installed
 	$(PYTEST) -m "not slow"
@@ -77,7 +80,7 @@ check: .venv/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(PYTEST)
+	$(RUN_TESTS)
 
 octt: .venv/.installed
 	$(BIN)/python -m tests.conformance.octt --profile $(PROFILE) --report octt-report.json

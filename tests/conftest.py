@@ -4,10 +4,10 @@
 when it runs a program or works for about a second or more; `SLOW` names it by folder, file or
 function, so that a new end-to-end test needs no mark. `test_marks.py` checks that each exists.
 
-`make test` runs with `-n 4`: each test goes to any worker, except that tests of
-one group stay in one worker. `ALONE` are tests that measure times; they share one group, so that
-they do not measure each other. `TOGETHER` are files whose tests share a fixture that takes seconds
-to make. Each file is a group.
+`make test` runs with `-n 4`: each test goes to any worker, except that tests of one group stay in
+one worker. `TOGETHER` are files whose tests share a fixture that takes seconds to make. Each file
+is a group. `ALONE` are tests that measure times, with the mark `alone`: they run after the others,
+one at a time.
 """
 
 from __future__ import annotations
@@ -72,7 +72,16 @@ SLOW: Final = (
 
 ALONE: Final = (
     "tests/bench",
+    "tests/core/blocks/k_smart_charging/test_schedule.py",
+    "tests/core/test_floods.py",
     "tests/drivers/emulators/test_station.py",
+    "tests/durability/fuzz",
+    "tests/e2e/test_own_pauses.py",
+    "tests/e2e/test_power_limits.py",
+    "tests/e2e/test_safety.py",
+    "tests/e2e/test_service.py",
+    "tests/runtime/csms/test_guarded_stream.py",
+    "tests/runtime/hardware/test_device_thread.py",
     "tests/runtime/hardware/test_power_path.py",
     "tests/runtime/hardware/test_protections.py",
 )
@@ -115,12 +124,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             )
         if _is_listed(item.nodeid, SLOW):
             item.add_marker(pytest.mark.slow)
+        if _is_listed(item.nodeid, ALONE):
+            item.add_marker(pytest.mark.alone)
 
 
 def group_of(nodeid: str) -> str:
     """Tests with the same result run in one worker, in their order; others have their own."""
-    if _is_listed(nodeid, ALONE):
-        return "measures times"
     return nodeid.partition("::")[0] if _is_listed(nodeid, TOGETHER) else nodeid
 
 

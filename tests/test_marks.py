@@ -28,8 +28,6 @@ def test_a_listed_place_exists(place: str) -> None:
 def test_tests_of_a_group_are_distributed_together() -> None:
     browser = "tests/page/test_browser.py"
     assert group_of(f"{browser}::test_a") == group_of(f"{browser}::test_b[1]") == browser
-    power_path, bench = "tests/runtime/hardware/test_power_path.py", "tests/bench/test_bench.py"
-    assert group_of(f"{power_path}::test_a") == group_of(f"{bench}::test_b")
     assert group_of("tests/test_marks.py::test_a") != group_of("tests/test_marks.py::test_b")
 
 
@@ -54,3 +52,11 @@ def test_the_workers_of_a_run_use_these_groups(tmp_path: Path) -> None:
     for name in ("test_first", "test_second"):
         workers = (tmp_path / name).read_text()
         assert workers in ("gw0" * 20, "gw1" * 20)
+
+
+def test_a_test_that_measures_times_has_the_mark_alone() -> None:
+    command = (sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider")
+    file = "tests/runtime/csms/test_guarded_stream.py"
+    for mark, exit_code in (("alone", 0), ("not alone", 5)):  # 5: none is left
+        run = subprocess.run((*command, "-m", mark, file), cwd=ROOT, capture_output=True)
+        assert run.returncode == exit_code, run.stdout
