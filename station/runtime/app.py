@@ -23,7 +23,7 @@ from __future__ import annotations
 import gc
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -76,8 +76,8 @@ from station.runtime.loop.commit_thread import CommitThread
 from station.runtime.loop.initial_observations import initial_observations
 from station.runtime.loop.recorder import Recorder
 from station.runtime.loop.startup import Startup, event_registry
+from station.runtime.secrets.references import secrets_in_use
 from station.runtime.secrets.store import SecretStore
-from station.runtime.secrets.urls import find_secret_reference
 from station.runtime.service.notify import ServiceManager
 from station.runtime.service.watchdog import ServiceReporter
 from station.runtime.timer import report_deadlines
@@ -128,16 +128,6 @@ async def run_station(
         return await app.run()
     finally:
         app.close()
-
-
-def secrets_in_use(state: State) -> Iterator[str]:
-    """A superset of the secrets' references in use; some values are no references."""
-    yield from state.variables.values.values()
-    yield from (certificate.private_key_ref for certificate in state.certificates.installed)
-    yield from (request.private_key_ref for request in state.certificate_signing.requests)
-    for transfer in (state.firmware.running_update, state.logs.upload):
-        if transfer is not None:
-            yield find_secret_reference(transfer.order.location) or ""
 
 
 class StationApp:

@@ -7,9 +7,10 @@ of an event is a key of `EVENT_ACTIONS`, which is the name of the function that 
                  press_stop_button
     network      cut_connection, switch_network, slow_network
     CSMS         restart_csms, set_fault_rates, set_registration, send_csms_request, stop_remotely,
-                 send_raw_frame
+                 send_raw_frame, refuse_certificate
     site         limit_externally
-    station      raise_fault, silence_meter, replace_meter, step_clock, retry_calls, send_sigterm
+    station      renew_certificate, raise_fault, silence_meter, replace_meter, step_clock,
+                 retry_calls, send_sigterm
     host, disk   kill_process, kill_at_commit, fail_disk, fill_disk, stall_disk
 
 Rules:
@@ -33,7 +34,12 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from journal.observations import DeviceFaulted, ExternalLimitReported, LimitPeriod
+from journal.observations import (
+    CertificateRenewalRequested,
+    DeviceFaulted,
+    ExternalLimitReported,
+    LimitPeriod,
+)
 from journal.projections.outbox import CallRetryRequested
 from journal.storage.errors import DiskFull, JournalFailed
 from station.ocpp.messages import decode_request
@@ -66,12 +72,14 @@ class Plan(msgspec.Struct, frozen=True):
         variables: preset at the first start, by path.
         events: in order of their time.
         profile: the product.
+        security_profile: 1, or 3: with certificates.
     """
 
     seed: int
     variables: dict[str, str]
     events: tuple[ScheduledEvent, ...]
     profile: str = "development"
+    security_profile: int = 1
 
     @property
     def last_event_s(self) -> float:
@@ -324,6 +332,22 @@ def stop_remotely(target: EventTarget, *, evse_id: int) -> None:
             send_csms_request(target, action="RequestStopTransaction", payload=payload)
 
 
+def renew_certificate(target: EventTarget, *, by: str) -> None:
+    """A new certificate is ordered by the "csms" or the "operator"."""
+    if by == "csms":
+        payload = {"requestedMessage": "SignChargingStationCertificate"}
+        send_csms_request(target, action="TriggerMessage", payload=payload)
+    else:
+        target.world.observe(CertificateRenewalRequested("ChargingStationCertificate"))
+
+
+def refuse_certificate(target: EventTarget, *, seconds: float) -> None:
+    """The CSMS does not accept the newest certificate, and cuts the connection."""
+    if target.world.certificates is not None:
+        target.undo_after(seconds, target.world.certificates.refuse_newest())
+        target.world.network.cut_connection()
+
+
 def send_raw_frame(target: EventTarget, *, text: str) -> None:
     target.world.csms.send_text(text)
 
@@ -338,7 +362,8 @@ EVENT_ACTIONS: Final[dict[str, Callable[..., None]]] = {
     for action in (
         start_session, connect_ev, disconnect_ev, present_id_token, pause_ev, press_stop_button,
         cut_connection, switch_network, slow_network, restart_csms, set_fault_rates,
-        set_registration, step_clock, raise_fault, silence_meter, replace_meter,
+        set_registration, step_clock, renew_certificate, refuse_certificate,
+        raise_fault, silence_meter, replace_meter,
         kill_process, kill_at_commit, fail_disk, fill_disk, stall_disk, send_sigterm,
         send_csms_request, stop_remotely, send_raw_frame, retry_calls, limit_externally,
     )

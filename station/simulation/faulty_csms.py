@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
@@ -18,8 +19,10 @@ from trio_websocket import CloseReason
 
 from station.ocpp import rpc
 from station.ocpp.messages import Datatype
+from station.ocpp.messages.a_security import CertificateSignedRequest, SignCertificateRequest
 from station.ocpp.messages.datatypes import IdTokenInfoType, IdTokenType
 from station.ocpp.messages.e_transactions import TransactionEventRequest
+from station.simulation.certificates import CertificateWorld
 from station.simulation.csms_double import CsmsCall, CsmsDouble
 from station.simulation.event_queue import EventQueue, SimulatedClock
 from station.simulation.network import GOING_AWAY, SimulatedConnection, SimulatedNetwork
@@ -27,6 +30,9 @@ from station.simulation.network import GOING_AWAY, SimulatedConnection, Simulate
 LATE_RESPONSE_S: Final = (5.0, 150.0)  # the station waits 30 s
 DUPLICATE_DELAY_MAX_S: Final = 3.0  # until a response is sent again, at most
 CALLS_MAX: Final = 200  # of the CSMS, that are kept
+
+SIGNING_S: Final = (0.2, 8.0)  # from SignCertificate to CertificateSigned
+WRONG_CERTIFICATES: Final = ("", "", "", "", "", "another key", "not valid yet")
 
 ALICE, BOB, CAROL, MALLORY = "04A224B2", "04B224B2", "04C224B2", "04D224B2"
 GROUP_ID_TOKEN: Final = IdTokenType(id_token="FAMILY", type="Central")
@@ -70,6 +76,31 @@ class CsmsObserver:
         """The CSMS received a TransactionEvent."""
 
 
+class SigningDesk:
+    """Signs the CSRs of the station, some of them wrongly."""
+
+    def __init__(self, certificates: CertificateWorld, seed: int) -> None:
+        """`seed`: of a random source of its own, so that other worlds stay as they are."""
+        self._certificates = certificates
+        self._random_source = random.Random(f"certificates {seed}")
+
+    def sign(
+        self, request: SignCertificateRequest, now: datetime
+    ) -> tuple[float, CertificateSignedRequest]:
+        """The seconds until the certificate is sent, and the request that has it."""
+        csr, valid_from = request.csr, now
+        match self._random_source.choice(WRONG_CERTIFICATES):
+            case "another key":
+                csr = self._certificates.create_key_pair("ECDSA-P256", "SIM-0002", "Other").csr
+            case "not valid yet":
+                valid_from = now + timedelta(days=400)
+        signed = CertificateSignedRequest(
+            certificate_chain=self._certificates.sign_csr(csr, valid_from),
+            certificate_type=request.certificate_type,
+        )
+        return self._random_source.uniform(*SIGNING_S), signed
+
+
 class FaultyCsms:
     """The CSMS's end of all connections.
 
@@ -86,6 +117,7 @@ class FaultyCsms:
         random_source: random.Random,
         observer: CsmsObserver,
         get_network: Callable[[], SimulatedNetwork],
+        signing_desk: SigningDesk | None = None,
     ) -> None:
         self.double = CsmsDouble(ID_TOKENS, clock=clock.true_utc, on_request=self._on_request)
         self.fault_rates = NO_FAULTS
@@ -95,6 +127,7 @@ class FaultyCsms:
         self._random_source = random_source
         self._observer = observer
         self._get_network = get_network
+        self._signing_desk = signing_desk
         self._connection: SimulatedConnection | None = None
         self._fault_actions = {
             "no_response": self._process_silently,
@@ -204,3 +237,6 @@ class FaultyCsms:
     def _on_request(self, action: str, request: Datatype) -> None:
         if isinstance(request, TransactionEventRequest):
             self._observer.on_transaction_event(request)
+        elif isinstance(request, SignCertificateRequest) and self._signing_desk is not None:
+            delay_s, response = self._signing_desk.sign(request, self.double.clock())
+            self._event_queue.run_after(delay_s, partial(self.send_request, response))

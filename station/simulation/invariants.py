@@ -33,6 +33,10 @@ begins with its name:
     SC.01   The limits in force are those that profiles and external limits give at that moment;
             set-points exceed neither the limit of their EVSE nor together that of the station.
             _check_power_limits, on_set_points
+    A02     With security profile 3 the station has one or two certificates at any time, and
+            each has its private key; so has each CSR under way. At the end there is one, and no
+            private key of another.
+            _check_certificates, check_private_keys
     E13     An attempt fails only by an error or after the message timeout.
             _check_failed_attempt
     Part 4  One CALL is in flight, and no messageId is sent twice.
@@ -46,7 +50,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any, Final
 
@@ -61,6 +65,8 @@ from journal.observations import (
     MeterRead,
     StationStarted,
 )
+from journal.projections.certificate_signing import CertificateSigningEnded
+from journal.projections.certificates import CertificateInstalled
 from journal.projections.clock import ClockCorrected
 from journal.projections.energy_ledger import EnergyUnaccounted
 from journal.projections.outbox import (
@@ -77,11 +83,13 @@ from journal.projections.pending_replies import CallErrorQueued, CallResultQueue
 from journal.state import State, apply_entry, encode_state
 from station.core.blocks.k_smart_charging.limits import present_limit
 from station.core.blocks.k_smart_charging.schedule import unix_ms
+from station.core.blocks.m_certificates import STATION_CERTIFICATE
 from station.core.context import Context, Product
 from station.core.outbox_rules import MESSAGE_TIMEOUT
 from station.ocpp import rpc
 from station.ocpp.messages import encode
 from station.ocpp.messages.e_transactions import TransactionEventRequest
+from station.simulation.certificates import CertificateWorld
 from station.simulation.csms_ledger import TransactionRecord
 from station.simulation.evse_double import EvseDouble
 from station.simulation.network import SimulatedConnection
@@ -106,6 +114,19 @@ def check(condition: object, invariant: str, message: str) -> None:
     """Raise InvariantError unless the condition holds."""
     if not condition:
         raise InvariantError(f"{invariant}: {message}")
+
+
+def own_certificates(state: State) -> tuple[CertificateInstalled, ...]:
+    """The certificates that the station connects with."""
+    return state.certificates.for_uses(STATION_CERTIFICATE)
+
+
+def _private_keys(state: State) -> Iterator[str]:
+    """The references that certificates and CSRs need."""
+    yield from (each.private_key_ref for each in own_certificates(state))
+    for request in state.certificate_signing.requests:
+        if request.private_key_ref:
+            yield request.private_key_ref
 
 
 class SentAttempt(msgspec.Struct):
@@ -154,6 +175,7 @@ class InvariantChecker(SimulationObserver):
         self._unaccounted: list[EnergyUnaccounted] = []
         self._idle_deadlines = 0
         self.set_point_checks = 0
+        self.renewals_count = 0
         self._last_entry: Entry
         self._is_clock_corrected = False  # by the commit that was written last
 
@@ -189,6 +211,8 @@ class InvariantChecker(SimulationObserver):
         check(encode_state(process.startup.state) == encoded, "P4", "two encodings of one state")
         check(len(encoded) < STATE_BYTES_MAX, "P6", f"the state takes {len(encoded)} bytes")
         self._in_flight = None
+        if self.seq:
+            self._check_certificates()
 
     async def before_commit(self, entries: list[Entry]) -> None:
         self._pending_commit = entries
@@ -197,6 +221,7 @@ class InvariantChecker(SimulationObserver):
         self._apply_entries(entries)
         self._pending_commit = []
         self._last_entry = entries[-1]
+        self._check_certificates()
         self._is_clock_corrected = any(isinstance(entry.event, ClockCorrected) for entry in entries)
 
     def after_commit(self, state: State) -> None:
@@ -250,6 +275,8 @@ class InvariantChecker(SimulationObserver):
                 self._parked_calls.add(call)
             case CallsDropped(call_seqs=calls):
                 self._check_dropped({call for call in calls if self._is_transaction_event(call)})
+            case CertificateSigningEnded(end="installed"):
+                self.renewals_count += 1
             case CallRetryRequested(call_seqs=calls):
                 self._parked_calls -= set(calls) if calls else set(self._parked_calls)
             case CallResultQueued(message_id=message_id, payload=payload):
@@ -542,6 +569,27 @@ class InvariantChecker(SimulationObserver):
         return all(
             self._registers_wh.get(evse_id) == evse.energy_wh for evse_id, evse in evses.items()
         )
+
+    # --- Certificates ----------------------------------------------------------------------------
+
+    def _check_certificates(self) -> None:
+        assert self.process is not None
+        assert self.state is not None
+        certificates = self.process.environment.certificates
+        if certificates is None:
+            return
+        own = own_certificates(self.state)
+        check(1 <= len(own) <= 2, "A02", f"{len(own)} certificates of the station")
+        missing = set(_private_keys(self.state)) - certificates.secrets.secrets.keys()
+        check(not missing, "A02", f"without a private key: {missing}")
+
+    def check_private_keys(self, certificates: CertificateWorld) -> None:
+        """No private key is left that nothing needs."""
+        assert self.state is not None
+        unneeded = certificates.secrets.secrets.keys() - set(_private_keys(self.state))
+        check(not unneeded, "A02", f"private keys that nothing needs: {unneeded}")
+
+    # --- Energy ----------------------------------------------------------------------------------
 
     def check_energy(self) -> None:
         """What each meter counted is billed to transactions or listed. P11."""

@@ -21,7 +21,7 @@ from journal.events import Entry
 from journal.projections.outbox import CallRetryRequested
 from station.simulation.fault_plan import EVENT_ACTIONS, NOISE_MESSAGE_IDS, FaultyDisk, Plan
 from station.simulation.faulty_csms import NO_FAULTS
-from station.simulation.invariants import InvariantChecker, InvariantError, check
+from station.simulation.invariants import InvariantChecker, InvariantError, check, own_certificates
 from station.simulation.station_process import ProcessKilledError
 from station.simulation.world import (
     SimulatedWorld,
@@ -44,6 +44,7 @@ class RunResult(msgspec.Struct):
     entries: int = 0
     process_starts: int = 0
     transactions: int = 0
+    renewals: int = 0
     resent_count: int = 0
 
 
@@ -105,6 +106,7 @@ class PlanRun(trio.abc.Instrument):
             observer=self.checker,
             variables=self.plan.variables,
             profile=self.plan.profile,
+            security_profile=self.plan.security_profile,
         )
         trio.lowlevel.add_instrument(self)
         await self.world.run(self._run_script)
@@ -170,6 +172,7 @@ class PlanRun(trio.abc.Instrument):
             or state.pending_replies.pending
             or state.lifecycle.restart
             or not all(call.is_finished for call in self.world.csms.calls)
+            or (self.world.certificates and len(own_certificates(state)) != 1)
         )
 
     def _describe_backlog(self) -> str:
@@ -182,6 +185,8 @@ class PlanRun(trio.abc.Instrument):
         double = self.world.csms.double
         self.checker.check_completeness(double.ledger.transactions)
         self.checker.check_energy()
+        if self.world.certificates:
+            self.checker.check_private_keys(self.world.certificates)
         noise = tuple(f"response to {message_id}" for message_id in NOISE_MESSAGE_IDS)
         complaints = [text for text in double.complaints if not text.startswith(noise)]
         check(not complaints, "Part 4", f"complaints of the CSMS: {complaints}")
@@ -206,6 +211,7 @@ def run_plan(plan: Plan) -> RunResult:
     if result.violation:
         result.transcript = run.checker.recent_transcript()
     result.entries, result.resent_count = run.checker.seq, run.checker.resent_count
+    result.renewals = run.checker.renewals_count
     result.process_starts = run.world.process_starts
     result.transactions = len(run.world.csms.double.ledger.transactions)
     return result

@@ -17,8 +17,10 @@ issues.
 6. Silent and replaced meters are drawn from a third random source, for one of `METER_FAULT_EVERY`
    seeds, for the same reason.
 
-6. Charging profiles and external limits are drawn from one too, for one of `LIMITS_EVERY` seeds,
+7. Charging profiles and external limits are drawn from one too, for one of `LIMITS_EVERY` seeds,
    with two EVs that ramp up and taper.
+8. Renewals of the certificate are drawn from one too, for one of `RENEWALS_EVERY` seeds. That world
+   has security profile 3.
 
 Values are drawn by position, and a draw depends on the length of its table: a new value, variable,
 kind or row changes the world of every seed. What is added later gets a random source of its own, as
@@ -41,6 +43,7 @@ YEAR_S: Final = 365 * 86_400
 DISK_FULL_EVERY: Final = 8  # in one of so many plans the disk is full
 METER_FAULT_EVERY: Final = 4  # in one of so many plans meters are silent
 LIMITS_EVERY: Final = 5  # in one of so many plans the power is limited
+RENEWALS_EVERY: Final = 7  # in one of so many plans certificates are renewed
 SHORT_PLAN_S: Final = 600  # length of most plans; some are four times as long
 
 # Kinds that interact; half of the plans are made of one such row.
@@ -63,6 +66,10 @@ RELATED_EVENTS: Final = (
     ("send_csms_request", "stop_remotely", "set_fault_rates", "cut_connection"),
     ("send_sigterm", "send_csms_request", "switch_network", "retry_calls"),
 )
+RENEWAL_FAULTS: Final = (
+    "refuse_certificate", "kill_process", "kill_at_commit", "cut_connection", "switch_network",
+    "fail_disk",
+)  # fmt: skip
 ID_TOKENS: Final = (ALICE, ALICE, BOB, CAROL, MALLORY, "04EEEEEE")
 DEVICE_FAULTS: Final = (
     ("meter", "silent", False),
@@ -135,10 +142,13 @@ def make_plan(seed: int) -> Plan:
     variables = {name: random_source.choice(VARIABLE_VALUES[name]) for name in sorted(names)}
     events = [*_random_events(random_source), *_disk_events(seed), *_limit_events(seed)]
     events += _meter_events(seed, events)
+    renewals = list(_renewal_events(seed))
+    events += renewals
     return Plan(
         seed=seed,
         variables=variables,
         events=tuple(sorted(events, key=lambda event: event.at_s)),
+        security_profile=3 if renewals else 1,
     )
 
 
@@ -199,6 +209,24 @@ def _limit_events(seed: int) -> Iterator[ScheduledEvent]:
     for _ in range(random_source.randint(5, 40)):
         at_s = round(random_source.uniform(0, SHORT_PLAN_S), 2)
         yield ScheduledEvent(at_s, *make_limit_event(random_source, at_s))
+
+
+def _renewal_events(seed: int) -> Iterator[ScheduledEvent]:
+    """Renewals of the certificate, and faults near them, in one of `RENEWALS_EVERY` plans."""
+    if seed % RENEWALS_EVERY != RENEWALS_EVERY - 1:
+        return
+    random_source = random.Random(f"renewal {seed}")
+    for _ in range(random_source.randint(1, 5)):
+        at_s = random_source.uniform(0, SHORT_PLAN_S)
+        by = random_source.choice(["csms", "csms", "operator"])
+        yield ScheduledEvent(round(at_s, 2), "renew_certificate", {"by": by})
+        for kind in random_source.sample(RENEWAL_FAULTS, random_source.randint(0, 2)):
+            near_s = round(at_s + random_source.choice([0.3, 3, 30]) * random_source.random(), 3)
+            if kind == "refuse_certificate":
+                arguments = {"seconds": _random_duration_s(random_source)}
+            else:
+                arguments = ARGUMENT_MAKERS[kind](random_source)
+            yield ScheduledEvent(near_s, kind, arguments)
 
 
 def make_limit_event(random_source: random.Random, at_s: float) -> tuple[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ tasks still run to their cancellation, but `ProcessKilledError` keeps them from 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -19,29 +20,38 @@ import trio
 from journal.events import Entry, Observation
 from journal.observations import (
     CsmsConfigured,
+    KeyPairCreated,
     MeterRead,
     StationStarted,
     StationStopping,
     VariablePreset,
 )
+from journal.projections.certificates import CertificateInstalled
+from journal.projections.network_profiles import NetworkProfile
 from journal.state import State
 from journal.storage.connection import StoreSettings
 from journal.storage.store import Store
 from station import RELEASE
+from station.core.blocks.m_certificates import STATION_CERTIFICATE
 from station.core.context import Product
 from station.runtime.csms.connection import CsmsConnection
 from station.runtime.csms.dialer import Dialer
 from station.runtime.csms.frame_filter import FrameFilter
 from station.runtime.disk.reserve import DiskReserve
+from station.runtime.jobs.key_pairs import KeyPairJob
 from station.runtime.loop.recorder import Recorder
 from station.runtime.loop.startup import Startup
+from station.runtime.secrets.references import secrets_in_use
 from station.runtime.timer import report_deadlines
+from station.simulation.certificates import CertificateWorld
 from station.simulation.event_queue import SimulatedClock
 from station.simulation.evse_double import ControlLoopDouble, DeviceFaults, EvseDouble
 from station.simulation.network import SimulatedConnection, SimulatedNetwork
 
 IDENTITY: Final = "SIM-1"
 URL: Final = "ws://csms.invalid/ocpp"
+TLS_URL: Final = "wss://csms.invalid/ocpp"  # with certificates: security profile 3
+KEY_PAIR_S: Final = 0.5  # to create one
 STORE_SETTINGS: Final = StoreSettings(checkpoint_pages=512, grow_bytes=64 << 10)
 RESERVE_BYTES: Final = 64 << 10
 SNAPSHOT_ENTRIES: Final = 10_000
@@ -92,12 +102,31 @@ class ObservedRecorder(Recorder):
 class SimulatedLink(CsmsConnection):
     """The real connection to the CSMS, on the simulated network."""
 
-    def __init__(self, *arguments: Any, network: SimulatedNetwork, **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        network: SimulatedNetwork,
+        certificates: CertificateWorld | None,
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
-        self.network = network
+        self.network, self.certificates = network, certificates
 
-    async def _open_websocket(self, *_: Any, **__: Any) -> tuple[Any, Any, str]:
-        """The connection serves as WebSocket, and as the stream below it; it has no TLS."""
+    async def _open_websocket(
+        self,
+        nursery: trio.Nursery,
+        slot: NetworkProfile,
+        certificate: CertificateInstalled | None,
+        roots: tuple[CertificateInstalled, ...],
+    ) -> tuple[Any, Any, str]:
+        """The connection serves as WebSocket, and as the stream below it; it has no TLS.
+
+        With security profile 3 the CSMS accepts or refuses the certificate of the station.
+        """
+        if self.network.mode == "up" and certificate and self.certificates:
+            self._certificate_tried = True
+            if not self.certificates.accepts(certificate.pem):
+                raise ConnectionResetError("the CSMS refuses the certificate")
         connection: SimulatedConnection = await self.network.connect()
         return connection, connection, ""
 
@@ -114,6 +143,7 @@ class SimulationEnvironment(Protocol):
     boot_id: str
     variables: dict[str, str]
     store_settings: StoreSettings
+    certificates: CertificateWorld | None  # None: security profile 1
 
     def read_free_bytes(self, directory: Path) -> int: ...
 
@@ -198,6 +228,7 @@ class StationProcess:
             value_of=self.store.value_of,
             random_source=random_source,
             network=self.environment.network,
+            certificates=self.environment.certificates,
         )
 
     async def run(self) -> str | None:
@@ -242,8 +273,10 @@ class StationProcess:
 
     async def _record_start(self) -> None:
         head = self.store.head
+        self._record_certificates()
         if self.startup.state.network_profiles.last_configured is None:
-            self.recorder.observe(CsmsConfigured(URL, 1))
+            configured = CsmsConfigured(TLS_URL, 3) if self.environment.certificates else None
+            self.recorder.observe(configured or CsmsConfigured(URL, 1))
         if head.seq == 0 or self.startup.damage_found:
             for path, value in sorted(self.environment.variables.items()):
                 if path not in self.startup.state.variables.values:
@@ -252,6 +285,16 @@ class StationProcess:
         for damage in self.startup.damage_found:
             self.recorder.observe(damage)
         await self.recorder.commit_now()
+
+    def _record_certificates(self) -> None:
+        """Those the station is delivered with, if it has none; and delete unused private keys."""
+        certificates = self.environment.certificates
+        if certificates is None:
+            return
+        certificates.secrets.delete_unreferenced(set(secrets_in_use(self.startup.state)))
+        if not self.startup.state.certificates.for_uses(STATION_CERTIFICATE):
+            for preset in certificates.presets():
+                self.recorder.observe(preset)
 
     def _station_started(self) -> Observation:
         head, profile = self.store.head, self.product.profile
@@ -279,6 +322,21 @@ class StationProcess:
                 self.environment.clock,
                 self.recorder.observe,
             )
+            if self.environment.certificates:
+                nursery.start_soon(self._run_key_pairs, self.environment.certificates)
+
+    async def _run_key_pairs(self, certificates: CertificateWorld) -> None:
+        async def run_blocking(build: Callable[[], KeyPairCreated]) -> KeyPairCreated:
+            await trio.sleep(KEY_PAIR_S)
+            return build()
+
+        job = KeyPairJob(
+            certificates.secrets,
+            observe=self.recorder.observe,
+            create=certificates.create_key_pair,
+            run_blocking=run_blocking,
+        )
+        await job.run(self.recorder.desired_state)
 
     async def _stop_on_restart(self) -> None:
         await self.recorder.desired_state.wait_part_changed(

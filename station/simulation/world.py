@@ -41,9 +41,10 @@ from station.core.device_model.model import DeviceModel
 from station.profiles import load_profile
 from station.runtime.late_imports import import_all
 from station.runtime.loop.startup import event_registry
+from station.simulation.certificates import SERIAL_NUMBER, CertificateWorld
 from station.simulation.event_queue import EventQueue, SimulatedClock
 from station.simulation.evse_double import DeviceFaults, EvseDouble, SimulatedEv
-from station.simulation.faulty_csms import CsmsObserver, FaultyCsms
+from station.simulation.faulty_csms import CsmsObserver, FaultyCsms, SigningDesk
 from station.simulation.network import SimulatedNetwork
 from station.simulation.station_process import (
     STORE_SETTINGS,
@@ -104,6 +105,7 @@ class SimulatedWorld:
         observer: SimulationObserver | None = None,
         variables: dict[str, str] | None = None,
         profile: str = "development",
+        security_profile: int = 1,
         store_settings: StoreSettings = STORE_SETTINGS,
     ) -> None:
         """Build the world around a directory; needs trio's loop.
@@ -114,6 +116,7 @@ class SimulatedWorld:
             observer: observes the world.
             variables: preset at the first start, by path.
             profile: the product.
+            security_profile: 1, or 3: with certificates that the CSMS signs.
             store_settings: of the journal's file.
         """
         self.random_source = random.Random(seed)
@@ -122,8 +125,14 @@ class SimulatedWorld:
         self.clock = SimulatedClock()
         self.observer = observer or SimulationObserver()
         self.commit_hooks: CommitHooks = self.observer
+        self.certificates = CertificateWorld() if security_profile == 3 else None
         self.csms = FaultyCsms(
-            self.event_queue, self.clock, self.random_source, self.observer, lambda: self.network
+            self.event_queue,
+            self.clock,
+            self.random_source,
+            self.observer,
+            lambda: self.network,
+            SigningDesk(self.certificates, seed) if self.certificates else None,
         )
         self.network = SimulatedNetwork(self.event_queue, self.csms, self.random_source)
         self.device_faults = DeviceFaults()
@@ -131,7 +140,9 @@ class SimulatedWorld:
             evse_id: EvseDouble(evse_id, faults=self.device_faults)
             for evse_id in self.product.profile.evse_ids
         }
-        self.variables = variables or {}
+        self.variables = dict(variables or {})
+        if self.certificates:
+            self.variables["ChargingStation.SerialNumber"] = SERIAL_NUMBER
         self.store_settings = store_settings
         self.free_bytes = 1 << 40
         self.boot_id = "boot-1"

@@ -19,8 +19,8 @@ from journal.events import Decision, Entry
 from journal.observations import CertificatePreset, CsmsConfigured, KeyPairCreated
 from journal.state import State, apply_entries
 from station.core.desired import compute_desired_state
-from station.runtime.app import secrets_in_use
 from station.runtime.secrets.key_pairs import create_key_pair
+from station.runtime.secrets.references import secrets_in_use
 from station.runtime.secrets.store import SecretStore
 from tests.support.renewal import (
     ROOT_INSTALLED,

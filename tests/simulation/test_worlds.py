@@ -23,11 +23,18 @@ from station.core import outbox_rules
 from station.core.blocks import e_transaction_events, e_transactions
 from station.core.context import Context
 from station.core.desired import compute_desired_state
+from station.simulation import station_process
 from station.simulation.__main__ import format_failure, main
 from station.simulation.event_queue import INITIAL_UPTIME_MS, START_TIME
 from station.simulation.fault_plan import EVENT_ACTIONS
+from station.simulation.invariants import own_certificates
 from station.simulation.run_plan import run_plan
-from station.simulation.seeds import ARGUMENT_MAKERS, RELATED_EVENTS, make_plan
+from station.simulation.seeds import (
+    ARGUMENT_MAKERS,
+    RELATED_EVENTS,
+    RENEWALS_EVERY,
+    make_plan,
+)
 from station.simulation.station_process import ObservedRecorder
 
 SEED0 = int(os.environ.get("SIMULATION_SEED0", "0"))
@@ -62,6 +69,14 @@ def test_another_process_with_other_hashes_gives_the_same_journal_p4() -> None:
     assert process.stdout.strip() == run_plan(make_plan(7)).head
 
 
+def test_certificates_are_renewed_in_one_of_seven_worlds_a02() -> None:
+    plan = make_plan(6)
+    assert plan.security_profile == 3
+    results = [run_plan(plan) for _ in range(2)]
+    assert results[0].head == results[1].head
+    assert results[0].renewals, "no certificate was installed"
+
+
 def test_the_first_200_seeds_have_every_kind_of_event() -> None:
     drawn_apart = {
         "start_session",
@@ -69,6 +84,8 @@ def test_the_first_200_seeds_have_every_kind_of_event() -> None:
         "silence_meter",
         "replace_meter",
         "limit_externally",
+        "renew_certificate",
+        "refuse_certificate",
     }
     assert set(EVENT_ACTIONS) == {*ARGUMENT_MAKERS, *drawn_apart}
     assert {kind for row in RELATED_EVENTS for kind in row} <= set(ARGUMENT_MAKERS)
@@ -155,25 +172,35 @@ def end_without_register(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MeterAccount, "find_gap", lambda account: None)
 
 
-# How the station is broken, the promise it breaks, and within how many seeds from 0 on.
-VARIANTS: tuple[tuple[SimulationFault, str, int], ...] = (
-    (publish_before_commit, "P3", 30),
-    (count_seq_no_in_memory, "P2", 30),
-    (retry_by_wall_clock, "P6", 60),  # the deadline, on uptime, has no effect
-    (lose_queued_calls, "P2", 30),
-    (ignore_late_responses, "P2", 100),
-    (end_without_register, "P11", 60),
+def delete_keys_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start keeps the private keys of certificates only, not those of CSRs under way."""
+
+    def keys_of_certificates(state: State) -> tuple[str, ...]:
+        return tuple(each.private_key_ref for each in own_certificates(state))
+
+    monkeypatch.setattr(station_process, "secrets_in_use", keys_of_certificates)
+
+
+# How the station is broken, the promise it breaks, and the seeds that are tried.
+VARIANTS: tuple[tuple[SimulationFault, str, range], ...] = (
+    (publish_before_commit, "P3", range(30)),
+    (count_seq_no_in_memory, "P2", range(30)),
+    (retry_by_wall_clock, "P6", range(60)),  # the deadline, on uptime, has no effect
+    (lose_queued_calls, "P2", range(30)),
+    (ignore_late_responses, "P2", range(100)),
+    (end_without_register, "P11", range(60)),
+    (delete_keys_of_requests, "A02", range(6, 300, RENEWALS_EVERY)),
 )
 
 
 @pytest.mark.parametrize(
-    ("inject", "promise", "seeds_max"), VARIANTS, ids=[inject.__name__ for inject, _, _ in VARIANTS]
+    ("inject", "promise", "seeds"), VARIANTS, ids=[inject.__name__ for inject, _, _ in VARIANTS]
 )
 def test_a_station_broken_on_purpose_is_found(
-    inject: SimulationFault, promise: str, seeds_max: int, monkeypatch: pytest.MonkeyPatch
+    inject: SimulationFault, promise: str, seeds: range, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inject(monkeypatch)
-    for seed in range(seeds_max):
+    for seed in seeds:
         violation = run_plan(make_plan(seed)).violation
         if violation:
             break

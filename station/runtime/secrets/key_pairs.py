@@ -40,6 +40,21 @@ def create_key_pair(key_type: str, common_name: str, organization: str) -> KeyPa
         KeyTypeUnknown: another type, or less than 2048 bits.
         ValueError: a name does not fit a certificate.
     """
+    return describe_key(_create_key(key_type), common_name, organization)
+
+
+def describe_key(
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
+    common_name: str,
+    organization: str,
+    *,
+    deterministic: bool | None = None,
+) -> KeyPair:
+    """The key pair of a private key, with a CSR. Arguments and errors as of `create_key_pair`.
+
+    Args:
+        deterministic: sign with ECDSA as RFC 6979 does, so that the CSR is always the same.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.serialization import (
@@ -50,14 +65,14 @@ def create_key_pair(key_type: str, common_name: str, organization: str) -> KeyPa
     )
     from cryptography.x509.oid import NameOID
 
-    key = _create_key(key_type)
     subject = x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization[:ORGANIZATION_MAX]),
             x509.NameAttribute(NameOID.COMMON_NAME, common_name),
         ]
     )
-    csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, SHA256())
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    csr = builder.sign(key, SHA256(), ecdsa_deterministic=deterministic)
     public_key = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return KeyPair(
         key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii"),
