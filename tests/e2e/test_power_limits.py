@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ from tests.e2e.harness import StationProcess, wait_until
 from tests.e2e.steps import STEP_TIMEOUT_S, authorize_and_plug_in, wait_charging
 from tests.support.csms import Csms
 
-CHANGES = 20
+CHANGES = 100
 SET_POINT_S = 1.0
 FULL_W = 95_000  # what the emulated EV takes at least without a limit
 
@@ -47,17 +48,28 @@ def output_w(station: StationProcess) -> float:
     return float(evse["voltage_v"]) * float(evse["current_a"])
 
 
-def time_until(station: StationProcess, least_w: float, most_w: float, began: float) -> float:
-    """Wait until the output gives a power in this range; seconds since `began`."""
+def set_point_w(station: StationProcess) -> float:
+    """What the modules were told on their bus."""
+    return float(station.read_emulated_evse(1)["set_point_w"])
+
+
+def time_until(
+    read_w: Callable[[StationProcess], float],
+    station: StationProcess,
+    least_w: float,
+    most_w: float,
+    began: float,
+) -> float:
+    """Wait until a power is in this range; seconds since `began`."""
     power_w = 0.0
     while time.monotonic() - began < 5:
-        power_w = output_w(station)
+        power_w = read_w(station)
         if least_w <= power_w <= most_w:
             return time.monotonic() - began
     raise AssertionError(f"{power_w} W after 5 s, expected {least_w} to {most_w}")
 
 
-def test_a_limit_is_at_the_output_within_a_second_and_a_cleared_one_at_once(
+def test_a_limit_is_on_the_modules_bus_within_a_second_and_a_cleared_one_at_once(
     station: StationProcess, csms: Csms
 ) -> None:
     authorize_and_plug_in(station)
@@ -68,14 +80,17 @@ def test_a_limit_is_at_the_output_within_a_second_and_a_cleared_one_at_once(
         began = time.monotonic()
         if number % 4 == 3:
             clear_limit(csms)
-            seconds.append(time_until(station, FULL_W, 200_000, began))
+            least_w, most_w = FULL_W, 400_000
         else:
-            limit_w = 20_000 + 10_000 * (number * 3 % 5)
-            set_limit(csms, limit_w)
-            seconds.append(time_until(station, limit_w - 1_000, limit_w, began))
+            most_w = 20_000 + 10_000 * (number * 3 % 5)
+            least_w = most_w - 1_000
+            set_limit(csms, most_w)
+        seconds.append(time_until(set_point_w, station, least_w, most_w, began))
+        time_until(output_w, station, least_w, most_w, began)
     seconds.sort()
-    print(f"frame to output: median {seconds[CHANGES // 2]:.3f} s, longest {seconds[-1]:.3f} s")
-    assert seconds[-1] < SET_POINT_S
+    p99 = seconds[CHANGES * 99 // 100 - 1]
+    print(f"frame to set-point: median {seconds[CHANGES // 2]:.3f} s, p99 {p99:.3f} s")
+    assert p99 < SET_POINT_S
 
 
 def test_0_w_suspends_the_transaction_and_the_next_limit_resumes_it(
@@ -90,7 +105,7 @@ def test_0_w_suspends_the_transaction_and_the_next_limit_resumes_it(
             "TransactionEvent", partial(is_in_state, state), STEP_TIMEOUT_S, after=after
         )
         assert event.payload["eventType"] == "Updated"
-    time_until(station, 28_000, 30_000, time.monotonic())
+    time_until(output_w, station, 28_000, 30_000, time.monotonic())
     assert station.read_evse(1)["transaction_id"] == transaction_id
 
 
@@ -104,7 +119,7 @@ def test_an_external_limit_is_reported_and_outlives_a_kill_k11_fr_02_k13_fr_02(
     station.restart()
     authorize_and_plug_in(station)
     wait_charging(csms, after=notified.number)
-    time_until(station, 45_000, 50_000 * 0.95, time.monotonic())
+    time_until(output_w, station, 45_000, 50_000 * 0.95, time.monotonic())
     station.run_verb("sim", "external-limit", "none", "--config", str(station.config))
     csms.wait_for_call("ClearedChargingLimit", timeout_s=STEP_TIMEOUT_S, after=notified.number)
-    time_until(station, FULL_W, 200_000, time.monotonic())
+    time_until(output_w, station, FULL_W, 200_000, time.monotonic())
