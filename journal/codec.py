@@ -34,7 +34,14 @@ class UnreadableBody(CodecError):
 BodyDecoder = Callable[[str], Event]
 
 # What a reader, and `parse_time`, raise on a text that was tampered with or damaged.
-DECODE_ERRORS = (msgspec.MsgspecError, LookupError, TypeError, ValueError, ArithmeticError)
+DECODE_ERRORS = (
+    msgspec.MsgspecError,
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    RecursionError,
+)
 
 
 def describe_decode_error(kind: object, version: object, error: Exception) -> str:

@@ -131,6 +131,19 @@ def open_regular_file(path: Path) -> int:
     raise OSError(code, reason, str(path))
 
 
+def read_regular_file(path: Path, bytes_max: int) -> bytes:
+    """The content of a file; memory is taken only for the bytes that it has.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or has more than `bytes_max` bytes.
+    """
+    with open(open_regular_file(path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > bytes_max:
+            raise OSError(errno.EFBIG, f"more than {bytes_max} bytes", str(path))
+        return file.read(size)
+
+
 def _size_without_last_hole(file: int) -> int:
     """The number of bytes up to the last that was written; only zeros are after it."""
     size, end = os.fstat(file).st_size, 0

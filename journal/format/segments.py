@@ -268,7 +268,7 @@ def _parse_block(text: bytes) -> Block | None:
         digests = (record[-1] for record in records if len(record[-1]) == DIGEST_DIGITS)
         for digest in (link.digest, *digests):
             bytes.fromhex(digest)
-    except (ValueError, msgspec.MsgspecError):
+    except (ValueError, msgspec.MsgspecError, RecursionError):
         return None
     numbers = [link.seq, *(record[0] for record in records)]
     ascending = numbers == sorted(set(numbers))

@@ -15,7 +15,7 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 
 from journal.codec import DECODE_ERRORS
-from journal.format.sectors import open_regular_file
+from journal.format.sectors import read_regular_file
 from journal.storage.atomic_file import write_atomically
 
 State = TypeVar("State")
@@ -130,21 +130,21 @@ class SnapshotFile(Generic[State]):
         self, path: Path, digest_at: Callable[[int], bytes | None]
     ) -> Snapshot[State] | SnapshotIgnored:
         try:
-            with open(open_regular_file(path), "rb") as file:
-                data = file.read(_FILE_BYTES_MAX + 1)
+            data = read_regular_file(path, _FILE_BYTES_MAX)
         except FileNotFoundError:
             return SnapshotIgnored("there is none")
         except OSError as error:
             return SnapshotIgnored(f"it cannot be read: {error.strerror}")
-        if len(data) > _FILE_BYTES_MAX:
-            return SnapshotIgnored(f"it has more than {_FILE_BYTES_MAX >> 20} MiB")
         start = len(_MAGIC) + _DIGEST_BYTES
         content = memoryview(data)[start:]  # no copies: a month of waiting calls is megabytes
         if data[:start] != _MAGIC + sha256(content).digest():
             return SnapshotIgnored("it is damaged")
-        end = data.index(b"\n", start)
-        header = msgspec.json.decode(data[start:end], type=_SnapshotHeader)
+        end = data.find(b"\n", start)
         body = memoryview(data)[end + 1 :]
+        try:
+            header = msgspec.json.decode(data[start:end], type=_SnapshotHeader)
+        except msgspec.MsgspecError as error:
+            return SnapshotIgnored(f"its header does not decode: {error}")
         if header.fingerprint != self._fingerprint:
             return SnapshotIgnored("another release made it")
         if digest_at(header.seq) != header.digest:

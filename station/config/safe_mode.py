@@ -20,6 +20,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from journal.codec import DECODE_ERRORS
 from journal.storage.atomic_file import write_atomically
 from station.config.data_directory import prepare_data_directory
 from station.config.station_toml import Config, ConfigError, parse_config, read_toml
@@ -174,7 +175,7 @@ class _ConfigLoader:
         try:
             last_good = _json_decoder.decode((data_directory / LAST_GOOD_FILE).read_bytes())
             config = self.load_raw(last_good["raw"], Path(last_good["base"]))
-        except (OSError, ConfigError, msgspec.MsgspecError, LookupError, TypeError):
+        except (OSError, ConfigError, *DECODE_ERRORS):
             return None
         return replace(config, complaints=(f"{reason}; the last one that worked is used",))
 

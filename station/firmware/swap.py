@@ -174,7 +174,7 @@ def _read_manifest(file: Path) -> Manifest:
                 f"{MANIFEST_NAME} is a link or larger than {MANIFEST_BYTES_MAX} bytes"
             )
         manifest = msgspec.json.decode(file.read_bytes(), type=Manifest)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ImageInvalid(_to_one_line(f"{MANIFEST_NAME}: {error}")) from error
     if not VERSION_PATTERN.fullmatch(manifest.version):
         raise ImageInvalid(f"version {manifest.version!r} is not usable as the name of a directory")

@@ -41,10 +41,13 @@ def decode_toml(content: bytes) -> dict[str, Any]:
     """The tables of a TOML file; numbers with a fraction are Decimal.
 
     Raises:
-        ValueError: as `decode_text`.
+        ValueError: as `decode_text`, or its values are nested too deeply.
         tomllib.TOMLDecodeError: it is no TOML.
     """
-    return tomllib.loads(decode_text(content), parse_float=Decimal)
+    try:
+        return tomllib.loads(decode_text(content), parse_float=Decimal)
+    except RecursionError:
+        raise ValueError("its values are nested too deeply") from None
 
 
 def convert_table(raw: Mapping[str, Any], struct_type: type[Kind], table: str = "") -> Kind:

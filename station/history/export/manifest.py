@@ -24,6 +24,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from journal.format.sectors import read_regular_file
 from station.transcript.phrases import escape_control_characters
 
 FORMAT: Final = "ocpp-station export 1"
@@ -225,10 +226,7 @@ def read_manifest(manifest_path: Path) -> tuple[Manifest, bytes]:
     Raises:
         OSError, ValueError: unreadable, or not a manifest.
     """
-    with manifest_path.open("rb") as file:
-        text = file.read(MANIFEST_BYTES_MAX + 1)
-    if len(text) > MANIFEST_BYTES_MAX:
-        raise ValueError(f"more than {MANIFEST_BYTES_MAX} bytes")
+    text = read_regular_file(manifest_path, MANIFEST_BYTES_MAX)
     manifest = msgspec.json.decode(text, type=Manifest)
     if manifest.complete and not manifest.last_digest:
         raise ValueError("complete, but without last_digest")
@@ -271,9 +269,7 @@ def _verify_signature(
 ) -> Iterator[str]:
     try:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key_hex))
-        with signature_path(path).open("rb") as file:
-            signature = file.read(SIGNATURE_BYTES + 1)
-        key.verify(signature, text)
+        key.verify(read_regular_file(signature_path(path), SIGNATURE_BYTES), text)
     except FileNotFoundError:
         yield f"{signature_path(path)}: missing; the manifest is not signed"
     except (InvalidSignature, ValueError, OSError, UnsupportedAlgorithm):

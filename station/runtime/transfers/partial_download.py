@@ -134,7 +134,7 @@ class PartialDownload:
         try:
             state = msgspec.json.decode(self._state_file.read_bytes(), type=DownloadState)
             size = self._part_file.stat().st_size
-        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         matches = state.source == self._url_digest and state.validator != ""
         return state if matches and 0 < state.size <= size else None

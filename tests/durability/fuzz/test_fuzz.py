@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.durability.fuzz.__main__ import CPU_MAX_S, Target, fuzz, run_input
+from tests.durability.fuzz.__main__ import fuzz
+from tests.durability.fuzz.target import CPU_MAX_S, Target, run_input
 
 SECONDS = 60.0
 ROUNDS = 300  # the same inputs on every machine
