@@ -244,6 +244,19 @@ class MeterFellSilent(Observation, frozen=True):
     age_ms: int = 0  # from the reading to this entry
 
 
+class MeasuredValue(msgspec.Struct, frozen=True):
+    """The value of a variable of the device model."""
+
+    variable: str  # as `AcDcConverter@1.Temperature`
+    value: str
+
+
+class ValuesMeasured(Observation, frozen=True):
+    """Values of devices, besides those of the meters, that trigger a monitor. N07, N08."""
+
+    values: tuple[MeasuredValue, ...]
+
+
 class DeviceFaulted(Observation, frozen=True):
     """A device failed, or a protection tripped."""
 

@@ -36,6 +36,8 @@ from journal.projections.firmware import Firmware
 from journal.projections.lifecycle import Lifecycle
 from journal.projections.link import Link
 from journal.projections.logs import Logs
+from journal.projections.measured_values import MeasuredValues
+from journal.projections.monitors import Monitors
 from journal.projections.network_profiles import NetworkProfiles
 from journal.projections.outbox import Outbox
 from journal.projections.pending_replies import PendingReplies
@@ -79,6 +81,8 @@ class State(msgspec.Struct, frozen=True):
     external_limits: ExternalLimits = ExternalLimits()
     power_limits: PowerLimits = PowerLimits()
     readings: Readings = Readings()
+    measured_values: MeasuredValues = MeasuredValues()
+    monitors: Monitors = Monitors()
     energy_ledger: EnergyLedger = EnergyLedger()
     ev_driver_actions: EvDriverActions = EvDriverActions()
     display_messages: DisplayMessages = DisplayMessages()

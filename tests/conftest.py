@@ -37,6 +37,7 @@ SLOW: Final = (
     "tests/conformance/octt/test_sample.py",
     "tests/core/blocks/k_smart_charging/test_hostile_profiles.py",
     "tests/core/blocks/k_smart_charging/test_schedule_properties.py",
+    "tests/core/blocks/n_monitoring/test_events.py::test_all_monitors_together_are_bounded_and_the_severe_go_first",
     "tests/core/test_decide.py::TestWorld",
     "tests/durability/test_bytes_per_day.py",
     "tests/core/test_floods.py",

@@ -50,6 +50,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "station.runtime.loop.*",
     ),
     (
+        "station.runtime.monitored_values",
         "station.runtime.reconcile",
         "station.runtime.secrets.*",
         "station.runtime.timer",
@@ -79,6 +80,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("station.core.decide", "station.core.desired"),
     ("station.core.display_rows",),
     ("station.core.block_tables", "station.core.display"),
+    ("station.core.blocks.n_monitoring.*",),
     ("station.core.blocks.*",),
     ("station.core.blocks.k_smart_charging.*",),
     (

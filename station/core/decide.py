@@ -62,6 +62,7 @@ from station.core.blocks import (
     o_display_messages,
 )
 from station.core.blocks.k_smart_charging import charging_profiles, external_limits
+from station.core.blocks.n_monitoring import events as monitoring_events
 from station.core.context import (
     Call,
     CallHandler,
@@ -310,6 +311,10 @@ RULE_SECTIONS: Final = (
                 "when a link opens after a long offline period: before `report_statuses`",
             ),
             RuleRow(
+                monitoring_events.remove_unknown_monitors,
+                "at a start: before any rule evaluates the monitors",
+            ),
+            RuleRow(
                 c_authorization_cache.drop_expired_cache_entry,
                 "when an idToken is presented: before it is decided with the cache. C10.FR.10",
             ),
@@ -425,6 +430,10 @@ RULE_SECTIONS: Final = (
             RuleRow(
                 l_firmware.advance_update,
                 "after the transactions it may wait for, before the status that it changes",
+            ),
+            RuleRow(
+                monitoring_events.report_monitored_changes,
+                "after what changes a value, before the status that follows from the same fault",
             ),
             RuleRow(
                 g_availability.report_statuses,

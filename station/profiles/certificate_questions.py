@@ -99,6 +99,7 @@ OPTIONAL_PROFILE_FEATURES = {
     "UI-2.4": "display messages in UTF-8",
     "AS-2": "a new CSMSRootCertificate is signed by the one it replaces",
     "AS-3": "renewal of the station's own certificates, with CertSigningWaitMinimum",
+    "DM-3": "variable monitoring, with OfflineMonitoringEventQueuingSeverity",
     "SC-2.1": "smart charging with limits in A",
     "SC-2.2": "smart charging with limits in W",
 }

@@ -119,6 +119,33 @@ class SmartCharging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stack_level_max: int = 9
 
 
+class Monitoring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits of variable monitoring, published in MonitoringCtrlr. Block N."""
+
+    monitors: int = 500  # that the CSMS can set
+    items_per_message_set: int = 100
+    items_per_message_clear: int = 500
+    bytes_per_message_set: int = 65_536
+    bytes_per_message_clear: int = 16_384
+
+
+class MonitorRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A monitor of the product, made for each place of its component. N03, N07.
+
+    `id` counts from 1; the id of a monitor is 100 times that, plus the number of the place.
+    """
+
+    id: int
+    component: str
+    variable: str
+    severity: int  # 0 (danger) to 9 (debug)
+    instance: str | None = None  # of the component
+    type: Literal["UpperThreshold", "LowerThreshold", "Delta", "Periodic"] = "Delta"
+    value: int = 1
+    kind: Literal["notification", "hard_wired", "preconfigured"] = "preconfigured"
+    factory_default: bool = True  # of preconfigured ones: active with FactoryDefault
+
+
 class ResponseTime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A row of the response-time table of the certificate, in seconds; None: not measured."""
 
@@ -211,6 +238,8 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     transaction: TransactionPoints
     limits: Limits
     smart_charging: SmartCharging = SmartCharging()
+    monitoring: Monitoring = Monitoring()
+    monitor: tuple[MonitorRow, ...] = ()
     certificate: ProductCertificate | None = None
     response_time: tuple[ResponseTime, ...] = ()
     component: tuple[ComponentRow, ...] = ()
@@ -300,6 +329,11 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def charging_rate_units(self) -> tuple[str, ...]:
         """ChargingRateUnitEnumType of charging profiles; none: no smart charging. SC-2."""
         return self._supported_names(certificate_questions.CHARGING_RATE_UNITS)
+
+    @property
+    def has_monitoring(self) -> bool:
+        """Whether the CSMS can monitor variables. N02 to N08, DM-3."""
+        return self.supports("DM-3")
 
     @property
     def message_priorities(self) -> tuple[str, ...]:

@@ -76,6 +76,7 @@ from station.runtime.loop.commit_thread import CommitThread
 from station.runtime.loop.initial_observations import initial_observations
 from station.runtime.loop.recorder import Recorder
 from station.runtime.loop.startup import Startup, event_registry
+from station.runtime.monitored_values import report_monitored_values
 from station.runtime.secrets.references import secrets_in_use
 from station.runtime.secrets.store import SecretStore
 from station.runtime.service.notify import ServiceManager
@@ -195,11 +196,15 @@ class StationApp:
             self.recorder.observe(report)
 
     def _on_derating(self, evse_id: int, derating: Derating | None) -> None:
+        for report in report_derating(self._present_context(), evse_id, derating):
+            self.recorder.observe(report)
+
+    def _present_context(self) -> Context:
+        """The last commit, at the present time."""
         head, state = self.recorder.head, self.recorder.state
         at, uptime_ms = self.recorder.station_time(state), self.clock.uptime_ms()
         entry = Entry(head.seq, at, uptime_ms, DeadlineReached(uptime_ms))
-        for report in report_derating(Context(self.product, state, entry), evse_id, derating):
-            self.recorder.observe(report)
+        return Context(self.product, state, entry)
 
     def _latest_reading(self, evse_id: int) -> MeterRead | None:
         """For the recorder, which is built before the hardware that reports to it."""
@@ -251,6 +256,8 @@ class StationApp:
                 report_deadlines, self.recorder.desired_state, self.clock, self.recorder.observe
             )
             nursery.start_soon(self._restart_on_failure, "offline limit", self._limit_while_offline)
+            if self.product.profile.has_monitoring:
+                nursery.start_soon(self._restart_on_failure, "monitors", self._run_monitors)
             nursery.start_soon(self._restart_on_failure, "firmware job", self._run_firmware)
             nursery.start_soon(self._restart_on_failure, "log upload job", self._run_logs)
             nursery.start_soon(self._restart_on_failure, "customer data job", self._run_customers)
@@ -262,6 +269,15 @@ class StationApp:
             self.recorder.desired_state,
             self._current_state,
             self.recorder.observe,
+        )
+
+    async def _run_monitors(self) -> None:
+        await report_monitored_values(
+            self._present_context,
+            self.hardware.latest_reading,
+            self.hardware.device_values,
+            self.recorder.observe,
+            self.recorder.wait_until_idle,
         )
 
     async def _run_firmware(self) -> None:

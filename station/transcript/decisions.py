@@ -20,6 +20,7 @@ from journal.projections.energy_ledger import (
 )
 from journal.projections.external_limits import ExternalLimitNotified
 from journal.projections.lifecycle import ResetOrdered
+from journal.projections.monitors import MonitorEvent, MonitorSet
 from journal.projections.outbox import CallAttempted, CallAttemptFailed, CallQueued
 from journal.projections.power_limits import PowerLimitsDecided
 from journal.projections.registration import RegistrationAnswered
@@ -185,6 +186,18 @@ def _describe_limit_report(event: ExternalLimitNotified) -> str:
     return f"reports to the CSMS that the limit{location} by {event.source} {limit}"
 
 
+def _describe_monitor(event: MonitorSet) -> str:
+    monitor = event.monitor
+    return (
+        f"sets monitor {monitor.id}: {monitor.type} {monitor.value} of {monitor.variable}, "
+        f"severity {monitor.severity}" + (", in transactions" if monitor.transaction else "")
+    )
+
+
+def _describe_monitor_event(event: MonitorEvent) -> str:
+    return f"event {event.event_id} (monitor {event.monitor_id} {event.outcome}: {event.value})"
+
+
 def _describe_message(event: DisplayMessageSet) -> str:
     message = event.message
     return join_parts(
@@ -303,6 +316,16 @@ DECISION_SENTENCES: Final[dict[str, Sentence]] = {
     "DisplayMessageSet": _describe_message,
     "DisplayMessageRemoved": lambda e: (
         f"removes display message {e.message_id}: {_MESSAGE_REMOVALS[e.reason]}"
+    ),
+    "MonitorSet": _describe_monitor,
+    "MonitorCleared": lambda e: f"removes monitor {e.monitor_id}",
+    "MonitoringBaseSet": lambda e: f"sets the monitoring base to {e.base}",
+    "MonitoringLevelSet": lambda e: f"sends events of severity 0 to {e.severity}",
+    "MonitorsStarted": lambda e: (
+        f"starts monitor {', '.join(str(each.monitor_id) for each in e.begins)}"
+    ),
+    "MonitorsTriggered": lambda e: (
+        f"reports {', '.join(_describe_monitor_event(each) for each in e.events)}"
     ),
     "DriverInformationReceived": _describe_information,
     "CostReceived": _describe_cost,

@@ -158,6 +158,10 @@ OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
             f"{format_seconds(e.age_ms)} ago"
         ),
     ),
+    "ValuesMeasured": (
+        "device",
+        lambda e: ", ".join(f"{each.variable} is {each.value}" for each in e.values),
+    ),
     "DeviceFaulted": ("device", _describe_fault),
     "DeviceRecovered": (
         "device",

@@ -73,9 +73,18 @@ def _read_soc(ctx: Context, component: Component) -> str | None:
     return None
 
 
-def _component_faults(ctx: Context, component: Component) -> list[DeviceFaulted]:
+def component_devices(component: Component) -> frozenset[str] | None:
+    """The devices whose faults are its problems; None: every device at its EVSE."""
+    if component.instance is not None:
+        devices = DEVICES_BY_COMPONENT.get(f"{component.name}[{component.instance}]")
+        if devices is not None:
+            return devices
+    return DEVICES_BY_COMPONENT.get(component.name)
+
+
+def component_faults(ctx: Context, component: Component) -> list[DeviceFaulted]:
     """The active faults of the devices that belong to a component."""
-    devices = DEVICES_BY_COMPONENT.get(component.name)
+    devices = component_devices(component)
     return [
         fault
         for fault in ctx.state.faults.active
@@ -85,22 +94,22 @@ def _component_faults(ctx: Context, component: Component) -> list[DeviceFaulted]
 
 
 def _read_problem(ctx: Context, component: Component) -> str:
-    return _boolean_text(bool(_component_faults(ctx, component)))
+    return _boolean_text(bool(component_faults(ctx, component)))
 
 
 def _read_tripped(ctx: Context, component: Component) -> str:
-    return _boolean_text(any(fault.blocks_charging for fault in _component_faults(ctx, component)))
+    return _boolean_text(any(fault.blocks_charging for fault in component_faults(ctx, component)))
 
 
 def _read_overload(ctx: Context, component: Component) -> str:
     return _boolean_text(
-        any("temperature" in fault.fault for fault in _component_faults(ctx, component))
+        any("temperature" in fault.fault for fault in component_faults(ctx, component))
     )
 
 
 def _read_active(ctx: Context, component: Component) -> str | None:
     if component.evse_id is None:
-        return _boolean_text(bool(_component_faults(ctx, component)))
+        return _boolean_text(bool(component_faults(ctx, component)))
     closed = ctx.state.evses.by_id(component.evse_id).contactor_closed
     return None if closed is None else _boolean_text(closed)
 
@@ -125,8 +134,13 @@ def _read_message_timeout(ctx: Context, component: Component) -> str | None:
     return str(in_use.message_timeout_s or "") or None if in_use else None
 
 
-def _read_nothing(ctx: Context, component: Component) -> None:
-    return None
+def _device_reader(variable: str) -> SourceReader:
+    """A reader of what a device measures; the value that was recorded last."""
+
+    def read_device_value(ctx: Context, component: Component) -> str | None:
+        return ctx.state.measured_values.by_variable.get(f"{component.path}.{variable}")
+
+    return read_device_value
 
 
 SOURCE_READERS: Final[dict[str, SourceReader]] = {
@@ -142,36 +156,51 @@ SOURCE_READERS: Final[dict[str, SourceReader]] = {
     "energy_import_wh": _measurement_reader(lambda read: read.energy_wh),
     "ev_connected": _read_ev_connected,
     "identity": lambda ctx, _: ctx.state.lifecycle.identity,
-    "insulation_ohm": _read_nothing,
+    "insulation_ohm": _device_reader("Impedance"),
     "message_timeout": _read_message_timeout,
+    "monitoring_base": lambda ctx, _: ctx.state.monitors.base,
+    "monitoring_level": lambda ctx, _: str(ctx.state.monitors.level),
+    "monitors": lambda ctx, _: str(len(ctx.state.monitors.custom)),
     "network_slot": _read_network_slot,
     "overload": _read_overload,
-    "pilot_state": _read_nothing,
+    "pilot_state": _device_reader("State"),
     "power_w": _measurement_reader(lambda read: read.power_w),
     "problem": _read_problem,
     "security_profile": lambda ctx, _: (
         str(ctx.state.network_profiles.security_profile or "") or None
     ),
     "soc_percent": _read_soc,
-    "temperature_c": _read_nothing,
+    "temperature_c": _device_reader("Temperature"),
     "tripped": _read_tripped,
     "voltage_v": _measurement_reader(lambda read: read.voltage_v),
 }
 
-# component -> devices with faults that are its problems; others have all faults of their EVSE
-DEVICES_BY_COMPONENT: Final = {
-    "TokenReader": {"reader"},
-    "FiscalMetering": {"meter"},
-    "PowerContactor": {"contactor"},
-    "AcDcConverter": {"module", "can"},
-    "EmergencyStopSensor": {"emergency_stop"},
-    "CaseAccessSensor": {"door"},
-    "GroundIsolationProtection": {"insulation"},
-    "TemperatureSensor": {"cable", "temperature"},
-    "ElectricalFeed": {"mains"},
-    "Display": {"display"},
-    "Controller": {"secc", "io"},
-    "CPPWMController": {"pilot", "secc"},
-    "ConnectedEV": {"ev"},
-    "OverCurrentProtection": {"output"},
+# Sources that follow from readings of a meter.
+METER_SOURCES: Final = frozenset(
+    {"current_a", "energy_export_wh", "energy_import_wh", "power_w", "soc_percent", "voltage_v"}
+)
+# Sources that devices other than meters measure, many times a second.
+DEVICE_SOURCES: Final = frozenset({"insulation_ohm", "pilot_state", "temperature_c"})
+# Sources that follow from faults and positions of devices, which report them again after a start.
+FAULT_SOURCES: Final = frozenset({"active", "overload", "problem", "tripped"})
+
+# component, with its instance if that matters -> devices with faults that are its problems; others
+# have all faults of their EVSE
+DEVICES_BY_COMPONENT: Final[dict[str, frozenset[str]]] = {
+    "AcDcConverter": frozenset({"module", "can"}),
+    "AirCoolingSystem": frozenset({"cooling", "cabinet"}),
+    "CPPWMController": frozenset({"pilot", "secc"}),
+    "CaseAccessSensor": frozenset({"door", "dispenser_door", "dispenser"}),
+    "ConnectedEV": frozenset({"ev"}),
+    "Controller[IO]": frozenset({"io"}),
+    "Controller[SECC]": frozenset({"secc"}),
+    "Display": frozenset({"display"}),
+    "ElectricalFeed": frozenset({"mains", "arrester", "breaker"}),
+    "EmergencyStopSensor": frozenset({"emergency_stop"}),
+    "FiscalMetering": frozenset({"meter"}),
+    "GroundIsolationProtection": frozenset({"insulation"}),
+    "OverCurrentProtection": frozenset({"output"}),
+    "PowerContactor": frozenset({"contactor"}),
+    "TemperatureSensor": frozenset({"cable", "temperature"}),
+    "TokenReader": frozenset({"reader"}),
 }

@@ -17,17 +17,6 @@ from station.ocpp.messages import Datatype
 from station.ocpp.messages.d_local_list import GetLocalListVersionResponse, SendLocalListResponse
 from station.ocpp.messages.h_reservation import CancelReservationResponse, ReserveNowResponse
 from station.ocpp.messages.l_firmware import PublishFirmwareResponse, UnpublishFirmwareResponse
-from station.ocpp.messages.n_diagnostics import (
-    ClearMonitoringResultType,
-    ClearVariableMonitoringRequest,
-    ClearVariableMonitoringResponse,
-    GetMonitoringReportResponse,
-    SetMonitoringBaseResponse,
-    SetMonitoringLevelResponse,
-    SetMonitoringResultType,
-    SetVariableMonitoringRequest,
-    SetVariableMonitoringResponse,
-)
 
 UNSUPPORTED_REQUEST: Final = status_info("UnsupportedRequest")
 NOT_ENABLED: Final = status_info("NotEnabled")
@@ -43,34 +32,6 @@ def _fixed_response(response: Datatype) -> CallHandler:
     return handler
 
 
-def set_variable_monitoring(
-    ctx: Context, call: Call, request: SetVariableMonitoringRequest
-) -> Iterator[Decision]:
-    """Reject each monitor. N04.FR.01."""
-    results = tuple(
-        SetMonitoringResultType(
-            status="Rejected",
-            type=item.type,
-            component=item.component,
-            variable=item.variable,
-            severity=item.severity,
-            status_info=UNSUPPORTED_REQUEST,
-        )
-        for item in request.set_monitoring_data
-    )
-    yield call_result(call, SetVariableMonitoringResponse(set_monitoring_result=results))
-
-
-def clear_variable_monitoring(
-    ctx: Context, call: Call, request: ClearVariableMonitoringRequest
-) -> Iterator[Decision]:
-    """Answer NotFound for each id: there are no monitors. N06.FR.01, N06.FR.02."""
-    results = tuple(
-        ClearMonitoringResultType(status="NotFound", id=monitor_id) for monitor_id in request.id
-    )
-    yield call_result(call, ClearVariableMonitoringResponse(clear_monitoring_result=results))
-
-
 _RESPONSES: Final[dict[str, Datatype]] = {
     # D01: there is no local list
     "SendLocalList": SendLocalListResponse(status="Failed", status_info=NOT_ENABLED),
@@ -84,23 +45,9 @@ _RESPONSES: Final[dict[str, Datatype]] = {
     "PublishFirmware": PublishFirmwareResponse(status="Rejected", status_info=UNSUPPORTED_REQUEST),
     # L04: no firmware was published
     "UnpublishFirmware": UnpublishFirmwareResponse(status="NoFirmware"),
-    # N02.FR.02
-    "GetMonitoringReport": GetMonitoringReportResponse(
-        status="NotSupported", status_info=UNSUPPORTED_REQUEST
-    ),
-    # N03.FR.02
-    "SetMonitoringBase": SetMonitoringBaseResponse(
-        status="NotSupported", status_info=UNSUPPORTED_REQUEST
-    ),
-    # N05
-    "SetMonitoringLevel": SetMonitoringLevelResponse(
-        status="Rejected", status_info=UNSUPPORTED_REQUEST
-    ),
 }
 
 CALLS: Final[dict[str, CallHandler]] = {
     **{action: _fixed_response(response) for action, response in _RESPONSES.items()},
-    "SetVariableMonitoring": set_variable_monitoring,
-    "ClearVariableMonitoring": clear_variable_monitoring,
 }
 REFUSALS: Final[Refusals] = {("ReserveNow", "NotEnabled"): "H01.FR.01"}

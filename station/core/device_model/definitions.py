@@ -99,6 +99,7 @@ class VariableDefinition(msgspec.Struct, frozen=True, kw_only=True):
     secret: bool = False
     reboot_required: bool = False
     may_be_empty: bool = False
+    supports_monitoring: bool = False
 
     @property
     def path(self) -> str:
@@ -121,6 +122,14 @@ class VariableDefinition(msgspec.Struct, frozen=True, kw_only=True):
         least = -INTEGER_MAX - 1 if self.min_limit is None else self.min_limit
         most = INTEGER_MAX if self.max_limit is None else self.max_limit
         return min(max(value, least), most)
+
+    @property
+    def is_numeric(self) -> bool:
+        return self.data_type in ("integer", "decimal")
+
+    @property
+    def is_write_only(self) -> bool:
+        return all(attribute.mutability == "WriteOnly" for attribute in self.attributes)
 
     @property
     def is_settable(self) -> bool:

@@ -26,6 +26,10 @@ from station.core.device_model.definitions import (
     check_value,
     split_list,
 )
+from station.core.device_model.monitors import (
+    find_monitor_contradictions,
+    product_monitors,
+)
 from station.profiles.profile import (
     ComponentRow,
     Profile,
@@ -70,6 +74,9 @@ VALUE_SOURCES = {
     "identity": "The station's identity.",
     "insulation_ohm": "Insulation resistance of the DC output.",
     "message_timeout": "Seconds, of the network connection profile in use.",
+    "monitoring_base": "The set of monitors that is active.",
+    "monitoring_level": "The greatest severity number of events that are sent.",
+    "monitors": "Number of monitors the CSMS has set.",
     "network_slot": "The slot of the network connection profile in use.",
     "overload": "Power is reduced because of heat or load: a boolean.",
     "pilot_state": "Control pilot, A to F.",
@@ -103,7 +110,11 @@ class DeviceModel:
             sorted(_build_definitions(profile), key=lambda definition: definition.key)
         )
         self.by_path = {definition.path: definition for definition in self.definitions}
-        for complaint in _find_contradictions(profile, self.definitions):
+        self.product_monitors = tuple(product_monitors(profile, self.definitions))
+        for complaint in (
+            *_find_contradictions(profile, self.definitions),
+            *find_monitor_contradictions(profile, self.definitions),
+        ):
             raise ProfileError(f"{profile.name}: {complaint}")
         self._components: dict[object, dict[object, VariableDefinition]] = {}
         for definition in self.definitions:
@@ -248,6 +259,7 @@ def _build_definition(
         secret=row.secret,
         reboot_required=row.reboot,
         may_be_empty=row.may_be_empty,
+        supports_monitoring=profile.has_monitoring and not row.constant,
     )
 
 

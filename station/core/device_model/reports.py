@@ -184,7 +184,7 @@ def _attribute_data(
 def _characteristics_data(definition: VariableDefinition) -> dict[str, Any]:
     data: dict[str, Any] = {
         "dataType": definition.data_type,
-        "supportsMonitoring": False,  # the product has no Advanced Device Management
+        "supportsMonitoring": definition.supports_monitoring,
     }
     if definition.unit:
         data["unit"] = definition.unit

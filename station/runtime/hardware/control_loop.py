@@ -16,7 +16,7 @@ drivers still run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -89,12 +89,14 @@ class ControlStatus(msgspec.Struct, frozen=True):
         live_readings: what is measured, by EVSE id.
         active_faults: in the order in which they were reported.
         power_budgets: what each EVSE may give, and what limits it, by EVSE id.
+        device_values: values of variables that devices other than meters measure, by variable.
         round_lag_s: how late a round ended at most in the last minute.
     """
 
     live_readings: dict[int, LiveReading] = msgspec.field(default_factory=dict)
     active_faults: tuple[FaultStatus, ...] = ()
     power_budgets: dict[int, EvseBudget] = msgspec.field(default_factory=dict)
+    device_values: dict[str, str] = msgspec.field(default_factory=dict)
     round_lag_s: float = 0.0
 
 
@@ -144,6 +146,7 @@ class ControlLoop:
         self._shown_texts: tuple[str, ...] = ()
         self._shown_since_ms = 0
         self._power_max_w = {evse.id: evse.power_max_w for evse in evses}
+        self._connector_ids = {evse.id: evse.connectors[0].id for evse in evses}
         self._clock = AwakeClock()
         now = self._clock.now()
         self._station_inputs = StationInputs()
@@ -210,6 +213,7 @@ class ControlLoop:
             live_readings=self._live_readings(now),
             active_faults=tuple(self.fault_registry.active_faults(now)),
             power_budgets=dict(self._power_budget.by_evse),
+            device_values=dict(self._device_values()),
             round_lag_s=self.round_lag.read(trio.current_time()),
         )
 
@@ -414,6 +418,30 @@ class ControlLoop:
 
     def _live_readings(self, now: float) -> dict[int, LiveReading]:
         return {evse_id: each.live_reading(now) for evse_id, each in self._reporters.items()}
+
+    def _device_values(self) -> Iterator[tuple[str, str]]:
+        """Values of sources other than meters, by variable of the device model."""
+        for evse_id, path in self._power_paths.items():
+            inputs, connector_id = path.inputs, self._connector_ids[evse_id]
+            if inputs.cable_c is not None:
+                place = f"TemperatureSensor[cable]@{evse_id}/{connector_id}"
+                yield f"{place}.Temperature", str(inputs.cable_c)
+            if inputs.pilot is not None:
+                yield f"CPPWMController@{evse_id}.State", inputs.pilot
+            if inputs.insulation is not None and inputs.insulation.resistance_ohm is not None:
+                impedance = inputs.insulation.resistance_ohm
+                yield f"GroundIsolationProtection@{evse_id}.Impedance", str(impedance)
+            states = self._station_inputs.module_states
+            hottest_c = max(
+                (
+                    states[address].temperature_c
+                    for address in self._settings.modules.groups[evse_id - 1]
+                    if address in states
+                ),
+                default=None,
+            )
+            if hottest_c is not None:
+                yield f"AcDcConverter@{evse_id}.Temperature", str(hottest_c)
 
     def _update_display(self, desired_state: DesiredState) -> None:
         """Show a new situation at once, and new amounts once a second."""

@@ -180,6 +180,10 @@ class Hardware:
         """What an EVSE may give now, and what limits it; None before the devices run."""
         return self._status.power_budgets.get(evse_id)
 
+    def device_values(self) -> dict[str, str]:
+        """Values of variables that devices other than meters measure; empty before they run."""
+        return self._status.device_values
+
     def round_lag_s(self) -> float:
         """How late a round of the control loop ended at most in the last minute."""
         return self._status.round_lag_s

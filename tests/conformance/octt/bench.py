@@ -225,6 +225,9 @@ class StationBench:
             )
         if self.profile.supports("C-49"):
             csms.call("ClearCache")
+        if self.profile.has_monitoring:
+            csms.call("SetMonitoringBase", {"monitoringBase": "FactoryDefault"})
+            csms.call("SetMonitoringLevel", {"severity": 9})
         if self.profile.charging_rate_units:
             csms.call("ClearChargingProfile", {"chargingProfileCriteria": {}})
         self.wait_settled()

@@ -161,7 +161,7 @@ def test_each_monitor_is_refused_by_itself_n04_fr_01() -> None:
     payload = full_request("SetVariableMonitoring")
     [one] = payload["setMonitoringData"]
     other = {**one, "type": "Delta", "severity": 3}
-    decisions = station_in_state("Accepted", "development").when(
+    decisions = station_in_state("Accepted", "evs-flash-300").when(
         called("SetVariableMonitoring", setMonitoringData=[one, other])
     )
     results = response_payload_in(decisions)["setMonitoringResult"]
@@ -171,7 +171,7 @@ def test_each_monitor_is_refused_by_itself_n04_fr_01() -> None:
 
 
 def test_a_monitor_that_does_not_exist_is_not_found_n06_fr_02() -> None:
-    decisions = station_in_state("Accepted", "development").when(
+    decisions = station_in_state("Accepted", "evs-flash-300").when(
         called("ClearVariableMonitoring", id=[4, 5])
     )
     results = response_payload_in(decisions)["clearMonitoringResult"]
@@ -193,7 +193,7 @@ def test_no_refusal_touches_what_runs() -> None:
 
 
 def test_a_refusal_names_its_reason() -> None:
-    station = station_in_state("Accepted", "development")
+    station = station_in_state("Accepted", "evs-flash-300")
     [reply] = of_kind(station.when(called("SetMonitoringLevel", severity=4)), CallResultQueued)
     assert payload_of(reply) == {
         "status": "Rejected",

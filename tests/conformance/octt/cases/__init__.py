@@ -25,6 +25,7 @@ from tests.conformance.octt.cases import (
     l_firmware,
     m_certificates,
     n_diagnostics,
+    n_monitoring,
     o_display_messages,
     p_data_transfer,
 )
@@ -49,6 +50,7 @@ MODULES: tuple[ModuleType, ...] = (
     l_firmware,
     m_certificates,
     n_diagnostics,
+    n_monitoring,
     o_display_messages,
     p_data_transfer,
 )

@@ -15,6 +15,7 @@ from tests.conformance.octt.mutants import (
     advanced_security,
     core,
     k_smart_charging,
+    n_monitoring,
     runtime,
     user_interface,
 )
@@ -24,6 +25,7 @@ MUTANTS: Mapping[str, Mutant] = {
     **advanced_security.MUTANTS,
     **core.MUTANTS,
     **k_smart_charging.MUTANTS,
+    **n_monitoring.MUTANTS,
     **runtime.MUTANTS,
     **user_interface.MUTANTS,
 }
