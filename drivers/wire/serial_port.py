@@ -122,14 +122,13 @@ class SerialPort:
 
     async def send(self, data: bytes) -> None:
         """Write all bytes, waiting while the kernel's buffer is full. Raises PortLost."""
-        async with self._send_lock:
+        async with self._send_lock:  # a checkpoint
             rest = memoryview(data)
             while rest:
-                await trio.lowlevel.wait_writable(self._require_fd())
                 try:
-                    rest = rest[os.write(self._fd, rest) :]
+                    rest = rest[os.write(self._require_fd(), rest) :]
                 except BlockingIOError:
-                    continue
+                    await trio.lowlevel.wait_writable(self._require_fd())
                 except OSError as error:
                     raise PortLost(f"{self._path}: write: {error.strerror}") from error
 
