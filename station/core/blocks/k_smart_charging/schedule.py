@@ -289,7 +289,7 @@ def _constraint_curve(constraint: Constraint) -> _Curve:
             return _Segment(None, until_ms)
         return _Segment(_to_watts(limit, factor), until_ms, constraint.source, min_rate_w)
 
-    return at
+    return _hold_until_border(at)
 
 
 def _to_watts(value: Decimal | None, factor: Decimal | None) -> Decimal | None:
@@ -298,6 +298,8 @@ def _to_watts(value: Decimal | None, factor: Decimal | None) -> Decimal | None:
 
 def _first_without_gap(curves: Sequence[_Curve]) -> _Curve:
     """The first curve that has a limit; until then the borders of those before it count."""
+    if len(curves) == 1:
+        return curves[0]
 
     def at(at_ms: int) -> _Segment:
         border_ms = FAR_MS
@@ -313,6 +315,8 @@ def _first_without_gap(curves: Sequence[_Curve]) -> _Curve:
 
 def _lowest(curves: Sequence[_Curve]) -> _Curve:
     """The lowest limit of all curves; the first of several equal ones is the source."""
+    if len(curves) == 1:
+        return curves[0]
 
     def at(at_ms: int) -> _Segment:
         lowest = _Segment(None, FAR_MS)
@@ -371,13 +375,13 @@ def _by_stack_level(constraints: Iterable[Constraint]) -> _Curve:
 def _own_curve(limits: Limits) -> _Curve:
     """The lowest of external limits, ChargingStationMaxProfile and the transaction's profile."""
     external = sorted(limits.external, key=lambda each: each.source.entry_seq)
-    return _lowest(
-        [
-            *map(_constraint_curve, external),
-            _by_stack_level(limits.station_max),
-            _first_without_gap([_by_stack_level(limits.tx), _by_stack_level(limits.tx_default)]),
-        ]
-    )
+    curves = [_constraint_curve(constraint) for constraint in external]
+    if limits.station_max:
+        curves.append(_by_stack_level(limits.station_max))
+    transaction = [_by_stack_level(each) for each in (limits.tx, limits.tx_default) if each]
+    if transaction:
+        curves.append(_first_without_gap(transaction))
+    return _lowest(curves)
 
 
 # --- Results -------------------------------------------------------------------------------------
