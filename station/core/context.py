@@ -55,6 +55,10 @@ class Context(msgspec.Struct, frozen=True):
         """Uptime of the host at this entry; deadlines run on it."""
         return self.entry.uptime_ms
 
+    def has_reached(self, moment_ms: int) -> bool:
+        """Whether the uptime has reached a moment."""
+        return self.uptime_ms >= moment_ms
+
     @property
     def may_send_calls(self) -> bool:
         """Whether the station may send CALLs of its own. B01.FR.08, B02.FR.02."""

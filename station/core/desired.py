@@ -5,14 +5,17 @@ things should be, not what to do next: power path, link, timer and jobs act on t
 between it and what they have done, so a restart needs no list of half-done orders. An action counts
 as done when an observation reports it.
 
+Most of it is the same after most commits. The recorder therefore has a `DesiredStateMemo`, which
+computes a part again only when something that the part reads has changed (`reuse`).
+
 If it cannot be computed because of a programming error, `_safe_state` takes its place: no energy on
 any EVSE, no card reader, "Out of order" on the display; the link stays and answers are sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final, Literal
+from collections.abc import Callable, Iterator
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -30,8 +33,9 @@ from journal.state import State
 from station.core.block_tables import DEADLINES
 from station.core.blocks import a_certificate_renewal, m_certificates, n_customers
 from station.core.blocks.evse_conditions import is_in_service, may_charge
-from station.core.context import Context, Product
+from station.core.context import Context, Deadline, Product
 from station.core.display import DisplaySituation, describe_display, describe_out_of_order
+from station.core.reuse import Reused
 
 
 class DesiredCall(msgspec.Struct, frozen=True):
@@ -122,9 +126,32 @@ class DesiredState(msgspec.Struct, frozen=True):
 
 def compute_desired_state(product: Product, state: State, entry: Entry) -> DesiredState:
     """The desired state after `entry`; after a programming error the safe one. P8."""
-    ctx = Context(product, state, entry)
+    return _compute_safely(Context(product, state, entry), _PARTS)
+
+
+class DesiredStateMemo:
+    """`compute_desired_state` for one station, commit after commit; unchanged parts are reused."""
+
+    def __init__(self) -> None:
+        self._parts = _Parts(
+            link=Reused(_PARTS.link),
+            evses=Reused(_PARTS.evses),
+            display=Reused(_PARTS.display),
+            reader_enabled=Reused(_PARTS.reader_enabled),
+            references_to_erase=Reused(_PARTS.references_to_erase),
+            key_pair_orders=Reused(_PARTS.key_pair_orders),
+            private_key_references=Reused(_PARTS.private_key_references),
+            deadlines=tuple(Reused(deadline) for deadline in _PARTS.deadlines),
+        )
+
+    def compute(self, product: Product, state: State, entry: Entry) -> DesiredState:
+        """As `compute_desired_state`."""
+        return _compute_safely(Context(product, state, entry), self._parts)
+
+
+def _compute_safely(ctx: Context, parts: _Parts) -> DesiredState:
     try:
-        return _desired_state(ctx)
+        return _desired_state(ctx, parts)
     except PROGRAMMING_ERRORS as error:
         return _safe_state(ctx, error)
 
@@ -144,31 +171,30 @@ def _safe_state(ctx: Context, error: Exception) -> DesiredState:
     )
 
 
-def _desired_state(ctx: Context) -> DesiredState:
+def _desired_state(ctx: Context, parts: _Parts) -> DesiredState:
     state = ctx.state
     flight = state.outbox.in_flight
     restart = state.lifecycle.restart
     return DesiredState(
-        link=_desired_link(ctx),
+        link=parts.link(ctx),
         replies=state.pending_replies.pending,
         call=DesiredCall(flight.call_seq, flight.message_id, flight.action, flight.offline)
         if flight and state.link.online
         else None,
-        evses=tuple(_desired_evse(ctx, evse.evse_id) for evse in state.evses.all_evses),
-        display=describe_display(ctx),
-        reader_enabled=any(is_in_service(ctx, evse.evse_id) for evse in state.evses.all_evses)
-        or bool(state.transactions.open),
+        evses=parts.evses(ctx),
+        display=parts.display(ctx),
+        reader_enabled=parts.reader_enabled(ctx),
         fault_releases=state.faults.releases,
         station_power_w=_station_power_w(ctx),
-        next_due_ms=_next_due_ms(ctx),
+        next_due_ms=_next_due_ms(ctx, parts.deadlines),
         restart_reason=restart.boot_reason if restart else None,
         firmware=_desired_firmware(state.firmware.running_update),
         log_upload=state.logs.upload,
         customer_request=next(iter(state.customer_requests.pending), None),
-        references_to_erase=n_customers.erasable_references(ctx),
+        references_to_erase=parts.references_to_erase(ctx),
         certificates=state.certificates.installed,
-        key_pair_orders=a_certificate_renewal.key_pair_orders(ctx),
-        private_key_references=a_certificate_renewal.private_key_references(ctx),
+        key_pair_orders=parts.key_pair_orders(ctx),
+        private_key_references=parts.private_key_references(ctx),
     )
 
 
@@ -206,6 +232,17 @@ def _desired_firmware(update: FirmwareUpdate | None) -> DesiredFirmware | None:
     return DesiredFirmware(update.seq, step, update.order, update.version)
 
 
+def _desired_evses(ctx: Context) -> tuple[DesiredEvse, ...]:
+    return tuple(_desired_evse(ctx, evse.evse_id) for evse in ctx.state.evses.all_evses)
+
+
+def _is_reader_enabled(ctx: Context) -> bool:
+    evses = ctx.state.evses.all_evses
+    return any(is_in_service(ctx, evse.evse_id) for evse in evses) or bool(
+        ctx.state.transactions.open
+    )
+
+
 def _desired_evse(ctx: Context, evse_id: int) -> DesiredEvse:
     authorization = ctx.state.authorizations.on_evse(evse_id)
     transaction = ctx.state.transactions.on_evse(evse_id)
@@ -230,18 +267,43 @@ def _station_power_w(ctx: Context) -> int | None:
     return int(limit.limit_w * ctx.product.profile.supply.efficiency_percent / 100)
 
 
-def _next_due_ms(ctx: Context) -> int | None:
+def _next_due_ms(ctx: Context, deadlines: tuple[Deadline, ...]) -> int | None:
     """The earliest deadline; after a failed rule not at once, because it may stay in the past."""
-    due_ms = min(_due_times_ms(ctx), default=None)
+    due_ms = min(_due_times_ms(ctx, deadlines), default=None)
     failed_ms = ctx.state.health.rule_failed_ms
     if due_ms is None or failed_ms is None:
         return due_ms
     return max(due_ms, min(failed_ms, ctx.uptime_ms) + FAILED_RETRY_MS)
 
 
-def _due_times_ms(ctx: Context) -> Iterator[int]:
+def _due_times_ms(ctx: Context, deadlines: tuple[Deadline, ...]) -> Iterator[int]:
     """Every uptime at which a rule may decide without another observation."""
-    for deadline in DEADLINES:
+    for deadline in deadlines:
         due_ms = deadline(ctx)
         if due_ms is not None:
             yield due_ms
+
+
+class _Parts(NamedTuple):
+    """The functions that parts of the desired state are computed with."""
+
+    link: Callable[[Context], DesiredLink]
+    evses: Callable[[Context], tuple[DesiredEvse, ...]]
+    display: Callable[[Context], DisplaySituation]
+    reader_enabled: Callable[[Context], bool]
+    references_to_erase: Callable[[Context], tuple[str, ...]]
+    key_pair_orders: Callable[[Context], tuple[SigningRequest, ...]]
+    private_key_references: Callable[[Context], tuple[str, ...] | None]
+    deadlines: tuple[Deadline, ...]
+
+
+_PARTS: Final = _Parts(
+    link=_desired_link,
+    evses=_desired_evses,
+    display=describe_display,
+    reader_enabled=_is_reader_enabled,
+    references_to_erase=n_customers.erasable_references,
+    key_pair_orders=a_certificate_renewal.key_pair_orders,
+    private_key_references=a_certificate_renewal.private_key_references,
+    deadlines=DEADLINES,
+)

@@ -459,7 +459,7 @@ def _describe_card(ctx: Context) -> CardNotice | None:
     if _is_pending(ctx, card.id_token):
         return CardNotice(_words("card.checking", "wait"), None, evse_id=card.evse_id)
     until_ms = card.since_ms + NOTICE_MS
-    if ctx.uptime_ms >= until_ms or _has_receipt(ctx, card):
+    if ctx.has_reached(until_ms) or _has_receipt(ctx, card):
         return None
     if card.outcome == "accepted" and _authorization_of_card(ctx, card) is None:
         return None  # it has ended since
@@ -522,8 +522,10 @@ def _evse_notice(
     if card_notice and _concerns_evse(card_notice, evse.evse_id, words):
         return Notice(card_notice.words, card_notice.until_ms)
     pressed = ctx.state.ev_driver_actions.stop_button(evse.evse_id)
-    if pressed and words.mood in OPEN_MOODS and ctx.uptime_ms < pressed.since_ms + NOTICE_MS:
-        return Notice(_words("stop_button.nothing", "ready"), pressed.since_ms + NOTICE_MS)
+    if pressed and words.mood in OPEN_MOODS:
+        until_ms = pressed.since_ms + NOTICE_MS
+        if not ctx.has_reached(until_ms):
+            return Notice(_words("stop_button.nothing", "ready"), until_ms)
     return _receipt(ctx, evse, words)
 
 
@@ -542,7 +544,7 @@ def _receipt(ctx: Context, evse: Evse, words: Words) -> Notice | None:
     if ended is None or evse.is_plugged_in or words.mood != "ready":
         return None
     until_ms = max(ended.ended_ms, evse.cable_reported_ms) + RECEIPT_MS
-    if ctx.uptime_ms >= until_ms:
+    if ctx.has_reached(until_ms):
         return None
     return Notice(
         _words("evse.receipt", "done"),

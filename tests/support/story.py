@@ -86,7 +86,7 @@ from station.core.block_tables import find_reason
 from station.core.context import Product
 from station.core.decide import decide
 from station.core.decide_batch import metered_evse_ids
-from station.core.desired import DesiredState, compute_desired_state
+from station.core.desired import DesiredState, DesiredStateMemo, compute_desired_state
 from station.core.device_model.model import DeviceModel
 from station.core.display import EvseDisplay, render_display
 from station.ocpp import rpc
@@ -173,6 +173,7 @@ class Station:
         self.entries: list[Entry] = []
         self.state = State(JOURNAL_ID)
         self.desired = DesiredState()
+        self.desired_state_memo = DesiredStateMemo()
         self.host_at = NOON
         self.uptime_ms = 60_000
         self.checks = StoryChecks()
@@ -275,6 +276,8 @@ class Station:
         before, self.state = self.state, after
         self.entries += entries
         self.desired = compute_desired_state(self.product, self.state, entries[-1])
+        reused = self.desired_state_memo.compute(self.product, self.state, entries[-1])
+        assert reused == self.desired, "a part of the desired state was reused that has changed"
         self.checks(before, entries, self.state, self.desired)
         return [cast(Decision, decided.event) for decided in entries[1:]]
 

@@ -68,7 +68,8 @@ def may_resume(ctx: Context, evse_id: int) -> bool:
 
 def is_out_of_order(ctx: Context) -> bool:
     """Whether a rule failed so recently that no new EV driver is admitted. P8."""
-    return evse_status.is_out_of_order(ctx.state.health, ctx.uptime_ms)
+    until_ms = evse_status.out_of_order_until_ms(ctx.state.health)
+    return until_ms is not None and not ctx.has_reached(until_ms)
 
 
 def is_storage_full(ctx: Context) -> bool:

@@ -47,7 +47,7 @@ from journal.storage.errors import DiskFull
 from journal.storage.store import Store
 from station.core.context import Product
 from station.core.decide_batch import TimedObservation, decide_batch, station_time
-from station.core.desired import DesiredState, compute_desired_state
+from station.core.desired import DesiredState, DesiredStateMemo
 from station.runtime.clock import Clock
 from station.runtime.loop.commit_thread import CommitThread
 from station.runtime.recent_maximum import RecentMaximum
@@ -142,6 +142,7 @@ class Recorder:
         self._commit_started_at: float | None = None  # of the commit under way
         self._payloads: OrderedDict[int, msgspec.Raw] = OrderedDict()
         self._wall_minus_uptime_ms = _wall_minus_uptime_ms(clock.utc(), clock.uptime_ms())
+        self._desired_state_memo = DesiredStateMemo()
         self._logged_failure = ""  # of the desired state; the same one is logged once
 
     # --- Queue ----------------------------------------------------------------------------------
@@ -223,7 +224,9 @@ class Recorder:
             self._commit_requested, self._delay_scope = trio.Event(), trio.CancelScope()
         started_s = trio.current_time()
         self._start_commit(entries)
-        desired = compute_desired_state(self.product, state, entries[-1])  # while the disk is busy
+        desired = self._desired_state_memo.compute(  # while the disk is busy
+            self.product, state, entries[-1]
+        )
         with trio.CancelScope(shield=True):  # a batch that was decided is stored
             await self._store_entries(entries)
         self.commit_times.add(trio.current_time() - started_s)
