@@ -13,12 +13,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from tests.bench import disk, history, many, protection, wire
+from tests.bench import disk, everyday, history, many, protection, wire
 from tests.bench.measures import FULL, QUICK, Row, Size
 from tests.bench.peers import Peer
 
 PEERS: Final = Path(".bench/bin/python")
-PARTS: Final = ("disk", "history", "wire", "many", "protection")
+PARTS: Final = ("disk", "history", "wire", "many", "protection", "everyday")
 RUN_TIMEOUT_S: Final = 1_800  # of a run on a busy machine; on an idle one it takes eight minutes
 
 
@@ -37,6 +37,8 @@ def measure_parts(directory: Path, size: Size, parts: Collection[str]) -> Iterat
         yield from many.measure_rows(size)
     if "protection" in parts:
         yield from protection.measure_rows(directory / "protection", size)
+    if "everyday" in parts:
+        yield from everyday.measure_rows(directory / "everyday", size)
 
 
 def main(arguments: list[str]) -> int:
