@@ -1,10 +1,16 @@
-"""Adapters of python-can, with its own virtual bus and a bus over UDP multicast."""
+"""Adapters of python-can, with its own virtual bus and its socketcand over TCP.
+
+Its `udp_multicast` bus needs the package msgpack, which nothing else here needs; socketcand puts a
+socket and another protocol between the two ends without it.
+"""
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,28 +137,69 @@ def test_an_unknown_interface_names_the_nearest() -> None:
 
 async def test_the_modules_answer_over_an_adapter(far_end: can.BusABC, tmp_path: Path) -> None:
     """The driver over python-can, the emulated module at the other adapter."""
-    driver: Any = load_driver("modules", "infypower")
-    settings = driver.Settings(
-        port=tmp_path.name, interface="virtual", groups=((0,),), driver="infypower"
-    )
-    opened = driver.open(settings, (1,), SerialPort.open)
-    modules = opened.devices[0]
-    assert isinstance(modules, InfypowerModules)
-    reports = ReportLog()
     stopped = threading.Event()
     responder = threading.Thread(target=emulate_cabinet, args=(far_end, stopped))
     responder.start()
     try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(opened.bus.run, reports)
-            nursery.start_soon(modules.run, reports)
-            with trio.fail_after(10):
-                while not reports.reports_of(ModuleState):
-                    await trio.sleep(0.05)
-            nursery.cancel_scope.cancel()
+        await wait_for_modules(port=tmp_path.name, interface="virtual")
     finally:
         stopped.set()
         await trio.to_thread.run_sync(responder.join)
+
+
+async def test_the_modules_answer_over_socketcand() -> None:
+    """An adapter behind TCP, set up by the keys of `adapter`."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        responder = threading.Thread(target=serve_socketcand, args=(server,))
+        responder.start()
+        try:
+            host, port = server.getsockname()
+            adapter = {"host": host, "port": port}
+            await wait_for_modules(port="can0", interface="socketcand", adapter=adapter)
+        finally:
+            await trio.to_thread.run_sync(responder.join)
+
+
+async def wait_for_modules(**keys: Any) -> None:
+    """Run the driver of the modules until one has reported its state."""
+    driver: Any = load_driver("modules", "infypower")
+    settings = driver.Settings(groups=((0,),), driver="infypower", **keys)
+    opened = driver.open(settings, (1,), SerialPort.open)
+    modules = opened.devices[0]
+    assert isinstance(modules, InfypowerModules)
+    reports = ReportLog()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(opened.bus.run, reports)
+        nursery.start_soon(modules.run, reports)
+        with trio.fail_after(10):
+            while not reports.reports_of(ModuleState):
+                await trio.sleep(0.05)
+        nursery.cancel_scope.cancel()
+
+
+def serve_socketcand(server: socket.socket) -> None:
+    """A socketcand server with the emulated modules on its bus, until the client closes."""
+    server.settimeout(10)
+    client, _ = server.accept()
+    with client:
+        client.settimeout(10)
+        client.sendall(b"< hi >")
+        for command in (b"< open can0 >", b"< rawmode >"):
+            assert client.recv(100) == command
+            client.sendall(b"< ok >")
+
+        def send(frame: CanFrame) -> None:
+            client.sendall(f"< frame {frame.id:08X} 0.0 {frame.data.hex()} >".encode())
+
+        cabinet = EmulatedCabinet(send, time.monotonic, evse_count=1, modules_per_evse=1)
+        received = ""
+        with suppress(ConnectionError):
+            while data := client.recv(4096):
+                *messages, received = (received + data.decode()).split(">")
+                for message in messages:
+                    _, _, identifier, _, *octets = message.split()
+                    content = bytes(int(octet, 16) for octet in octets)
+                    cabinet.on_frame(CanFrame(int(identifier, 16), content))
 
 
 def emulate_cabinet(bus: can.BusABC, stopped: threading.Event) -> None:
