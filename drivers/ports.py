@@ -423,8 +423,12 @@ class OpenDevices(Generic[D]):
             reader, display and power modules: 0).
         bus: a task that all of them need, such as a shared CAN bus; it runs beside them.
         close: closes what `devices` leave open for each other, such as a shared serial port.
+        personal: what the devices exchange is personal data, so a trace of the port has no data.
+        personal_can_ids: identifiers of CAN frames with personal data; a trace has not their data.
     """
 
     devices: Mapping[int, D]
     bus: Device | None = None
     close: Callable[[], None] = lambda: None
+    personal: bool = False
+    personal_can_ids: frozenset[int] = frozenset()

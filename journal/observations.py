@@ -301,6 +301,15 @@ class ExternalLimitReported(Observation, frozen=True):
     is_grid_critical: bool | None = None
 
 
+class BusTraceWritten(Observation, frozen=True):
+    """Traffic of the device buses around faults was written to files, or could not be."""
+
+    fault_seqs: tuple[int, ...]  # entries of the faults
+    directory: str = ""  # of the files, in `traces` of the data directory; empty: not written
+    files: tuple[str, ...] = ()
+    reason: str = ""  # why it could not be written
+
+
 class FaultReleaseRequested(Observation, frozen=True):
     """A person requested the release of latched faults, after checking the device."""
 

@@ -20,6 +20,7 @@ from journal.projections.auth_cache import AuthCache
 from journal.projections.authorizations import Authorizations
 from journal.projections.availability import Availability
 from journal.projections.base import Projection
+from journal.projections.bus_traces import BusTraces
 from journal.projections.certificate_signing import CertificateSigning
 from journal.projections.certificates import Certificates
 from journal.projections.charging_profiles import ChargingProfiles
@@ -72,6 +73,7 @@ class State(msgspec.Struct, frozen=True):
     evses: Evses = Evses()
     availability: Availability = Availability()
     faults: Faults = Faults()
+    bus_traces: BusTraces = BusTraces()
     reported_statuses: ReportedStatuses = ReportedStatuses()
     authorizations: Authorizations = Authorizations()
     auth_cache: AuthCache = AuthCache()

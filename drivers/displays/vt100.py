@@ -62,7 +62,7 @@ def open(
         health_s=settings.health_s,
         open_port=open_port,
     )
-    return OpenDevices({0: display})
+    return OpenDevices({0: display}, personal=True)  # messages to EV drivers
 
 
 class Vt100Display:

@@ -77,7 +77,7 @@ def open(
         health_s=settings.health_s,
         open_port=open_port,
     )
-    return OpenDevices({0: reader})
+    return OpenDevices({0: reader}, personal=True)  # UIDs of cards
 
 
 class Pn532Reader:

@@ -84,6 +84,7 @@ def open(
             for evse_id in evse_ids
         },
         bus=bus,
+        personal_can_ids=frozenset(wire.EV_ID.base | index << 24 for index in settings.indexes),
     )
 
 

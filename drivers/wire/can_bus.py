@@ -21,6 +21,7 @@ from drivers.settings import SettingsError
 from drivers.wire import slcan
 from drivers.wire.serial_port import OpenPort, Port, SerialPort
 from drivers.wire.slcan import CanFrame
+from drivers.wire.traffic import TrafficRing
 
 ADAPTER_TIMEOUT_S = 0.2  # old firmware sends no reply; a longer wait does not help
 ADAPTER_BAUD = 115_200  # USB adapters ignore it
@@ -192,6 +193,7 @@ class SharedCanBus:
 
     Attributes:
         frames_received: since the bus was opened.
+        traffic: records all frames; None: they are not recorded.
     """
 
     def __init__(self, name: str, open_bus: Callable[[], Awaitable[CanBus]], bit_rate: int) -> None:
@@ -204,6 +206,7 @@ class SharedCanBus:
         """
         self.name = name
         self.frames_received = 0
+        self.traffic: TrafficRing | None = None
         self._bits = 0  # received and sent since the bus was opened
         self._opened_at = 0.0
         self._bit_rate = bit_rate
@@ -297,6 +300,8 @@ class SharedCanBus:
         """Send a frame. Raises PortLost when the bus is not open."""
         if self._bus is None:
             raise PortLost(f"{self.name}: the CAN bus is not open")
+        if self.traffic is not None:
+            self.traffic.add_frame(frame, sent=True)
         try:
             await self._bus.send(frame)
             self._bits += count_bits(frame)
@@ -313,6 +318,8 @@ class SharedCanBus:
                 for frame in await bus.receive():
                     self.frames_received += 1
                     self._bits += count_bits(frame)
+                    if self.traffic is not None:
+                        self.traffic.add_frame(frame, sent=False)
                     for listener in tuple(self._listeners):
                         listener(frame)
         except trio.Cancelled:

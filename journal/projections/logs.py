@@ -7,6 +7,8 @@ import msgspec
 from journal.events import Decision, Entry
 from journal.projections.base import Projection
 
+ARCHIVE_SUFFIX = ".tar.gz"  # of the filename of a log with bus traces
+
 
 class LogUploadOrdered(Decision, frozen=True, kw_only=True):
     """The CSMS ordered a log; it contains entries before this one. N01.FR.02."""

@@ -29,6 +29,7 @@ OWN_DIRECTORIES: Final = (
     "keys",
     "downloads",
     "uploads",
+    "traces",
     "emulated",
     "journal.damaged-*",
 )

@@ -15,9 +15,10 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from drivers.wiring import InputA, InputB
 from journal.storage.connection import CHECKPOINT_PAGES, GROW_BYTES
@@ -120,6 +121,15 @@ class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention: int = 90  # days until an entry moves from the database to the archive
 
 
+class TracesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[traces]`: traffic of the device buses, written to files around a fault."""
+
+    files: Annotated[int, Meta(ge=0, le=100)] = 10  # traces that are kept; 0: none is written
+    seconds: Annotated[int, Meta(ge=10, le=3_600)] = 120  # before the fault
+    seconds_after: Annotated[int, Meta(ge=1, le=60)] = 5  # after the fault
+    bytes_per_bus: Annotated[int, Meta(ge=16_384, le=16_777_216)] = 262_144  # of memory
+
+
 class FirmwareConfig(msgspec.Struct, frozen=True):
     """`[firmware]`: how new firmware is installed."""
 
@@ -158,6 +168,7 @@ class Config(msgspec.Struct, frozen=True):
     journal: JournalConfig
     firmware: FirmwareConfig = FirmwareConfig()
     limits: LimitsConfig = LimitsConfig()
+    traces: TracesConfig = TracesConfig()
     complaints: tuple[str, ...] = ()  # one per part that was left out: safe mode; empty: none
 
 
@@ -210,6 +221,7 @@ class _StationToml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     journal: JournalConfig = JournalConfig()
     firmware: _FirmwareTable = _FirmwareTable()
     limits: LimitsConfig = LimitsConfig()
+    traces: TracesConfig = TracesConfig()
 
 
 def load_config(path: str | Path) -> Config:
@@ -282,6 +294,7 @@ def _build_config(file: _StationToml, base: Path) -> Config:
         journal=file.journal,
         firmware=_firmware_config(file.firmware, base),
         limits=file.limits,
+        traces=file.traces,
     )
 
 

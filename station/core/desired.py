@@ -116,6 +116,7 @@ class DesiredState(msgspec.Struct, frozen=True):
     restart_reason: str | None = None  # BootReasonEnumType of the next run
     firmware: DesiredFirmware | None = None
     log_upload: LogUpload | None = None  # the log to upload
+    untraced_fault_seq: int | None = None  # the first fault whose bus trace is not written
     customer_request: CustomerRequest | None = None  # the person to search the journal for
     references_to_erase: tuple[str, ...] = ()  # of personal values to erase now
     certificates: tuple[CertificateInstalled, ...] = ()
@@ -190,6 +191,7 @@ def _desired_state(ctx: Context, parts: _Parts) -> DesiredState:
         restart_reason=restart.boot_reason if restart else None,
         firmware=_desired_firmware(state.firmware.running_update),
         log_upload=state.logs.upload,
+        untraced_fault_seq=next((fault.seq for fault in state.bus_traces.waiting), None),
         customer_request=next(iter(state.customer_requests.pending), None),
         references_to_erase=parts.references_to_erase(ctx),
         certificates=state.certificates.installed,

@@ -3,7 +3,8 @@
 `StationApp` builds every object of one run, from StationStarted to StationStopping, and starts its
 tasks. Two nurseries give the order of the end:
 
-    inner  connection to the CSMS, hardware, deadlines, firmware, logs, customer data, key pairs.
+    inner  connection to the CSMS, hardware, deadlines, firmware, logs, bus traces, customer data,
+           key pairs.
            Cancelled first, so that outputs are off and their last reports reach the recorder.
     outer  recorder, disk reserve, auditor, checkpoints, archiver, control socket, certificate
            files. Cancelled after StationStopping was observed; the recorder still commits it.
@@ -25,12 +26,14 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import trio
 
 from drivers.emulators.json_lines_socket import JsonLinesSocket, RequestQuota
+from drivers.wire.bus_traffic import BusTraffic
 from journal.events import Entry
 from journal.observations import (
     DeadlineReached,
@@ -65,6 +68,7 @@ from station.runtime.hardware.hardware import Hardware, evse_unknown
 from station.runtime.hardware.lasting_derating import LastingDerating
 from station.runtime.hardware.limit_contact import LimitContact
 from station.runtime.hardware.power_limits import Derating
+from station.runtime.jobs.bus_traces import BusTraceJob
 from station.runtime.jobs.certificate_export import export_certificates
 from station.runtime.jobs.customers import CustomerDataJob
 from station.runtime.jobs.firmware import FirmwareUpdateJob
@@ -162,6 +166,7 @@ class StationApp:
             release_reserve=self._release_reserve,
             commit_thread=self.commit_thread,
         )
+        self.bus_traffic = self._build_bus_traffic()
         self.hardware = Hardware(
             config.hardware or Hardware.emulated_settings(config.data_directory / "emulated"),
             config.profile,
@@ -172,6 +177,7 @@ class StationApp:
             evse_for_card=self.emulation.cards.take_evse_id if self.emulation else evse_unknown,
             limit_contact=self._build_limit_contact(),
             lasting_derating=LastingDerating(self._on_derating),
+            bus_traffic=self.bus_traffic,
             in_thread=True,
         )
 
@@ -184,6 +190,12 @@ class StationApp:
 
         self._restart_reason: str | None = None
         self._last_audit: AuditResult | None = None
+
+    def _build_bus_traffic(self) -> BusTraffic | None:
+        traces = self.config.traces
+        if traces.files == 0:
+            return None
+        return BusTraffic(traces.bytes_per_bus, traces.seconds + traces.seconds_after)
 
     def _build_limit_contact(self) -> LimitContact | None:
         contact_input = self.config.limits.contact_input
@@ -260,6 +272,12 @@ class StationApp:
                 nursery.start_soon(self._restart_on_failure, "monitors", self._run_monitors)
             nursery.start_soon(self._restart_on_failure, "firmware job", self._run_firmware)
             nursery.start_soon(self._restart_on_failure, "log upload job", self._run_logs)
+            if self.bus_traffic is not None:
+                nursery.start_soon(
+                    self._restart_on_failure,
+                    "bus trace job",
+                    partial(self._run_bus_traces, self.bus_traffic),
+                )
             nursery.start_soon(self._restart_on_failure, "customer data job", self._run_customers)
             nursery.start_soon(self._restart_on_failure, "key pair job", self._run_key_pairs)
 
@@ -299,9 +317,21 @@ class StationApp:
             self.config.data_directory / "journal.db",
             event_registry(),
             self.config.data_directory / "uploads",
+            self.config.data_directory / "traces",
             observe=self.recorder.observe,
             current_state=self._current_state,
             read_secret=self.secrets.read_secret,
+        )
+        await job.run(self.recorder.desired_state)
+
+    async def _run_bus_traces(self, traffic: BusTraffic) -> None:
+        job = BusTraceJob(
+            self.config.traces,
+            self.config.data_directory / "traces",
+            traffic,
+            observe=self.recorder.observe,
+            current_state=self._current_state,
+            station_time=lambda: self.recorder.station_time(self.recorder.state),
         )
         await job.run(self.recorder.desired_state)
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from journal.codec import format_time
 from journal.observations import (
+    BusTraceWritten,
     DeviceFaulted,
     EvIdentified,
     ExternalLimitReported,
@@ -91,6 +92,14 @@ def _describe_fault(event: DeviceFaulted) -> str:
     return fault + (f" ({details})" if details else "") + effect
 
 
+def _describe_trace(event: BusTraceWritten) -> str:
+    faults = ", ".join(map(str, event.fault_seqs))
+    entries = f"{'entry' if len(event.fault_seqs) == 1 else 'entries'} {faults}"
+    if not event.directory:
+        return f"cannot write a bus trace for {entries}{reason_suffix(event.reason)}"
+    return f"writes the bus trace for {entries}: {event.directory}: {', '.join(event.files)}"
+
+
 def _describe_limit(event: ExternalLimitReported) -> str:
     location = name_location(event.evse_id) if event.evse_id else "station"
     if not event.periods:
@@ -170,6 +179,7 @@ OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
     "EvIdentified": ("EV", _describe_ev),
     "EvStoppedCharging": ("EV", lambda e: f"{name_location(e.evse_id)}: ends charging"),
     "ExternalLimitReported": ("device", _describe_limit),
+    "BusTraceWritten": ("station", _describe_trace),
     "LinkOpened": (
         "link",
         lambda e: (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import pytest
@@ -31,6 +31,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "[journal]": station_toml.JournalConfig,
     "[firmware]": station_toml._FirmwareTable,
     "[limits]": station_toml.LimitsConfig,
+    "[traces]": station_toml.TracesConfig,
 }
 
 
@@ -74,6 +75,16 @@ def test_journal_has_the_defaults_and_limits_of_the_code() -> None:
         assert default == str(field.default).lower()
         if field.name in JOURNAL_LIMITS:
             assert kind == "{} to {}".format(*JOURNAL_LIMITS[field.name])
+
+
+def test_traces_has_the_defaults_and_limits_of_the_code() -> None:
+    for field in msgspec.structs.fields(station_toml.TracesConfig):
+        kind, default, *_ = documented_keys("[traces]")[field.name]
+        assert default == str(field.default)
+        _, limits = get_args(
+            get_type_hints(station_toml.TracesConfig, include_extras=True)[field.name]
+        )
+        assert kind == f"{limits.ge} to {limits.le}"
 
 
 def test_hardware_links_to_the_tables_of_the_drivers() -> None:

@@ -12,7 +12,12 @@ from typing import Final
 
 from journal.events import Decision, Event
 from journal.observations import LogUploadEnded
-from journal.projections.logs import LogUpload, LogUploadClosed, LogUploadOrdered
+from journal.projections.logs import (
+    ARCHIVE_SUFFIX,
+    LogUpload,
+    LogUploadClosed,
+    LogUploadOrdered,
+)
 from journal.projections.outbox import CallQueued
 from station.core.blocks.transfer_fields import resolve_attempts, resolve_interval_s, to_utc_text
 from station.core.context import (
@@ -78,10 +83,15 @@ def _is_period_empty(ctx: Context, request: GetLogRequest) -> bool:
 
 
 def _log_filename(ctx: Context, request: GetLogRequest) -> str:
-    """Identity, log type, time and entry number: unique for this station."""
+    """Identity, log type, time and entry number: unique for this station.
+
+    A diagnostics log with bus traces is an archive.
+    """
     identity = UNSAFE_FILENAME_CHARACTERS.sub("-", ctx.state.lifecycle.identity)
     moment = ctx.now.strftime("%Y%m%dT%H%M%SZ")
-    return f"{identity}_{LOG_NAMES[request.log_type]}_{moment}_{ctx.entry.seq}.log"
+    with_traces = request.log_type == "DiagnosticsLog" and ctx.state.bus_traces.written
+    suffix = ARCHIVE_SUFFIX if with_traces else ".log"
+    return f"{identity}_{LOG_NAMES[request.log_type]}_{moment}_{ctx.entry.seq}{suffix}"
 
 
 def on_upload_ended(ctx: Context) -> Iterator[Decision]:

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from journal.codec import Registry
 from journal.events import Entry, Event
 from journal.observations import (
+    BusTraceWritten,
     CableReported,
     ClockStepped,
     ContactorReported,
@@ -67,6 +68,16 @@ class ProgramStart(NamedTuple):
     gap_ms: int | None  # since the last entry of the run before; None: first run
 
 
+class BusTrace(NamedTuple):
+    """A bus trace, or why there is none."""
+
+    seq: int
+    moment_ms: int
+    fault_seqs: tuple[int, ...]
+    directory: str
+    reason: str
+
+
 class ClockChange(NamedTuple):
     """A change of the wall clock."""
 
@@ -103,6 +114,8 @@ class ReportData:
         default_factory=lambda: deque(maxlen=LISTED_EVENTS_MAX)
     )
     clock_changes_count: int = 0
+    bus_traces: deque[BusTrace] = field(default_factory=lambda: deque(maxlen=LISTED_EVENTS_MAX))
+    bus_traces_count: int = 0
     unconfirmed_calls: tuple[UnconfirmedCall, ...] = ()
     certificates: tuple[CertificateInstalled, ...] = ()  # at the end of the range
     starts_late: bool = False  # the journal begins after the requested range
@@ -410,6 +423,14 @@ class _ReportWalk:
         for timeline in data.timelines.values():
             timeline.add_mark("clock", moment_ms, text)
 
+    def _add_bus_trace(self, entry: Entry, moment_ms: int) -> None:
+        event, data = entry.event, self._report_data
+        assert isinstance(event, BusTraceWritten)
+        if moment_ms >= data.since_ms:
+            trace = BusTrace(entry.seq, moment_ms, event.fault_seqs, event.directory, event.reason)
+            data.bus_traces.append(trace)
+            data.bus_traces_count += 1
+
     # --- The end ---------------------------------------------------------------------------------
 
     def close(self, reader: Reader) -> None:
@@ -503,6 +524,7 @@ _DRAW_HANDLERS: Final[dict[type, Callable[[_ReportWalk, Entry, int], None]]] = {
     StationStarted: _ReportWalk._draw_start,
     DeviceFaulted: _ReportWalk._draw_fault,
     PowerLimitsDecided: _ReportWalk._draw_limits,
+    BusTraceWritten: _ReportWalk._add_bus_trace,
     ClockStepped: _ReportWalk._draw_clock,
     ClockCorrected: _ReportWalk._draw_clock,
 }

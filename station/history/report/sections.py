@@ -107,6 +107,9 @@ def _render_cells(row: Cells, kinds: list[str]) -> str:
     return "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True))
 
 
+LISTED_SEQS_MAX: Final = 16  # faults of one bus trace; the station names no more
+
+
 def _render_paragraph(message: str) -> str:
     return f'<p class="lead">{message}</p>'
 
@@ -590,6 +593,35 @@ def render_faults(report_data: ReportData) -> Iterator[str]:
             f"{report_data.fault_statistics.left_out_count:,} occurrences of further kinds "
             "are not listed."
         )
+    yield from _render_bus_traces(report_data)
+
+
+def _render_bus_traces(report_data: ReportData) -> Iterator[str]:
+    if not report_data.bus_traces:
+        return
+    yield "<h3>Bus traces</h3>"
+    yield _render_paragraph(
+        "What passed over the lines of the devices around a fault, in the directory "
+        "<code>traces</code> of the station and in the archive of GetLog. The oldest are deleted."
+    )
+    yield render_table(
+        (
+            ("Written, UTC", _NOWRAP_CLASS),
+            ("Entry", _NUMBER_CLASS),
+            ("Faults, by their entries", ""),
+            ("Directory", ""),
+        ),
+        (
+            (
+                format_moment(trace.moment_ms),
+                format_seq(trace.seq),
+                ", ".join(map(format_seq, trace.fault_seqs[:LISTED_SEQS_MAX])),
+                escape_text(trace.directory or f"not written: {trace.reason}"),
+            )
+            for trace in report_data.bus_traces
+        ),
+        caption=_newest_caption("trace", report_data.bus_traces_count, len(report_data.bus_traces)),
+    )
 
 
 def _fault_cells(fault_kind: FaultKind, range_ms: int) -> Iterator[str]:

@@ -21,6 +21,7 @@ from drivers.ports import (
     PowerModules,
 )
 from drivers.settings import DeviceSettings, SettingsError
+from drivers.wire.bus_traffic import BusTraffic
 from drivers.wire.serial_port import OpenPort, SerialPort
 from station.config.hardware import HardwareSettings
 from station.profiles.toml_tables import TableError
@@ -39,11 +40,15 @@ class StationDrivers:
         settings: HardwareSettings,
         evse_ids: tuple[int, ...],
         open_port: OpenPort = SerialPort.open,
+        bus_traffic: BusTraffic | None = None,
     ) -> None:
         self._opened: dict[str, OpenDevices[Any]] = {}
 
         def open_devices(kind: str, table: DeviceSettings) -> OpenDevices[Any]:
-            self._opened[kind] = opened = _open_devices(kind, table, evse_ids, open_port)
+            port_opener = bus_traffic.record_ports(kind, open_port) if bus_traffic else open_port
+            self._opened[kind] = opened = _open_devices(kind, table, evse_ids, port_opener)
+            if bus_traffic:
+                bus_traffic.record_devices(kind, opened)
             return opened
 
         self.seccs: dict[int, ChargeController] = dict(open_devices("secc", settings.secc).devices)

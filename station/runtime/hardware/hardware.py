@@ -16,6 +16,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from drivers.ports import TokenPresented
+from drivers.wire.bus_traffic import BusTraffic
 from drivers.wire.serial_port import OpenPort, SerialPort
 from journal.events import IdToken, Observation
 from journal.observations import CableReported, IdTokenPresented, MeterRead
@@ -61,6 +62,7 @@ class Hardware:
         uptime_ms: Callable[[], int] = HOST_CLOCK.uptime_ms,
         limit_contact: LimitContact | None = None,
         lasting_derating: LastingDerating | None = None,
+        bus_traffic: BusTraffic | None = None,
         in_thread: bool = False,
     ) -> None:
         """Check the settings; `run` starts the devices.
@@ -78,6 +80,7 @@ class Hardware:
             uptime_ms: the uptime that the desired state is computed with.
             limit_contact: of the grid operator; None: there is none.
             lasting_derating: takes the limits of the hardware; None: nobody asks for them.
+            bus_traffic: records what passes over the buses; None: it is not recorded.
             in_thread: run the devices in a thread of their own; the callables above, except
                 `open_port` and `uptime_ms`, are called in the loop of `run` in any case.
 
@@ -99,6 +102,7 @@ class Hardware:
         self._lasting_derating = lasting_derating and lasting_derating.reporting_by(
             self._post_to_station
         )
+        self._bus_traffic = bus_traffic
         self._in_thread = in_thread
         self._thread: DeviceThread | None = None
         StationDrivers(settings, profile.evse_ids, open_port)  # only for the errors it raises
@@ -127,7 +131,9 @@ class Hardware:
             self._thread = None
 
     async def _run_devices(self, desired_state: WatchedValue[DesiredState]) -> None:
-        drivers = StationDrivers(self._settings, self._profile.evse_ids, self._open_port)
+        drivers = StationDrivers(
+            self._settings, self._profile.evse_ids, self._open_port, self._bus_traffic
+        )
         self._control_loop = ControlLoop(
             self._settings,
             drivers,

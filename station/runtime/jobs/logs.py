@@ -1,6 +1,7 @@
 """Job for log uploads: write the log, upload it, delete it, report the result. N01.
 
-The file is written from the journal in a thread. After a restart of the station, a running upload
+The file is written from the journal in a thread; with bus traces it is an archive of the log and
+their directories. After a restart of the station, a running upload
 starts again with a new file, equal but for its header.
 """
 
@@ -18,7 +19,7 @@ import trio
 from journal.codec import Registry
 from journal.events import Entry, Observation
 from journal.observations import LogUploadEnded
-from journal.projections.logs import LogUpload
+from journal.projections.logs import ARCHIVE_SUFFIX, LogUpload, LogUploadOrdered
 from journal.state import State
 from journal.storage.errors import JournalFailed
 from journal.storage.reader import EntryDamage, Reader
@@ -30,6 +31,7 @@ from station.runtime.jobs.log_text import (
     format_security_event,
     format_station_state,
 )
+from station.runtime.jobs.trace_files import find_traces
 from station.runtime.late_imports import import_in_thread
 from station.runtime.reconcile import run_while_desired
 from station.runtime.secrets.urls import restore_url
@@ -52,6 +54,7 @@ class LogUploadJob:
         journal: Path,
         registry: Registry,
         directory: Path,
+        traces: Path,
         *,
         observe: Callable[[Observation], None],
         current_state: Callable[[], State],
@@ -64,6 +67,7 @@ class LogUploadJob:
             journal: its path.
             registry: decodes its events.
             directory: used by this job only, for the file to upload.
+            traces: directory of the bus traces.
             observe: records the result.
             current_state: the state of the last commit.
             read_secret: a URL with credentials, by its reference.
@@ -72,6 +76,7 @@ class LogUploadJob:
         self._journal = journal
         self._registry = registry
         self._directory = directory
+        self._traces = traces
         self._observe = observe
         self._current_state = current_state
         self._read_secret = read_secret
@@ -150,6 +155,28 @@ class LogUploadJob:
             trio.Cancelled: the job was cancelled.
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not file.name.endswith(ARCHIVE_SUFFIX):
+            self._write_text(file, upload, state)
+            return
+        text = file.with_name(file.name.removesuffix(ARCHIVE_SUFFIX) + ".log")
+        self._write_text(text, upload, state)
+        import tarfile  # only for an archive
+
+        with tarfile.open(file, "w:gz") as archive:
+            archive.add(text, text.name)
+            for trace in self._requested_traces(upload.order):
+                trio.from_thread.check_cancelled()
+                archive.add(trace, f"traces/{trace.name}")
+        text.unlink()
+
+    def _requested_traces(self, ordered: LogUploadOrdered) -> Iterator[Path]:
+        oldest = _parse_datetime(ordered.oldest_timestamp)
+        latest = _parse_datetime(ordered.latest_timestamp)
+        for trace in find_traces(self._traces):
+            if (oldest is None or trace.at >= oldest) and (latest is None or trace.at <= latest):
+                yield trace.path
+
+    def _write_text(self, file: Path, upload: LogUpload, state: State) -> None:
         with file.open("w", encoding="utf-8") as text:
             for number, line in enumerate(self._log_lines(upload, state)):
                 if number % LINES_PER_CANCEL_CHECK == 0:

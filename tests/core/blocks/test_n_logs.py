@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from journal.events import Decision
-from journal.observations import LogUploadEnded
+from journal.observations import BusTraceWritten, LogUploadEnded
 from station.ocpp.messages import format_timestamp
 from tests.support.story import (
     BOOTED,
@@ -75,6 +75,21 @@ def test_a_name_is_fit_for_any_file_system() -> None:
     station = given(ONLINE)
     name = response_payload_in(station.when(get_log()))["filename"]
     assert name == f"CS001_diagnostics_20260301T120000Z_{upload_seq(station) - 2}.log"
+
+
+def test_a_diagnostics_log_with_bus_traces_is_an_archive_n01_fr_02() -> None:
+    traced = BusTraceWritten((1,), "20260301T120000Z_1", ("about.txt",))
+    station = given(ONLINE, traced)
+    name = response_payload_in(station.when(get_log()))["filename"]
+    assert name == f"CS001_diagnostics_20260301T120000Z_{upload_seq(station) - 2}.tar.gz"
+    station = given(ONLINE, traced)
+    security = response_payload_in(station.when(get_log(log_type="SecurityLog")))
+    assert security["filename"].endswith(".log")
+
+
+def test_a_bus_trace_that_was_not_written_changes_no_log() -> None:
+    station = given(ONLINE, BusTraceWritten((1,), reason="little space is left on the disk"))
+    assert response_payload_in(station.when(get_log()))["filename"].endswith(".log")
 
 
 @pytest.mark.parametrize(

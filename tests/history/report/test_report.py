@@ -14,7 +14,13 @@ import msgspec
 import pytest
 
 from journal.events import Entry
-from journal.observations import DeviceFaulted, DeviceRecovered, FrameReceived, MeterRead
+from journal.observations import (
+    BusTraceWritten,
+    DeviceFaulted,
+    DeviceRecovered,
+    FrameReceived,
+    MeterRead,
+)
 from station.history.report import timeline, timeline_svg
 from station.history.report.clock_corrections import datetime_to_ms
 from station.history.report.collect import RangeEmptyError
@@ -45,6 +51,7 @@ from tests.support.story import (
     cable_unplugged,
     charging_started,
     charging_stopped,
+    device_faulted,
     error_received,
     given,
     in_transaction,
@@ -250,6 +257,19 @@ def test_faults_are_counted_with_the_mean_time_between_them(tmp_path: Path) -> N
     assert (kind.count, kind.total_ms, kind.longest_ms) == (4, 240_000, 60_000)
     assert kind.mean_between_ms(facts.duration_ms) == 540_000
     assert [item.began_ms - START for item in kind.recent] == [1140_000, 1740_000, 2340_000]
+
+
+def test_bus_traces_are_listed_with_their_faults(tmp_path: Path) -> None:
+    station = given(
+        ONLINE,
+        device_faulted(1),
+        BusTraceWritten((40, 41), "20260301T120005Z_40", ("about.txt",)),
+        BusTraceWritten((50,), reason="<little> space"),
+    )
+    page = PageChecker(render_page(report_facts_of(station.entries, tmp_path)))
+    assert page.complaints == []
+    for text in ("20260301T120005Z_40", "40, 41", "not written: <little> space"):
+        assert text in page.text
 
 
 def test_a_fault_that_continues_after_a_restart_is_one_occurrence(tmp_path: Path) -> None:

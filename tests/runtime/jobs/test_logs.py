@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import tarfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import trio
 
 from journal.projections.logs import LogUpload, LogUploadOrdered
 from journal.storage.connection import StoreSettings
@@ -59,19 +61,66 @@ def log_seqs(journal: Path, station: Station, **changes: Any) -> list[int]:
 
 
 def log_lines(journal: Path, station: Station, **changes: Any) -> list[str]:
-    job = LogUploadJob(
+    job = log_job(journal, station)
+    upload = log_upload(station, **changes)
+    lines = job._log_lines(upload, station.state)
+    return [line for line in lines if line.startswith("2026-") or "cannot be read" in line]
+
+
+def log_job(journal: Path, station: Station) -> LogUploadJob:
+    return LogUploadJob(
         load_product(),
         journal,
         event_registry(),
         journal.parent / "uploads",
+        journal.parent / "traces",
         observe=lambda observation: None,
         current_state=lambda: station.state,
         read_secret=lambda reference: None,
     )
-    ordered = msgspec.structs.replace(ORDERED, **changes)
-    upload = LogUpload(len(station.entries) + 1, ordered)
-    lines = job._log_lines(upload, station.state)
-    return [line for line in lines if line.startswith("2026-") or "cannot be read" in line]
+
+
+def log_upload(station: Station, **changes: Any) -> LogUpload:
+    return LogUpload(len(station.entries) + 1, msgspec.structs.replace(ORDERED, **changes))
+
+
+async def archived_names(journal: Path, station: Station, **changes: Any) -> list[str]:
+    """The names in an archive for the CSMS, without those of directories."""
+    upload = log_upload(station, filename="x.tar.gz", **changes)
+    archive = journal.parent / "uploads" / upload.order.filename
+    job = log_job(journal, station)
+    await trio.to_thread.run_sync(job._write_log, archive, upload, station.state)
+    assert list(archive.parent.iterdir()) == [archive]
+    with tarfile.open(archive) as content:
+        return sorted(member.name for member in content.getmembers() if member.isfile())
+
+
+async def test_an_archive_has_the_log_and_the_traces_of_its_period(
+    journal: Path, station: Station
+) -> None:
+    for name in ("20260228T120000Z_3", "20260301T120500Z_7", "no trace"):
+        (journal.parent / "traces" / name).mkdir(parents=True)
+        (journal.parent / "traces" / name / "about.txt").write_text("faults")
+    assert await archived_names(journal, station) == [
+        "traces/20260228T120000Z_3/about.txt",
+        "traces/20260301T120500Z_7/about.txt",
+        "x.log",
+    ]
+    assert await archived_names(journal, station, oldest_timestamp="2026-03-01T00:00:00.000Z") == [
+        "traces/20260301T120500Z_7/about.txt",
+        "x.log",
+    ]
+    assert await archived_names(journal, station, latest_timestamp="2026-03-01T12:00:00.000Z") == [
+        "traces/20260228T120000Z_3/about.txt",
+        "x.log",
+    ]
+
+
+async def test_an_archive_without_the_directory_of_traces_has_the_log(
+    journal: Path, station: Station
+) -> None:
+    """The journal names a trace that a person has deleted."""
+    assert await archived_names(journal, station) == ["x.log"]
 
 
 def test_every_entry_before_the_request_is_in_the_log(journal: Path, station: Station) -> None:
