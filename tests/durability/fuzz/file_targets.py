@@ -251,6 +251,6 @@ def _journal(directory: Path, entries: list[Entry]) -> Target:
         check,
         [path.read_bytes()],
         FILE_BYTES_MAX,
-        cpu_max_s=3 * FILE_CPU_MAX_S,
-        every=20,
+        cpu_max_s=10 * FILE_CPU_MAX_S,
+        every=60,
     )

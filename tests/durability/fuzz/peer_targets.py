@@ -44,12 +44,12 @@ def mutate_json(dice: random.Random, data: bytes, bytes_max: int) -> bytes:
         return mutate(dice, data, bytes_max)
     frame = json.loads(data)
     for _ in range(dice.choice((1, 1, 2, 4))):
-        _change_node(dice, frame)
+        _change_node(dice, frame, bytes_max)
     text = json.dumps(frame).encode()
     return text if len(text) <= bytes_max else data
 
 
-def _change_node(dice: random.Random, node: Any) -> None:
+def _change_node(dice: random.Random, node: Any, bytes_max: int) -> None:
     """Go down to a random depth, then replace, remove or repeat one value."""
     while True:
         keys = list(node) if isinstance(node, dict) else list(range(len(node)))
@@ -63,7 +63,9 @@ def _change_node(dice: random.Random, node: Any) -> None:
         case 0:
             del node[key]
         case 1 if isinstance(node[key], list):
-            node[key] = node[key] * dice.choice((2, 50, 2000))
+            times = dice.choice((2, 50, 2000))
+            if len(json.dumps(node[key])) * times <= bytes_max:
+                node[key] = node[key] * times
         case 1 if isinstance(node[key], str):
             node[key] = node[key] * dice.choice((0, 2, 50))
         case 2 if isinstance(node, dict):
