@@ -47,6 +47,7 @@ from journal.projections.readings import Readings
 from journal.projections.ready_evses import ReadyEvses
 from journal.projections.registration import Registration
 from journal.projections.reported_statuses import ReportedStatuses
+from journal.projections.reservations import Reservations
 from journal.projections.security import Security
 from journal.projections.station_health import StationHealth
 from journal.projections.thinnable import Thinnable
@@ -77,6 +78,7 @@ class State(msgspec.Struct, frozen=True):
     reported_statuses: ReportedStatuses = ReportedStatuses()
     authorizations: Authorizations = Authorizations()
     auth_cache: AuthCache = AuthCache()
+    reservations: Reservations = Reservations()
     transactions: Transactions = Transactions()
     ready_evses: ReadyEvses = ReadyEvses()
     charging_profiles: ChargingProfiles = ChargingProfiles()

@@ -84,6 +84,10 @@ def describe_status(live: JsonObject) -> Iterator[tuple[str, str]]:
     yield "link", _describe_link(live["link"])
     for evse in live["evses"]:
         yield f"EVSE {evse['evse_id']}", _describe_evse(evse)
+    if live.get("reservations"):  # a station of an earlier release reports none
+        yield from _label_once(
+            "reservations", [_describe_reservation(each) for each in live["reservations"]]
+        )
     yield from _label_once("faults", [_describe_fault(fault) for fault in live["faults"]])
     yield "outbox", _describe_outbox(live["outbox"])
     yield "clock", _describe_clock(live)
@@ -129,6 +133,13 @@ def _describe_evse(evse: JsonObject) -> str:
     if evse["transaction"]:
         parts.append(f"transaction {shorten_id(evse['transaction']['id'])}")
     return ", ".join(parts)
+
+
+def _describe_reservation(reservation: JsonObject) -> str:
+    evse_id, connector_type = reservation["evse_id"], reservation["connector_type"]
+    place = f"EVSE {evse_id}" if evse_id else "any EVSE"
+    place += f" with connector {connector_type}" if connector_type else ""
+    return f"{reservation['id']}: {place}, until {reservation['expires_at']}"
 
 
 def _describe_fault(fault: JsonObject) -> str:

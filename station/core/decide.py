@@ -55,6 +55,7 @@ from station.core.blocks import (
     c_authorization_cache,
     e_transactions,
     g_availability,
+    h_reservation,
     j_metering,
     k_power_limits,
     l_firmware,
@@ -353,6 +354,20 @@ RULE_SECTIONS: Final = (
         ),
     ),
     RuleSection(
+        "Reservations",
+        (
+            RuleRow(
+                h_reservation.use_reservations,
+                "after authorizations have begun, before an event of a transaction is built that "
+                "carries the id. H01.FR.15",
+            ),
+            RuleRow(
+                h_reservation.end_reservations,
+                "after the row above: a reservation that is used in the moment of its end is used",
+            ),
+        ),
+    ),
+    RuleSection(
         "Transactions stop",
         (
             RuleRow(e_transactions.decide_stop, "after all authorizations have ended or begun"),
@@ -438,6 +453,10 @@ RULE_SECTIONS: Final = (
             RuleRow(
                 g_availability.report_statuses,
                 "after every rule that can change a status: at most one report per connector",
+            ),
+            RuleRow(
+                h_reservation.report_ended_reservations,
+                "after the status that follows from the end. H04 steps 4 and 6",
             ),
             RuleRow(
                 l_firmware.start_installation,

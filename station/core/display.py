@@ -18,7 +18,7 @@ At each EVSE the first of these that applies is shown (`_describe_evse`):
 2. The cable has not been reported since the start of the program: nothing is known yet.
 3. The end of a session: finishing while the contactors are closed or energy flows, then finished.
 4. An authorization here: plug in, connecting, charging, paused by the EV or by the station.
-5. What keeps new EV drivers away, in the order of `evse_status`.
+5. What keeps new EV drivers away, in the order of `evse_status`; a reservation, without for whom.
 6. A cable without an authorization, then an authorization that waits for a cable, then free.
 
 With it go the tariff, the cost and the messages of the CSMS (blocks I and O), in the language of
@@ -58,6 +58,7 @@ from station.core.blocks.evse_conditions import (
     is_storage_full,
     may_resume,
 )
+from station.core.blocks.h_kept_evses import find_reserved_facts
 from station.core.blocks.i_tariff_and_cost import (
     ShownCost,
     final_cost,
@@ -281,7 +282,11 @@ def _evse_words(ctx: Context, evse: Evse) -> Words:
         return _authorized_words(ctx, evse, authorization)
     if not evse.is_plugged_in and ctx.state.transactions.on_evse(evse.evse_id):
         return _words("evse.closing", "wait")  # unplugged before the contactors were reported open
-    return _closed_words(ctx, evse.evse_id) or _free_words(ctx, evse)
+    return (
+        _closed_words(ctx, evse.evse_id)
+        or _reserved_words(ctx, evse.evse_id)
+        or _free_words(ctx, evse)
+    )
 
 
 def _fault_words(evse: Evse, fault: DeviceFaulted) -> Words:
@@ -367,6 +372,11 @@ def _closed_words(ctx: Context, evse_id: int) -> Words | None:
     if not is_in_service(ctx, evse_id):
         return _words("evse.out_of_service", "closed")
     return None
+
+
+def _reserved_words(ctx: Context, evse_id: int) -> Words | None:
+    """The EVSE is kept for a reservation; None: it is not."""
+    return _words("evse.reserved", "wait") if any(find_reserved_facts(ctx, evse_id)) else None
 
 
 def _free_words(ctx: Context, evse: Evse) -> Words:

@@ -9,13 +9,17 @@ holds. The order matters:
 
 1. A fault that blocks charging comes first: Faulted must show also while a transaction is being
    stopped because of the fault.
-2. An open transaction comes next. A connector that was taken out of service during a transaction
+2. A reservation comes next: the connector stays Reserved when an EV is plugged in without the
+   idToken of the reservation, even if TxStartPoint EVConnected starts a transaction (G01.FR.09,
+   H03 S1). The facts are false where an EV driver is authorized, and where a cause below closes the
+   EVSE, except for a restart: Reserved persists (B11.FR.05).
+3. An open transaction comes next. A connector that was taken out of service during a transaction
    stays Occupied until the transaction ends (G03.FR.05, G04.FR.06), and so does one on a station
    with a full disk, a pending restart or a failed rule: an EV is still charging or finishing there.
-3. Everything that keeps new EV drivers away follows, whether or not a cable is plugged in
+4. Everything that keeps new EV drivers away follows, whether or not a cable is plugged in
    (G03.FR.06, G04.FR.07). Out of service by order of the CSMS comes before a failed rule, because a
    connector that the CSMS has closed must not be reported Faulted.
-4. A plugged in cable makes the connector Occupied (G01.FR.03).
+5. A plugged in cable makes the connector Occupied (G01.FR.03).
 
 An EVSE has the least usable status of its connectors; the station the most usable status of its
 EVSEs, because it can be used while one of them can.
@@ -51,6 +55,8 @@ class ConnectorFacts(NamedTuple):
     """What a status is computed from, in the order of `STATUS_CAUSES`."""
 
     has_blocking_fault: bool  # of the EVSE or of the whole station
+    is_reserved: bool  # a reservation names the EVSE
+    is_kept_free: bool  # reservations that name no EVSE need it
     has_transaction: bool  # open on the EVSE
     is_out_of_service: bool  # by ChangeAvailability; also leaving service after a transaction
     is_restart_ordered: bool
@@ -96,6 +102,20 @@ STATUS_CAUSES: Final = (
         "a device fault blocks charging",
         "{location} had a fault, {cause.device} {cause.fault}",
         "ConnectorStatusEnumType",  # only its value Faulted defines this
+    ),
+    StatusCause(
+        "is_reserved",
+        "Reserved",
+        "it is reserved",
+        "a reservation names it",
+        "H01.FR.23",
+    ),
+    StatusCause(
+        "is_kept_free",
+        "Reserved",
+        "it is kept free for a reservation that names no EVSE",
+        "no more EVSEs are free than there are reservations that name none",
+        "H01.FR.07, H01.FR.09, H01.FR.20, H01.FR.24",
     ),
     StatusCause(
         "has_transaction",
@@ -162,7 +182,14 @@ def connector_status(facts: Sequence[bool]) -> ConnectorStatusEnumType:
 
 
 def connector_facts(
-    state: State, evse_id: int, connector_id: int, uptime_ms: int, is_closed_for_firmware: bool
+    state: State,
+    evse_id: int,
+    connector_id: int,
+    uptime_ms: int,
+    *,
+    is_reserved: bool,
+    is_kept_free: bool,
+    is_closed_for_firmware: bool,
 ) -> tuple[bool, ...]:
     """The facts of a connector in the order of `ConnectorFacts`.
 
@@ -170,6 +197,8 @@ def connector_facts(
     """
     return (
         state.faults.blocking_fault(evse_id) is not None,
+        is_reserved,
+        is_kept_free,
         state.transactions.on_evse(evse_id) is not None,
         not is_connector_usable(state.availability, evse_id, connector_id),
         state.lifecycle.restart is not None,
@@ -213,6 +242,11 @@ def evse_status(connector_statuses: Iterable[ConnectorStatusEnumType]) -> Connec
     return max(connector_statuses, key=STATUS_ORDER.index, default="Unavailable")
 
 
+def most_usable_status(statuses: Iterable[ConnectorStatusEnumType]) -> ConnectorStatusEnumType:
+    """The status of several EVSEs of which one is needed; without any Unavailable."""
+    return min(statuses, key=STATUS_ORDER.index, default="Unavailable")
+
+
 def station_status(
     evse_statuses: Iterable[ConnectorStatusEnumType],
     *,
@@ -229,4 +263,4 @@ def station_status(
         return "Unavailable"
     if has_blocking_fault:
         return "Faulted"
-    return min(evse_statuses, key=STATUS_ORDER.index, default="Unavailable")
+    return most_usable_status(evse_statuses)

@@ -40,6 +40,7 @@ STATUS_PROJECTIONS: Final = (
     "evses",
     "transactions",
     "authorizations",
+    "reservations",
     "firmware",
     "variables",
 )

@@ -100,6 +100,9 @@ OPTIONAL_PROFILE_FEATURES = {
     "AS-2": "a new CSMSRootCertificate is signed by the one it replaces",
     "AS-3": "renewal of the station's own certificates, with CertSigningWaitMinimum",
     "DM-3": "variable monitoring, with OfflineMonitoringEventQueuingSeverity",
+    "R-1": "reservations by connector type",
+    "R-2": "reservations without an EVSE",
+    "R-3": "reservations can be disabled",
     "SC-2.1": "smart charging with limits in A",
     "SC-2.2": "smart charging with limits in W",
 }

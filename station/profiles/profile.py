@@ -303,6 +303,11 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return tuple(evse.id for evse in self.evse)
 
     @property
+    def evse_count(self) -> int:
+        """The number of EVSEs, which is also that of reservations at most."""
+        return len(self.evse)
+
+    @property
     def security_profiles(self) -> tuple[int, ...]:
         """The security profiles the station may use; profile 1 only if C-61 allows it."""
         return (1, 2, 3) if self.supports("C-61") else (2, 3)

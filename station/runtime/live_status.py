@@ -24,10 +24,12 @@ from journal.events import Entry
 from journal.observations import DeadlineReached, MeterRead
 from journal.projections.evses import Evse
 from journal.projections.outbox import Outbox
+from journal.projections.reservations import Reservation
 from journal.projections.transactions import Transaction
 from station.core import evse_status
 from station.core.blocks import a_certificate_renewal
-from station.core.blocks.evse_conditions import charging_state, is_closed_for_firmware
+from station.core.blocks.evse_conditions import charging_state
+from station.core.blocks.g_availability import connector_facts
 from station.core.context import Context
 from station.core.display import EvseDisplay, StationDisplay, render_display
 from station.runtime.clock import Clock
@@ -122,6 +124,7 @@ class LiveStatus:
                 for evse in state.evses.all_evses
             ],
             "display": _report_station_display(display),
+            "reservations": [_report_reservation(each) for each in state.reservations.open],
             "faults": [
                 _report_fault(fault) for fault in self._hardware.active_faults()[:LISTED_FAULTS_MAX]
             ],
@@ -232,11 +235,7 @@ def _limit_source(ctx: Context, evse_id: int, limiter: Limiter) -> str | None:
 def _status_of(ctx: Context, evse_id: int) -> tuple[str, str | None]:
     """The status of an EVSE as the CSMS receives it, and its cause; None: there is none."""
     connector_ids = dict(ctx.state.lifecycle.evses).get(evse_id, ())
-    closed = is_closed_for_firmware(ctx, evse_id)
-    facts = [
-        evse_status.connector_facts(ctx.state, evse_id, connector_id, ctx.uptime_ms, closed)
-        for connector_id in connector_ids
-    ]
+    facts = [connector_facts(ctx, evse_id, connector_id) for connector_id in connector_ids]
     statuses = [evse_status.connector_status(each) for each in facts]
     status = evse_status.evse_status(statuses)
     for each in facts:
@@ -261,6 +260,17 @@ def _report_transaction(transaction: Transaction) -> JsonObject:
         "started_at_ms": transaction.started_at_unix_ms,
         "id_token": str(token) if token else None,
         "stopping": transaction.stop_order.stopped_reason if transaction.stop_order else None,
+    }
+
+
+def _report_reservation(reservation: Reservation) -> JsonObject:
+    """A reservation, without for whom."""
+    return {
+        "id": reservation.reservation_id,
+        "evse_id": reservation.evse_id or None,
+        "connector_type": reservation.connector_type or None,
+        "expires_at": reservation.expires_at,
+        "seq": reservation.seq,
     }
 
 

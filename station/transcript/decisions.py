@@ -24,6 +24,7 @@ from journal.projections.monitors import MonitorEvent, MonitorSet
 from journal.projections.outbox import CallAttempted, CallAttemptFailed, CallQueued
 from journal.projections.power_limits import PowerLimitsDecided
 from journal.projections.registration import RegistrationAnswered
+from journal.projections.reservations import ReservationMade
 from journal.projections.transactions import TransactionStarted, TransactionStopOrdered
 from station.transcript.phrases import (
     Sentence,
@@ -198,6 +199,16 @@ def _describe_monitor_event(event: MonitorEvent) -> str:
     return f"event {event.event_id} (monitor {event.monitor_id} {event.outcome}: {event.value})"
 
 
+def _describe_reservation(event: ReservationMade) -> str:
+    connector = f" with connector {event.connector_type}" if event.connector_type else ""
+    place = f"EVSE {event.evse_id}" if event.evse_id else "an EVSE"
+    group = f" or group {event.group_id_token}" if event.group_id_token else ""
+    return (
+        f"makes reservation {event.reservation_id}: {place}{connector} for {event.id_token}{group} "
+        f"until {event.expires_at}"
+    )
+
+
 def _describe_message(event: DisplayMessageSet) -> str:
     message = event.message
     return join_parts(
@@ -330,6 +341,13 @@ DECISION_SENTENCES: Final[dict[str, Sentence]] = {
     "DriverInformationReceived": _describe_information,
     "CostReceived": _describe_cost,
     "PowerLimitsDecided": _describe_power_limits,
+    "ReservationMade": _describe_reservation,
+    "ReservationUsed": lambda e: (
+        f"uses reservation {e.reservation_id} for the authorization of entry {e.authorization_seq}"
+    ),
+    "ReservationEnded": lambda e: (
+        f"ends reservation {e.reservation_id}: {e.because.replace('_', ' ')}"
+    ),
     "AvailabilityChanged": _describe_availability,
     "AvailabilityScheduled": _describe_availability,
     "ClockAlignedIntervalHandled": lambda e: (

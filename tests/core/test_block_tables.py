@@ -29,6 +29,7 @@ HELPER_MODULES: Final = frozenset(
         "e_start_stop_points",
         "e_transaction_events",
         "evse_conditions",
+        "h_kept_evses",
         "measured_variables",
         "transfer_fields",
     }

@@ -65,6 +65,8 @@ def test_of_several_causes_the_first_of_the_table_counts_g03_fr_06() -> None:
 def test_the_order_of_the_causes_is_fixed() -> None:
     assert [(cause.fact, cause.status) for cause in STATUS_CAUSES] == [
         ("has_blocking_fault", "Faulted"),
+        ("is_reserved", "Reserved"),
+        ("is_kept_free", "Reserved"),
         ("has_transaction", "Occupied"),
         ("is_out_of_service", "Unavailable"),
         ("is_restart_ordered", "Unavailable"),

@@ -57,6 +57,20 @@ def remote_stop(station: Station) -> list:  # type: ignore[type-arg]
 
 
 REMOTE_START_ALICE: Json = {"remoteStartId": 17, "evseId": 2, "idToken": id_token_payload(ALICE)}
+RESERVE_1_FOR_ALICE: Final = called(
+    "ReserveNow",
+    id=1,
+    evseId=1,
+    expiryDateTime="2026-03-01T12:30:00Z",
+    idToken=id_token_payload(ALICE),
+)
+RESERVE_ANY_FOR_BOB: Final = called(
+    "ReserveNow",
+    id=2,
+    expiryDateTime="2026-03-01T12:02:00Z",
+    idToken=id_token_payload(BOB),
+    groupIdToken=id_token_payload(FAMILY),
+)
 BOOT_ONLINE: Final = in_sequence(BOOTED, IDLE, LINK_OPENED, csms_answers())
 DRIVE_AWAY: Final = in_sequence(
     meter_read(1, "13468.2"), charging_stopped(1), cable_unplugged(1), csms_answers()
@@ -186,6 +200,25 @@ STORIES: Final[dict[str, tuple[Step, ...]]] = {
         meter_read(1, "4031.5"),
         time_passed(seconds=1),
         LINK_OPENED,
+        csms_answers(),
+    ),
+    "a_reserved_evse": (
+        BOOT_ONLINE,
+        RESERVE_1_FOR_ALICE,
+        csms_answers(),
+        cable_plugged(1),
+        presented(BOB),
+        presented(ALICE),
+        csms_answers(),
+        DRIVE_AWAY,
+        RESERVE_ANY_FOR_BOB,
+        csms_answers(),
+        station_restarted(boot_id="boot-2", gap_s=40),
+        IDLE,
+        cable_plugged(2),
+        LINK_OPENED,
+        csms_answers(),
+        time_passed(seconds=80),
         csms_answers(),
     ),
     "a_message_the_csms_never_accepts": (

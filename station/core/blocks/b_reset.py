@@ -14,7 +14,7 @@ from typing import Final
 from journal.events import Decision
 from journal.projections.lifecycle import ResetOrdered, RestartOrdered
 from station.core.blocks import l_firmware
-from station.core.blocks.evse_conditions import is_in_use
+from station.core.blocks.evse_conditions import awaits_reservation, is_in_use
 from station.core.context import (
     Call,
     CallHandler,
@@ -59,8 +59,13 @@ def _reject_reset(call: Call, code: str, text: str) -> Decision:
 
 
 def is_busy(ctx: Context) -> bool:
-    """Whether the station is in use or a file transfer is active. Erratum 2.14 (2025-06)."""
-    return is_in_use(ctx) or l_firmware.is_update_active(ctx) or ctx.state.logs.upload is not None
+    """Whether it is in use or reserved, or a file transfer is active. Erratum 2.14 (2025-06)."""
+    return (
+        is_in_use(ctx)
+        or awaits_reservation(ctx)
+        or l_firmware.is_update_active(ctx)
+        or ctx.state.logs.upload is not None
+    )
 
 
 def _is_update_uncancellable(ctx: Context) -> bool:

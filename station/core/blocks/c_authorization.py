@@ -58,13 +58,15 @@ from station.core.blocks.c_id_token import (
     cached_group,
     cached_refusal,
     evse_allowed,
-    find_waiting_evse,
+    find_evse_for,
     group_of_authorization,
     has_free_evse,
     local_refusal,
+    make_claimant,
     may_start_before_accepted,
 )
 from station.core.blocks.evse_conditions import charging_state, is_in_service
+from station.core.blocks.h_kept_evses import Claimant, find_obstacle
 from station.core.blocks.i_tariff_and_cost import receive_authorization_info
 from station.core.context import (
     Context,
@@ -114,7 +116,8 @@ def on_id_token_presented(ctx: Context) -> Iterator[Decision]:
             # C01.FR.03 (a), E07.FR.01
             yield end_by_id_token(own, presentation.id_token, "same_id_token")
         return
-    evse_id = presentation.evse_id or find_waiting_evse(ctx)
+    claimant = make_claimant(ctx, presentation.id_token, asks_csms=True)
+    evse_id = presentation.evse_id or find_evse_for(ctx, claimant)
     is_taken = evse_id is not None and ctx.state.authorizations.on_evse(evse_id) is not None
     if evse_id is None or is_taken:
         of_group = _authorization_of_group(ctx, presentation)
@@ -122,7 +125,7 @@ def on_id_token_presented(ctx: Context) -> Iterator[Decision]:
             # C01.FR.03 (b), C09.FR.07
             yield end_by_id_token(of_group, presentation.id_token, "cached_group")
             return
-    if is_taken or (evse_id is None and not has_free_evse(ctx)):
+    if is_taken or (evse_id is None and not has_free_evse(ctx, claimant)):
         yield from _request_stop(ctx, presentation)
         return
     yield from request_charging(
@@ -232,10 +235,22 @@ def request_charging(
 ) -> Iterator[Decision]:
     """Grant a request to charge, refuse it, or ask the CSMS. The order is in the module text."""
     request = ChargingRequest(id_token, evse_id, remote_start_id, group)
-    refusal = local_refusal(ctx, id_token, evse_id)
+    refusal = local_refusal(ctx, make_claimant(ctx, id_token, group, asks_csms=True), evse_id)
     if refusal:
         yield request.refuse(refusal)
         return
+    # Only the CSMS may know the group that a reservation is for: what decides without it refuses.
+    reserved = local_refusal(ctx, make_claimant(ctx, id_token, group), evse_id)
+    for decision in _decide_request(ctx, request, cacheable=cacheable):
+        is_granted = isinstance(decision, AuthorizationGranted)
+        yield request.refuse(reserved) if reserved and is_granted else decision
+
+
+def _decide_request(
+    ctx: Context, request: ChargingRequest, *, cacheable: bool
+) -> Iterator[Decision]:
+    """Decide a request that nothing local refuses: points 2 to 6 of the module text."""
+    id_token, evse_id = request.id_token, request.evse_id
     if not ctx.variable_boolean(AUTHORIZATION_ENABLED, default=True):
         yield request.grant("NotNeeded")
         return
@@ -266,7 +281,7 @@ def request_charging(
         ctx,
         id_token,
         evse_id=evse_id,
-        remote_start_id=remote_start_id,
+        remote_start_id=request.remote_start_id,
         cacheable=cacheable,
         because=_code_of_authorize_request(cache_entry),
     )  # C01.FR.02, C10.FR.03, C12.FR.05
@@ -414,8 +429,9 @@ def _grant_by_csms(
 ) -> Iterator[Decision]:
     """Grant what the CSMS accepted, unless its EVSE is taken by now or not allowed. C01.FR.21."""
     allowed_evse_ids = info.evse_id or ()
-    evse_id = _target_evse(ctx, request)
-    refusal = _refusal_at_target(ctx, request, evse_id)
+    claimant = make_claimant(ctx, request.id_token, group)
+    evse_id = _target_evse(ctx, request, claimant)
+    refusal = _refusal_at_target(ctx, claimant, evse_id)
     if (
         refusal is None
         and allowed_evse_ids
@@ -436,17 +452,15 @@ def _grant_by_csms(
     )
 
 
-def _target_evse(ctx: Context, request: AuthorizationRequested) -> int | None:
-    """The EVSE of the request; if it has none, one that was plugged in since."""
-    return request.evse_id if request.evse_id is not None else find_waiting_evse(ctx)
+def _target_evse(ctx: Context, request: AuthorizationRequested, claimant: Claimant) -> int | None:
+    """The EVSE of the request; if it has none, the reserved one, or one plugged in since."""
+    return request.evse_id if request.evse_id is not None else find_evse_for(ctx, claimant)
 
 
-def _refusal_at_target(
-    ctx: Context, request: AuthorizationRequested, evse_id: int | None
-) -> Refusal | None:
+def _refusal_at_target(ctx: Context, claimant: Claimant, evse_id: int | None) -> Refusal | None:
     """Why a request that was pending can no longer be granted; None: it can."""
-    refusal = local_refusal(ctx, request.id_token, evse_id)
-    if refusal is None and evse_id is None and not has_free_evse(ctx):
+    refusal = local_refusal(ctx, claimant, evse_id)
+    if refusal is None and evse_id is None and not has_free_evse(ctx, claimant):
         return Refusal("NoEvseFree", "no_evse_free")
     return refusal
 
@@ -460,7 +474,7 @@ def resolve_pending_offline(ctx: Context) -> Iterator[Decision]:
         return
     granted_evse_ids: set[int | None] = set()
     for pending in ctx.state.authorizations.pending:
-        evse_id = _target_evse(ctx, pending.request)
+        evse_id = _target_evse(ctx, pending.request, _claimant_of(ctx, pending))
         if evse_id in granted_evse_ids:
             yield AuthorizationRefused(
                 id_token=pending.request.id_token,
@@ -482,12 +496,13 @@ def _resolve_offline(
     Args:
         because: why there is no answer, a code of NO_ANSWER_TEXTS.
     """
-    request, evse_id = pending.request, _target_evse(ctx, pending.request)
+    request, claimant = pending.request, _claimant_of(ctx, pending)
+    evse_id = _target_evse(ctx, request, claimant)
     charging_request = ChargingRequest(request.id_token, evse_id, request.remote_start_id)
     refusal = (
         Refusal("Offline", f"{because}/stop_only")
         if request.stop_only
-        else _refusal_at_target(ctx, request, evse_id)
+        else _refusal_at_target(ctx, claimant, evse_id)
     )
     if refusal:
         yield charging_request.refuse(refusal)
@@ -495,6 +510,11 @@ def _resolve_offline(
     yield from _decide_offline(
         ctx, charging_request, find_cache_entry(ctx, request.id_token), because
     )
+
+
+def _claimant_of(ctx: Context, pending: PendingAuthorization) -> Claimant:
+    """The idToken of a request that the CSMS did not answer."""
+    return make_claimant(ctx, pending.request.id_token)
 
 
 # --- The cable -----------------------------------------------------------------------------------
@@ -508,9 +528,12 @@ def bind_authorization_to_evse(ctx: Context) -> Iterator[Decision]:
         if evse.is_plugged_in and _is_unclaimed(ctx, evse.evse_id, evse.cable_reported_seq)
     ]
     for authorization in ctx.state.authorizations.unbound:
+        claimant = Claimant(authorization.id_token, group_of_authorization(ctx, authorization))
         for evse in free:
-            if evse.cable_reported_seq > authorization.seq and authorization_allows_evse(
-                authorization, evse.evse_id
+            if (
+                evse.cable_reported_seq > authorization.seq
+                and authorization_allows_evse(authorization, evse.evse_id)
+                and find_obstacle(ctx, claimant, evse.evse_id) is None
             ):
                 yield AuthorizationBoundToEvse(authorization.seq, evse.evse_id)
                 free.remove(evse)
@@ -534,7 +557,12 @@ def authorize_without_token(ctx: Context) -> Iterator[Decision]:
     ):
         return
     for evse in ctx.state.evses.all_evses:
-        if evse.is_plugged_in and _is_unclaimed(ctx, evse.evse_id, evse.cable_reported_seq):
+        is_kept = find_obstacle(ctx, Claimant(NO_ID_TOKEN), evse.evse_id) is not None
+        if (
+            evse.is_plugged_in
+            and not is_kept
+            and _is_unclaimed(ctx, evse.evse_id, evse.cable_reported_seq)
+        ):
             yield grant_authorization(NO_ID_TOKEN, "NotNeeded", evse_id=evse.evse_id)
 
 

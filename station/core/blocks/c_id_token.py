@@ -8,11 +8,14 @@ means the first of these that fits:
 1. the EVSE that came with it (an operator, a remote start or a test named one);
 2. the authorization that this idToken has: presenting it again ends it (C01.FR.03 a, E07.FR.01),
    except within SECOND_TAP_MS of its grant, before energy flows, when it changes nothing;
-3. the EVSE that was plugged in last and has no authorization yet: it is a request to charge there;
+3. the EVSE that a reservation for this idToken names; else the one that was plugged in last and has
+   no authorization yet, if possible one that is not kept for others: a request to charge there;
 4. an authorization of the same group: it ends (C01.FR.03 b, C09.FR.07);
 5. the next EVSE that is plugged in within EVConnectionTimeOut.
 
 If there is no EVSE left for a new EV driver, the idToken can only be meant to stop (C09.FR.05).
+
+An EVSE that is kept for a reservation is no EVSE for others (`h_kept_evses`).
 
 `local_refusal` lists what forbids to start whatever the CSMS would answer. It is checked when the
 idToken is presented and again when the answer of the CSMS arrives, because the EVSE may be taken by
@@ -30,6 +33,7 @@ from journal.projections.auth_cache import CachedIdToken
 from journal.projections.authorizations import Authorization
 from station.core.blocks.c_authorization_cache import find_cache_entry
 from station.core.blocks.evse_conditions import is_in_service, out_of_service_cause
+from station.core.blocks.h_kept_evses import Claimant, find_kept_evses, find_obstacle
 from station.core.context import Context
 
 TX_BEFORE_ACCEPTED: Final = "TxCtrlr.TxBeforeAcceptedEnabled"
@@ -84,17 +88,31 @@ def authorization_allows_evse(authorization: Authorization, evse_id: int) -> boo
 # --- EVSEs ---------------------------------------------------------------------------------------
 
 
-def find_waiting_evse(ctx: Context) -> int | None:
-    """The EVSE that was plugged in last and has no authorization."""
+def find_evse_for(ctx: Context, claimant: Claimant) -> int | None:
+    """The EVSE that is reserved for the claimant, else one that waits for an authorization."""
+    kept = find_kept_evses(ctx)
+    reserved = kept.evse_reserved_for(claimant) if kept else None
+    return _find_waiting_evse(ctx, claimant) if reserved is None else reserved
+
+
+def _find_waiting_evse(ctx: Context, claimant: Claimant) -> int | None:
+    """The EVSE that was plugged in last and has no authorization.
+
+    One that is kept for others only if there is no other one: its EV driver has to be told.
+    """
     waiting = [
-        (evse.cable_reported_seq, evse.evse_id)
+        (
+            find_obstacle(ctx, claimant, evse.evse_id) is None,
+            evse.cable_reported_seq,
+            evse.evse_id,
+        )
         for evse in ctx.state.evses.all_evses
         if evse.is_plugged_in
         and ctx.state.authorizations.on_evse(evse.evse_id) is None
         and is_in_service(ctx, evse.evse_id)
         and not has_stopping_transaction(ctx, evse.evse_id)
     ]
-    return max(waiting)[1] if waiting else None
+    return max(waiting)[-1] if waiting else None
 
 
 def has_stopping_transaction(ctx: Context, evse_id: int) -> bool:
@@ -103,8 +121,11 @@ def has_stopping_transaction(ctx: Context, evse_id: int) -> bool:
     return transaction is not None and transaction.stop_order is not None
 
 
-def has_free_evse(ctx: Context) -> bool:
+def has_free_evse(ctx: Context, claimant: Claimant) -> bool:
     """Whether an EVSE is left for one more EV driver who is authorized before plugging in."""
+    kept = find_kept_evses(ctx)
+    if kept is not None:
+        return kept.has_place(claimant)
     free = [
         evse.evse_id
         for evse in ctx.state.evses.all_evses
@@ -125,10 +146,27 @@ class Refusal(NamedTuple):
     because: str
 
 
-def local_refusal(ctx: Context, id_token: IdToken, evse_id: int | None) -> Refusal | None:
+def make_claimant(
+    ctx: Context, id_token: IdToken, group: IdToken | None = None, *, asks_csms: bool = False
+) -> Claimant:
+    """An idToken with its group, for what is kept for reservations. H03.FR.07, H03.FR.08.
+
+    Args:
+        group: as the CSMS sent it with the idToken; None: it is looked up in the cache.
+        asks_csms: the CSMS can still be asked for the group if it is not in the cache.
+    """
+    if group is not None:
+        return Claimant(id_token, group)
+    group = cached_group(ctx, id_token)
+    is_group_known = not (asks_csms and ctx.may_send_calls and not find_cache_entry(ctx, id_token))
+    return Claimant(id_token, group, is_group_known)
+
+
+def local_refusal(ctx: Context, claimant: Claimant, evse_id: int | None) -> Refusal | None:
     """What refuses an idToken whatever the CSMS would answer; None: nothing does."""
+    id_token = claimant.id_token
     if evse_id is not None:
-        refusal = _refusal_at_evse(ctx, id_token, evse_id)
+        refusal = _refusal_at_evse(ctx, claimant, evse_id)
         if refusal:
             return refusal
     cache_entry = find_cache_entry(ctx, id_token)
@@ -139,7 +177,7 @@ def local_refusal(ctx: Context, id_token: IdToken, evse_id: int | None) -> Refus
     return None
 
 
-def _refusal_at_evse(ctx: Context, id_token: IdToken, evse_id: int) -> Refusal | None:
+def _refusal_at_evse(ctx: Context, claimant: Claimant, evse_id: int) -> Refusal | None:
     if evse_id not in ctx.state.lifecycle.evse_ids:
         return Refusal("UnknownEvse", "unknown_evse")
     out_of_service = out_of_service_cause(ctx, evse_id)
@@ -147,8 +185,11 @@ def _refusal_at_evse(ctx: Context, id_token: IdToken, evse_id: int) -> Refusal |
         return Refusal("NotAtThisTime", out_of_service)
     if ctx.state.authorizations.on_evse(evse_id):
         return Refusal("ConcurrentTx", "evse_taken")
+    obstacle = find_obstacle(ctx, claimant, evse_id)
+    if obstacle:
+        return Refusal("Reserved", obstacle)
     transaction = ctx.state.transactions.on_evse(evse_id)
-    if transaction and transaction.id_token not in (None, id_token):
+    if transaction and transaction.id_token not in (None, claimant.id_token):
         return Refusal("NotAtThisTime", "other_transaction")  # C01.FR.23
     return None
 

@@ -2,9 +2,9 @@
 
 Helper module of the blocks that queue TransactionEvents (E, F, J).
 
-OCPP wants some details once: evse, idToken and remoteStartId go into the first event that can carry
-them (`_unreported_details`). Which details an event carries is recorded with it
-(`TransactionEventSummary.includes`), and the Transactions projection marks them as reported.
+OCPP wants some details once: evse, idToken, remoteStartId and reservationId go into the first event
+that can carry them (`_unreported_details`). Which details an event carries is recorded with it
+(`TransactionEventSummary.includes`), and the projections mark them as reported.
 
 `SAMPLE_CONTEXTS` gives the measurands and the reading context for each kind of event. The begin
 values go into Started, or, if the meter could not be read then, into the first event with
@@ -23,6 +23,7 @@ from journal.observations import MeterRead
 from journal.projections.energy_ledger import OLD_STOP_REGISTER
 from journal.projections.outbox import CallQueued, TransactionEventSummary
 from journal.projections.readings import Reading
+from journal.projections.reservations import RESERVATION_REPORTED
 from journal.projections.transactions import (
     Sample,
     Transaction,
@@ -82,7 +83,10 @@ def build_transaction_event(
     state = charging_state(ctx, transaction.evse_id)
     evse = ctx.state.evses.by_id(transaction.evse_id)
     meter_values = meter_values or _build_meter_values(ctx, transaction, event_type, trigger_reason)
+    reservation_id = ctx.state.reservations.used_by(transaction.authorization_seq)
     includes = tuple(_unreported_details(transaction, evse.is_plugged_in))
+    if reservation_id is not None:
+        includes = (*includes, RESERVATION_REPORTED)
     if meter_values and (event_type == "Started" or _is_first_charging(transaction, state)):
         includes = (*includes, "begin_values")
     if event_type == "Ended" and not has_stop_register(ctx, transaction):
@@ -109,6 +113,7 @@ def build_transaction_event(
         if "evse" in includes or (trigger_reason == "Trigger" and transaction.evse_id)  # TC_F_14
         else None,
         id_token=id_token_for_message(id_token) if id_token else None,
+        reservation_id=reservation_id,  # E01.FR.13, E03.FR.03, H01.FR.15
         custom_data=_journal_head(ctx) if event_type == "Ended" else None,
     )
     summary = TransactionEventSummary(

@@ -3,7 +3,9 @@
 Helper module: it handles no message and has no rules. All functions are pure reads of the context.
 
 * `is_in_service`: a new EV driver may start here. It is false for every cause of `evse_status` that
-  keeps new EV drivers away, and also while a reset waits.
+  keeps all new EV drivers away, and also while a reset waits. A reservation keeps only others
+  away: `h_kept_evses`.
+* `closing_cause`: what makes the EVSE unusable until it is over; a reservation ends with it.
 * `may_charge`: energy may flow here. The protections in the power path can only forbid more.
 * `is_closed_for_firmware`: an update keeps new EV drivers away from an EVSE that is not in use.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 from typing import Final
 
 from journal.projections.firmware import FirmwareUpdate
+from journal.projections.reservations import Reservation
 from station.core import evse_status
 from station.core.blocks.transfer_fields import has_passed
 from station.core.context import Context
@@ -20,6 +23,7 @@ from station.core.reasons import Reason
 
 ALLOW_NEW_SESSIONS: Final = "ChargingStation.AllowNewSessionsPendingFirmwareUpdate"
 INSTALLS_WHILE_CHARGING: Final = "C-43"
+RESERVATIONS_ENABLED: Final = "ReservationCtrlr.Enabled"
 
 # Why an EVSE accepts no new EV driver: codes of `out_of_service_cause`. A pending reset is no cause
 # of a status.
@@ -105,8 +109,20 @@ def out_of_service_cause(ctx: Context, evse_id: int) -> str | None:
         return "is_out_of_service"
     if lifecycle.restart is not None:
         return "is_restart_ordered"
-    if lifecycle.reset is not None:
+    if lifecycle.reset is not None and not _is_reset_waiting_for_reservations(ctx):
         return f"reset_{lifecycle.reset.reset_type}"
+    return closing_cause(ctx, evse_id)
+
+
+def closing_cause(ctx: Context, evse_id: int) -> str | None:
+    """Why the EVSE is unusable, a code of OUT_OF_SERVICE_REASONS; None: it is usable.
+
+    Without restarts and resets, after which a reservation goes on. B01.FR.13, B11.FR.05.
+    """
+    if ctx.state.faults.blocking_fault(evse_id) is not None:
+        return "has_blocking_fault"
+    if not _has_usable_connector(ctx, evse_id):
+        return "is_out_of_service"
     if is_out_of_order(ctx):
         return "is_out_of_order"
     if is_storage_full(ctx):
@@ -126,6 +142,31 @@ def _has_usable_connector(ctx: Context, evse_id: int) -> bool:
 def is_in_use(ctx: Context) -> bool:
     """Whether a transaction is open or an EV driver is authorized."""
     return bool(ctx.state.transactions.open or ctx.state.authorizations.active)
+
+
+# --- Reservations --------------------------------------------------------------------------------
+
+
+def pending_reservations(ctx: Context) -> tuple[Reservation, ...]:
+    """The reservations in effect: none while ReservationCtrlr is disabled, which keeps them.
+
+    Part 2 §2: they are in effect again when it is enabled.
+    """
+    reservations = ctx.state.reservations.open
+    if not reservations or not ctx.variable_boolean(RESERVATIONS_ENABLED, default=True):
+        return ()
+    return reservations
+
+
+def awaits_reservation(ctx: Context) -> bool:
+    """Whether a reservation is pending, or its EV driver is about to start. Erratum 2.14."""
+    return bool(ctx.state.reservations.used) or bool(pending_reservations(ctx))
+
+
+def _is_reset_waiting_for_reservations(ctx: Context) -> bool:
+    """Whether an OnIdle reset waits for a reservation: its EV driver must be able to use it."""
+    reset = ctx.state.lifecycle.reset
+    return reset is not None and reset.reset_type == "OnIdle" and awaits_reservation(ctx)
 
 
 # --- Firmware ------------------------------------------------------------------------------------

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from journal.events import Decision, IdToken
+from journal.events import Decision
 from journal.projections.transactions import Transaction, TransactionStopOrdered
 from station.core.blocks import a_certificate_renewal, l_firmware, n_logs
 from station.core.blocks.b_registration import build_boot_notification
 from station.core.blocks.c_authorization import grant_authorization, request_charging
 from station.core.blocks.c_authorization_cache import UNCACHED_TYPES
-from station.core.blocks.c_id_token import find_waiting_evse, has_stopping_transaction
+from station.core.blocks.c_id_token import find_evse_for, has_stopping_transaction
 from station.core.blocks.e_start_stop_points import REMOTE_STOP, stops_with_authorization
 from station.core.blocks.e_transaction_events import build_transaction_event
 from station.core.blocks.e_transactions import end_authorization
@@ -25,6 +25,7 @@ from station.core.blocks.g_availability import (
     current_connector_status,
     queue_status_notification,
 )
+from station.core.blocks.h_kept_evses import Claimant, find_obstacle
 from station.core.blocks.j_metering import trigger_meter_values
 from station.core.blocks.k_smart_charging.charging_profiles import (
     find_start_refusal,
@@ -67,8 +68,11 @@ def request_start_transaction(
     A charging profile is installed for the transaction (K05.FR.03); a product without smart
     charging ignores it (F01.FR.12).
     """
-    evse_id = request.evse_id if request.evse_id is not None else _select_evse(ctx)
-    rejection = _start_rejection(ctx, evse_id)
+    id_token = id_token_from_message(request.id_token)
+    group = id_token_from_message(request.group_id_token) if request.group_id_token else None
+    claimant = Claimant(id_token, group)
+    evse_id = request.evse_id if request.evse_id is not None else _select_evse(ctx, claimant)
+    rejection = _start_rejection(ctx, claimant, evse_id)
     if rejection:
         yield _reject_start(call, *rejection)
         return
@@ -86,12 +90,12 @@ def request_start_transaction(
         ),
     )
     yield from install_with_start(ctx, evse_id, profile, request.remote_start_id)
-    id_token = id_token_from_message(request.id_token)
-    group = id_token_from_message(request.group_id_token) if request.group_id_token else None
-    yield from _authorize_remote_start(ctx, id_token, group, evse_id, request.remote_start_id)
+    yield from _authorize_remote_start(ctx, claimant, evse_id, request.remote_start_id)
 
 
-def _start_rejection(ctx: Context, evse_id: int | None) -> tuple[str, str] | None:
+def _start_rejection(
+    ctx: Context, claimant: Claimant, evse_id: int | None
+) -> tuple[str, str] | None:
     """Reason code and text of a rejection; None: a transaction can start on the EVSE."""
     if not ctx.state.registration.is_accepted:
         return "CSNotAccepted", "not accepted by the CSMS yet"  # B02.FR.05
@@ -103,6 +107,9 @@ def _start_rejection(ctx: Context, evse_id: int | None) -> tuple[str, str] | Non
         return "Unspecified", f"EVSE {evse_id} is out of service"  # F01.FR.23
     if ctx.state.authorizations.on_evse(evse_id) or has_stopping_transaction(ctx, evse_id):
         return "TxInProgress", f"EVSE {evse_id} is in use"  # F01.FR.24
+    if find_obstacle(ctx, claimant, evse_id):
+        # F01.FR.21, F01.FR.22, F02.FR.23, F02.FR.24: only the groupIdToken of the request counts
+        return "InvalidIdToken", f"EVSE {evse_id} is reserved for another idToken"
     return None
 
 
@@ -114,13 +121,18 @@ def _reject_start(call: Call, code: str, text: str) -> Decision:
 
 
 def _authorize_remote_start(
-    ctx: Context, id_token: IdToken, group: IdToken | None, evse_id: int, remote_start_id: int
+    ctx: Context, claimant: Claimant, evse_id: int, remote_start_id: int
 ) -> Iterator[Decision]:
     """Grant it, or authorize the idToken first if AuthorizeRemoteStart is set. F01.FR.01/02.
 
-    Tokens that the CSMS itself made are not authorized. C03.FR.01, C05.FR.01.
+    Tokens that the CSMS itself made are not authorized (C03.FR.01, C05.FR.01). Neither is one that
+    uses a reservation by the group in the request, which the CSMS need not repeat in its answer;
+    for a reservation the AuthorizeRequest is optional (H03 S2).
     """
-    if id_token.type in UNCACHED_TYPES or not ctx.variable_boolean(AUTHORIZE_REMOTE_START):
+    id_token, group = claimant.id_token, claimant.group_id_token
+    needs_group = find_obstacle(ctx, Claimant(id_token), evse_id) is not None
+    is_authorized = id_token.type in UNCACHED_TYPES or needs_group
+    if is_authorized or not ctx.variable_boolean(AUTHORIZE_REMOTE_START):
         yield grant_authorization(
             id_token,
             "Remote",
@@ -134,13 +146,13 @@ def _authorize_remote_start(
     )
 
 
-def _select_evse(ctx: Context) -> int | None:
-    """The EVSE with an EV that waits for an authorization, else the first free one.
+def _select_evse(ctx: Context, claimant: Claimant) -> int | None:
+    """The EVSE reserved for it, one with an EV that waits for an authorization, or a free one.
 
     F01.FR.20, F02.FR.22.
     """
-    waiting = find_waiting_evse(ctx)
-    if waiting is not None:
+    waiting = find_evse_for(ctx, claimant)
+    if waiting is not None and find_obstacle(ctx, claimant, waiting) is None:
         return waiting
     free = (
         evse.evse_id
@@ -148,8 +160,9 @@ def _select_evse(ctx: Context) -> int | None:
         if is_in_service(ctx, evse.evse_id)
         and ctx.state.authorizations.on_evse(evse.evse_id) is None
         and ctx.state.transactions.on_evse(evse.evse_id) is None
+        and find_obstacle(ctx, claimant, evse.evse_id) is None
     )
-    return next(free, None)
+    return next(free, waiting)
 
 
 def request_stop_transaction(
@@ -289,6 +302,7 @@ CALLS: Final[dict[str, CallHandler]] = {
 }
 REFUSALS: Final[Refusals] = {
     ("RequestStartTransaction", "CSNotAccepted"): "B02.FR.05",
+    ("RequestStartTransaction", "InvalidIdToken"): "F01.FR.21, F01.FR.22",
     ("RequestStartTransaction", "TxInProgress"): "F01.FR.24",
     ("RequestStartTransaction", "Unspecified"): "F01.FR.23",
     ("RequestStopTransaction", "CSNotAccepted"): "B02.FR.05",

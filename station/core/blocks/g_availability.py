@@ -20,6 +20,7 @@ from journal.projections.availability import AvailabilityChanged, AvailabilitySc
 from journal.projections.outbox import CallQueued, ConnectorStatusSummary
 from station.core import evse_status
 from station.core.blocks.evse_conditions import is_closed_for_firmware
+from station.core.blocks.h_kept_evses import find_reserved_facts
 from station.core.context import (
     Call,
     CallHandler,
@@ -46,12 +47,20 @@ def current_connector_status(
     ctx: Context, evse_id: int, connector_id: int
 ) -> ConnectorStatusEnumType:
     """ConnectorStatusEnumType at this entry. G01.FR.01 to 05, G03.FR.06, G04.FR.07."""
-    return evse_status.connector_status(_connector_facts(ctx, evse_id, connector_id))
+    return evse_status.connector_status(connector_facts(ctx, evse_id, connector_id))
 
 
-def _connector_facts(ctx: Context, evse_id: int, connector_id: int) -> tuple[bool, ...]:
+def connector_facts(ctx: Context, evse_id: int, connector_id: int) -> tuple[bool, ...]:
+    """The facts of a connector at this entry, in the order of `evse_status.ConnectorFacts`."""
+    is_reserved, is_kept_free = find_reserved_facts(ctx, evse_id)
     return evse_status.connector_facts(
-        ctx.state, evse_id, connector_id, ctx.uptime_ms, is_closed_for_firmware(ctx, evse_id)
+        ctx.state,
+        evse_id,
+        connector_id,
+        ctx.uptime_ms,
+        is_reserved=is_reserved,
+        is_kept_free=is_kept_free,
+        is_closed_for_firmware=is_closed_for_firmware(ctx, evse_id),
     )
 
 
@@ -113,7 +122,7 @@ def queue_status_notification(
         evse_id=evse_id,
         connector_id=connector_id,
     )
-    cause = evse_status.status_cause(_connector_facts(ctx, evse_id, connector_id))
+    cause = evse_status.status_cause(connector_facts(ctx, evse_id, connector_id))
     summary = ConnectorStatusSummary(
         evse_id, connector_id, status, because=cause.fact if cause else ""
     )

@@ -166,6 +166,7 @@ SOURCE_READERS: Final[dict[str, SourceReader]] = {
     "pilot_state": _device_reader("State"),
     "power_w": _measurement_reader(lambda read: read.power_w),
     "problem": _read_problem,
+    "reservations": lambda ctx, _: str(len(ctx.state.reservations.open)),
     "security_profile": lambda ctx, _: (
         str(ctx.state.network_profiles.security_profile or "") or None
     ),

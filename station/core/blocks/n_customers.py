@@ -172,6 +172,10 @@ def _needed_references(state: State) -> Iterator[str]:
         yield authorization.id_token.ref
     for pending in state.authorizations.pending:
         yield pending.request.id_token.ref
+    for reservation in state.reservations.open:
+        yield reservation.id_token.ref
+        if reservation.group_id_token is not None:
+            yield reservation.group_id_token.ref
     for id_token in state.outbox.id_token_by_call.values():
         yield id_token.ref
 

@@ -12,10 +12,8 @@ from typing import Final
 
 from journal.events import Decision
 from station.core.context import Call, CallHandler, Context, call_result, status_info
-from station.core.reasons import Refusals
 from station.ocpp.messages import Datatype
 from station.ocpp.messages.d_local_list import GetLocalListVersionResponse, SendLocalListResponse
-from station.ocpp.messages.h_reservation import CancelReservationResponse, ReserveNowResponse
 from station.ocpp.messages.l_firmware import PublishFirmwareResponse, UnpublishFirmwareResponse
 
 UNSUPPORTED_REQUEST: Final = status_info("UnsupportedRequest")
@@ -37,10 +35,6 @@ _RESPONSES: Final[dict[str, Datatype]] = {
     "SendLocalList": SendLocalListResponse(status="Failed", status_info=NOT_ENABLED),
     # D02.FR.03
     "GetLocalListVersion": GetLocalListVersionResponse(version_number=0),
-    # H01.FR.01
-    "ReserveNow": ReserveNowResponse(status="Rejected", status_info=NOT_ENABLED),
-    # H02.FR.01
-    "CancelReservation": CancelReservationResponse(status="Rejected", status_info=NOT_FOUND),
     # L03: only for Local Controllers
     "PublishFirmware": PublishFirmwareResponse(status="Rejected", status_info=UNSUPPORTED_REQUEST),
     # L04: no firmware was published
@@ -50,4 +44,3 @@ _RESPONSES: Final[dict[str, Datatype]] = {
 CALLS: Final[dict[str, CallHandler]] = {
     **{action: _fixed_response(response) for action, response in _RESPONSES.items()},
 }
-REFUSALS: Final[Refusals] = {("ReserveNow", "NotEnabled"): "H01.FR.01"}

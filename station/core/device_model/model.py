@@ -82,6 +82,7 @@ VALUE_SOURCES = {
     "pilot_state": "Control pilot, A to F.",
     "power_w": "Power to the EV, or to all of them.",
     "problem": "The component has a fault: a boolean.",
+    "reservations": "Reservations that are open.",
     "security_profile": "The security profile in use.",
     "soc_percent": "State of charge as the EV reported it.",
     "temperature_c": "Temperature at the hottest point of the component.",

@@ -41,6 +41,11 @@ from journal.projections.firmware import (
 from journal.projections.lifecycle import ResetOrdered, RestartOrdered
 from journal.projections.outbox import CallQueued, TransactionEventSummary
 from journal.projections.registration import RegistrationAnswered
+from journal.projections.reservations import (
+    ReservationEnded,
+    ReservationMade,
+    ReservationUsed,
+)
 from journal.projections.station_health import RuleFailed
 from journal.projections.transactions import (
     TransactionAuthorized,
@@ -92,6 +97,8 @@ class CurrentEntries:
         self.authorization_seqs: dict[int, int] = {}  # evse_id -> AuthorizationGranted
         self.faults: dict[tuple[int, str, str], tuple[int, DeviceFaulted]] = {}
         self.unavailable_seqs: dict[StationPart, int] = {}  # parts set to Inoperative
+        # reservation id -> entry that made it, and the EVSE it names or 0
+        self.reservations: dict[int, tuple[int, int]] = {}
         self.scheduled_seqs: dict[StationPart, int] = {}  # changes that wait for a transaction
         self.open_transactions: dict[str, OpenTransaction] = {}
 
@@ -146,6 +153,13 @@ class CurrentEntries:
                 self.unavailable_seqs.pop(part, None)
                 if not change.operative:
                     self.unavailable_seqs[part] = entry.seq
+            case ReservationMade(reservation_id=reservation_id, evse_id=evse_id):
+                self.reservations[reservation_id] = entry.seq, evse_id
+            case (
+                ReservationUsed(reservation_id=reservation_id)
+                | ReservationEnded(reservation_id=reservation_id)
+            ):
+                self.reservations.pop(reservation_id, None)
             case _:
                 self._apply_cache(entry)
                 self._apply_transaction(entry)
@@ -272,6 +286,22 @@ def _inoperative_parts(current: CurrentEntries, subject: _Subject) -> Iterator[i
             yield seq
 
 
+def _reservations_of_evse(current: CurrentEntries, subject: _Subject) -> Iterator[int]:
+    for seq, evse_id in current.reservations.values():
+        if evse_id and evse_id == subject.evse_id:
+            yield seq
+
+
+def _reservations_of_any_evse(current: CurrentEntries, subject: _Subject) -> Iterator[int]:
+    for seq, evse_id in current.reservations.values():
+        if not evse_id:
+            yield seq
+
+
+def _reservation(current: CurrentEntries, subject: _Subject) -> Iterator[int]:
+    yield current.reservations.get(subject.event.reservation_id, (0, 0))[0]
+
+
 def _open_transaction(current: CurrentEntries, subject: _Subject) -> Iterator[int]:
     transaction = current.on_evse(subject.evse_id)
     yield transaction.started_seq if transaction else 0
@@ -334,9 +364,11 @@ def _entry_of_evse(attribute: str) -> FactFinder:
 
 FactFinder = Callable[[CurrentEntries, _Subject], Iterator[int]]
 
-# Names that `Reason.facts` can contain; the first eight are those of `ConnectorFacts`.
+# Names that `Reason.facts` can contain; the first ten are those of `ConnectorFacts`.
 FACTS: Final[dict[str, FactFinder]] = {
     "has_blocking_fault": _blocking_faults,
+    "is_reserved": _reservations_of_evse,
+    "is_kept_free": _reservations_of_any_evse,
     "has_transaction": _open_transaction,
     "is_out_of_service": _inoperative_parts,
     "is_restart_ordered": _entry_in_effect("restart_seq"),
@@ -360,6 +392,7 @@ FACTS: Final[dict[str, FactFinder]] = {
     "offline": _entry_in_effect("offline_seq"),
     "program_started": _entry_in_effect("started_seq"),
     "registration": _entry_in_effect("registration_seq"),
+    "reservation": _reservation,
     "reset_ordered": _entry_in_effect("reset_seq"),
     "transaction_authorized": _transaction_authorized,
     "transaction_started": _transaction_entry("started_seq"),
