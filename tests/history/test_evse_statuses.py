@@ -29,6 +29,7 @@ from station.history.export.state_periods import STATE_COLUMNS
 from station.history.report.evse_condition import OUTAGE_STATES, EvseState
 from station.profiles import profile_names
 from tests.commands.fixtures_journals import write_journal
+from tests.core.blocks.test_h_reservation import reserve
 from tests.core.blocks.test_l_firmware import (
     ONLINE_WITH_ROOT,
     download_ended,
@@ -46,6 +47,7 @@ from tests.support.story import (
     called,
     device_faulted,
     given,
+    id_token_named,
     in_sequence,
     in_transaction,
     time_passed,
@@ -56,6 +58,11 @@ FAILING_RULE: Step = StopButtonPressed(2)  # see `failing_rule`
 
 STEPS_BY_FACT: dict[str, Step] = {
     "has_blocking_fault": device_faulted(1),
+    "is_reserved": reserve(1, id_token_named("carol")),
+    "is_kept_free": in_sequence(
+        reserve(id_token=id_token_named("carol")),
+        called("ChangeAvailability", operationalStatus="Inoperative", evse={"id": 2}),
+    ),
     "has_transaction": in_transaction(1),
     "is_out_of_service": called(
         "ChangeAvailability", operationalStatus="Inoperative", evse={"id": 1}
@@ -68,6 +75,7 @@ STEPS_BY_FACT: dict[str, Step] = {
 }
 REPORT_STATES_BY_STATUS: dict[str, set[EvseState]] = {
     "Available": {"available"},
+    "Reserved": {"reserved"},
     "Occupied": {"occupied", "charging", "suspended"},
     "Unavailable": {"out_of_service"},
     "Faulted": {"faulted"},

@@ -32,7 +32,7 @@ DAY: Final = timedelta(days=1)
 
 STATE_COLUMNS: Final[Columns] = (
     ("evse_id", "int"),
-    ("state", "text"),  # Available, Occupied, Unavailable, Faulted, NotRunning
+    ("state", "text"),  # Available, Reserved, Occupied, Unavailable, Faulted, NotRunning
     ("started_at", "time"),
     ("ended_at", "time"),
     ("duration_ms", "int"),

@@ -11,6 +11,7 @@ use. The state of an EVSE is the first of these that holds:
     out_of_service  status Unavailable, or a reset waits: new EV drivers are refused
     offline         no link to the CSMS, or the CSMS has not accepted the station
     occupied        status Occupied: an EV is plugged in
+    reserved        status Reserved: kept for an EV driver
     available       status Available
 
 The status is that of `station.core.evse_status`, through `EvseStatusTracker`; it is not computed
@@ -54,6 +55,7 @@ EvseState = Literal[
     "none",
     "available",
     "occupied",
+    "reserved",
     "suspended",
     "charging",
     "offline",
@@ -65,6 +67,7 @@ OUTAGE_STATES: Final[frozenset[EvseState]] = frozenset(
     {"offline", "out_of_service", "not_running", "faulted"}
 )
 
+_STATE_BY_STATUS: Final[dict[str, EvseState]] = {"Occupied": "occupied", "Reserved": "reserved"}
 INSTALL_STATUSES: Final = ("Installing", "InstallRebooting")
 
 # A fault reported this soon after a start is the continuation of the one before the start.
@@ -182,7 +185,7 @@ class EvseConditions:
             return "out_of_service"
         if not self.is_online or self._not_accepted_cause:
             return "offline"
-        return "occupied" if status == "Occupied" else "available"
+        return _STATE_BY_STATUS.get(status, "available")
 
     def has_transaction(self, evse_id: int) -> bool:
         """Whether a transaction is open on an EVSE."""

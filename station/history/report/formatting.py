@@ -19,6 +19,7 @@ STATE_LABELS: Final[dict[EvseState, tuple[str, str]]] = {
     "charging": ("Charging", "C"),
     "suspended": ("In use, no energy", "S"),
     "occupied": ("Occupied", "O"),
+    "reserved": ("Reserved", "R"),
     "available": ("Available", "A"),
     "offline": ("Offline", "L"),
     "out_of_service": ("Out of service", "U"),

@@ -763,7 +763,7 @@ def _newest_caption(noun: str, count: int, listed_count: int) -> str:
 COUNTING_RULES: Final = (
     "An EVSE is <b>up</b> while a transaction is open and no fault blocks charging; or while the "
     "program runs, the CSMS has accepted the station, the link is open, the status of the EVSE is "
-    "Available or Occupied, and no reset is pending. Everything else is <b>outage</b>.",
+    "Available, Reserved or Occupied, and no reset is pending. Everything else is <b>outage</b>.",
     "While the program is not running, the EVSE counts as down from the last entry on: no later "
     "entry proves that it was up. The same holds for the time between the last entry of the "
     "journal and the end of the range. Time before the first start is not counted.",

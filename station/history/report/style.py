@@ -8,6 +8,7 @@ _LIGHT_COLORS: Final = """
   --paper:#fdfdfb; --card:#ffffff; --ink:#1d2428; --soft:#5b666d; --line:#d9dedf; --faint:#eef1f0;
   --accent:#0f6e5c; --bad:#b3261e; --warn:#8a5a00; --good:#1c6b3f;
   --s-available:#dfe9e2; --s-occupied:#b6cde4; --s-suspended:#9fd0c4; --s-charging:#0f7d68;
+  --s-reserved:#d8cde8;
   --s-offline:#f1cf86; --s-out_of_service:#c9cdd3; --s-not_running:#5d666e; --s-faulted:#cf3b2f;
   --s-blank:#f3f4f3; --pattern:rgba(20,30,35,.45); --pattern-light:rgba(255,255,255,.55);
   --power:#0f7d68; --power-fill:rgba(15,125,104,.20); --soc:#7a3fb0; --limit:#1f57a4;
@@ -17,6 +18,7 @@ _DARK_COLORS: Final = """
   --paper:#14181b; --card:#1b2125; --ink:#e4e9ea; --soft:#98a5ab; --line:#333c42; --faint:#232a2f;
   --accent:#5fd0b5; --bad:#ff8a7d; --warn:#f0bd5e; --good:#79d29b;
   --s-available:#2b3a33; --s-occupied:#35587c; --s-suspended:#2c6f63; --s-charging:#35b598;
+  --s-reserved:#554575;
   --s-offline:#a97a1f; --s-out_of_service:#59626b; --s-not_running:#8b959c; --s-faulted:#d9544a;
   --s-blank:#1d2327; --pattern:rgba(0,0,0,.45); --pattern-light:rgba(0,0,0,.5);
   --power:#5fd0b5; --power-fill:rgba(95,208,181,.22); --soc:#c79bf0; --limit:#8fc0ff;
@@ -116,6 +118,7 @@ svg .t-offline,svg .t-out_of_service,svg .t-suspended{--halo:rgba(255,255,255,.6
 .c-out_of_service{fill:var(--s-out_of_service)}
 .c-not_running{fill:var(--s-not_running)} .c-faulted{fill:var(--s-faulted)}
 .b-available{fill:var(--s-available)} .b-occupied{fill:var(--s-occupied)}
+.b-reserved{fill:var(--s-reserved)}
 .b-charging{fill:var(--s-charging)} .b-suspended{fill:url(#p-suspended)}
 .b-offline{fill:url(#p-offline)} .b-out_of_service{fill:url(#p-out_of_service)}
 .b-not_running{fill:url(#p-not_running)}

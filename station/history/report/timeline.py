@@ -25,6 +25,7 @@ _FIRST_MONDAY_MS: Final = 4 * DAY_MS  # 1970-01-05: weeks begin on Monday
 STATES_BY_SEVERITY: Final[tuple[EvseState, ...]] = (
     "none",
     "available",
+    "reserved",
     "occupied",
     "suspended",
     "charging",
