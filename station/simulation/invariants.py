@@ -37,6 +37,9 @@ begins with its name:
             each has its private key; so has each CSR under way. At the end there is one, and no
             private key of another.
             _check_certificates, check_private_keys
+    H01     Each open reservation has an EVSE without an authorization; it is used by its own
+            idToken or group, at its own EVSE; its id is carried, and its end reported, once.
+            _apply_entries, after_commit
     E13     An attempt fails only by an error or after the message timeout.
             _check_failed_attempt
     Part 4  One CALL is in flight, and no messageId is sent twice.
@@ -93,6 +96,7 @@ from station.simulation.certificates import CertificateWorld
 from station.simulation.csms_ledger import TransactionRecord
 from station.simulation.evse_double import EvseDouble
 from station.simulation.network import SimulatedConnection
+from station.simulation.reservation_record import ReservationRecord
 from station.simulation.station_process import StationProcess
 from station.simulation.world import SimulationObserver
 from station.transcript import lines
@@ -173,6 +177,7 @@ class InvariantChecker(SimulationObserver):
         self._first_registers_wh: dict[int, Decimal] = {}
         self._registers_wh: dict[int, Decimal] = {}  # the newest
         self._unaccounted: list[EnergyUnaccounted] = []
+        self.reservations = ReservationRecord()
         self._idle_deadlines = 0
         self.set_point_checks = 0
         self.renewals_count = 0
@@ -229,6 +234,8 @@ class InvariantChecker(SimulationObserver):
         check(state == self.state, "P4", "the recorder's state is not that of the journal")
         assert self.process is not None
         self._check_power_limits(state)
+        for broken in self.reservations.broken_by_state(state):
+            check(False, "H01", broken)
         waiting_count = len(self.process.recorder._queue)
         check(waiting_count < WAITING_OBSERVATIONS_MAX, "P6", f"{waiting_count} observations wait")
 
@@ -240,6 +247,8 @@ class InvariantChecker(SimulationObserver):
             self.recent_lines.append(entry)
             self._check_deadline_effect(entry)
             self._record_entry(entry)
+            for broken in self.reservations.broken_by_entry(entry):
+                check(False, "H01", broken)
             self.state = apply_entry(self.state, entry)
             failed = self.state.health.failed_rule
             check(not failed, "P8", f"rule {failed} failed")

@@ -21,6 +21,7 @@ issues.
    with two EVs that ramp up and taper.
 8. Renewals of the certificate are drawn from one too, for one of `RENEWALS_EVERY` seeds. That world
    has security profile 3.
+9. Reservations are drawn from one too, for one of `RESERVATIONS_EVERY` seeds, with two sessions.
 
 Values are drawn by position, and a draw depends on the length of its table: a new value, variable,
 kind or row changes the world of every seed. What is added later gets a random source of its own, as
@@ -42,6 +43,7 @@ from station.simulation.station_process import RESERVE_BYTES
 YEAR_S: Final = 365 * 86_400
 DISK_FULL_EVERY: Final = 8  # in one of so many plans the disk is full
 METER_FAULT_EVERY: Final = 4  # in one of so many plans meters are silent
+RESERVATIONS_EVERY: Final = 6  # in one of so many plans EVSEs are reserved
 LIMITS_EVERY: Final = 5  # in one of so many plans the power is limited
 RENEWALS_EVERY: Final = 7  # in one of so many plans certificates are renewed
 SHORT_PLAN_S: Final = 600  # length of most plans; some are four times as long
@@ -144,6 +146,7 @@ def make_plan(seed: int) -> Plan:
     events += _meter_events(seed, events)
     renewals = list(_renewal_events(seed))
     events += renewals
+    events += _reservation_events(seed)
     return Plan(
         seed=seed,
         variables=variables,
@@ -227,6 +230,52 @@ def _renewal_events(seed: int) -> Iterator[ScheduledEvent]:
             else:
                 arguments = ARGUMENT_MAKERS[kind](random_source)
             yield ScheduledEvent(near_s, kind, arguments)
+
+
+def _reservation_events(seed: int) -> Iterator[ScheduledEvent]:
+    """Reservations near sessions of several idTokens, in one of `RESERVATIONS_EVERY` plans."""
+    if seed % RESERVATIONS_EVERY != RESERVATIONS_EVERY - 1:
+        return
+    random_source = random.Random(f"reservations {seed}")
+    for _ in range(2):
+        at_s = round(random_source.uniform(0, SHORT_PLAN_S), 2)
+        yield ScheduledEvent(at_s, "start_session", _session_arguments(random_source))
+    for _ in range(random_source.randint(3, 25)):
+        at_s = round(random_source.uniform(0, SHORT_PLAN_S), 2)
+        kind, arguments = _reservation_event(random_source, at_s)
+        yield ScheduledEvent(at_s, kind, arguments)
+        if random_source.random() < 0.5:
+            presentation = {
+                "id_token": random_source.choice(ID_TOKENS),
+                "evse_id": random_source.choice([None, 1, 2]),
+            }
+            yield ScheduledEvent(round(at_s + 5, 2), "present_id_token", presentation)
+
+
+def _reservation_event(random_source: random.Random, at_s: float) -> tuple[str, dict[str, Any]]:
+    """Kind and arguments of an event about a reservation, some seconds after the beginning."""
+    kind = random_source.choice(["reserve", "reserve", "reserve", "cancel", "disable", "enable"])
+    if kind == "cancel":
+        payload: dict[str, Any] = {"reservationId": random_source.randint(1, 4)}
+        return "send_csms_request", {"action": "CancelReservation", "payload": payload}
+    if kind != "reserve":
+        action, payload = _set_variables_request(
+            "ReservationCtrlr", "Enabled", "true" if kind == "enable" else "false"
+        )
+        return "send_csms_request", {"action": action, "payload": payload}
+    expires_at = START_TIME + timedelta(seconds=int(at_s) + random_source.randint(5, 400))
+    payload = {
+        "id": random_source.randint(1, 4),
+        "expiryDateTime": expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "idToken": {"idToken": random_source.choice(ID_TOKENS), "type": "ISO14443"},
+    }
+    if random_source.random() < 0.5:
+        payload["evseId"] = random_source.choice([1, 2])
+    if random_source.random() < 0.3:
+        payload["groupIdToken"] = {"idToken": "FAMILY", "type": "Central"}
+    if random_source.random() < 0.3:
+        payload["connectorType"] = random_source.choice(["cCCS1", "cCCS1", "cCCS2"])
+    return "send_csms_request", {"action": "ReserveNow", "payload": payload}
 
 
 def make_limit_event(random_source: random.Random, at_s: float) -> tuple[str, dict[str, Any]]:
