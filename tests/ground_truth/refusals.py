@@ -251,9 +251,33 @@ def remote_stop_unknown_transaction(script: SceneScript) -> None:
     script.add_question("reply", "TxNotFound (F03.FR.08)", "RequestStopTransaction")
 
 
+def _reserve(script: SceneScript, at_s: float, **fields: object) -> None:
+    """ReserveNow for another EV driver, until long after the scene."""
+    token = {"idToken": script.new_id_token(), "type": "ISO14443"}
+    expiry = "2027-03-02T00:00:00Z"
+    script.csms_calls(at_s, "ReserveNow", id=1, expiryDateTime=expiry, idToken=token, **fields)
+
+
+def evse_reserved(script: SceneScript) -> None:
+    _reserve(script, 0.5, evseId=script.evse_id)
+    _refuse_token(script, script.accepted_id_token(), "a reservation names it (H01.FR.23)", 20)
+    script.csms_calls(100, "CancelReservation", reservationId=1)
+
+
+def remote_start_evse_reserved(script: SceneScript) -> None:
+    _reserve(script, 0.5, evseId=script.evse_id)
+    script.csms_starts(60, script.accepted_id_token())
+    script.csms_calls(100, "CancelReservation", reservationId=1)
+    expected = (
+        f"InvalidIdToken: EVSE {script.evse_id} is reserved for another idToken "
+        "(F01.FR.21, F01.FR.22)"
+    )
+    script.add_question("reply", expected, "RequestStartTransaction")
+
+
 def reservation_not_enabled(script: SceneScript) -> None:
-    token = {"idToken": ALICE, "type": "ISO14443"}
-    script.csms_calls(10, "ReserveNow", id=1, expiryDateTime="2026-03-02T00:00:00Z", idToken=token)
+    script.set_variable("ReservationCtrlr.Enabled", "false")
+    _reserve(script, 10)
     script.add_question("reply", "NotEnabled (H01.FR.01)", "ReserveNow")
 
 
@@ -284,7 +308,9 @@ SCENES: Final[tuple[SceneBuilder, ...]] = (
     reset_pending,
     remote_start_evse_in_use,
     remote_start_evse_faulted,
+    remote_start_evse_reserved,
     remote_stop_unknown_transaction,
+    evse_reserved,
     reservation_not_enabled,
     local_list_not_enabled,
 )

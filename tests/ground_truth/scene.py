@@ -28,6 +28,7 @@ VARIABLES: Final = {
     "OCPPCommCtrlr.MessageAttempts[TransactionEvent]": "3",
     "OCPPCommCtrlr.RetryBackOffRandomRange": "0",
     "OCPPCommCtrlr.RetryBackOffWaitMinimum": "1",
+    "ReservationCtrlr.Enabled": "true",
     "SampledDataCtrlr.TxUpdatedInterval": str(SAMPLE_INTERVAL_S),
     "TxCtrlr.EVConnectionTimeOut": "60",
     "TxCtrlr.MaxEnergyOnInvalidId": "0",
