@@ -141,6 +141,7 @@ class StationBench:
         self.authorities = BenchCertificates.make()
         # Values before the case, by (component, variable, instance).
         self.original_values: dict[tuple[str, str, str | None], str] = {}
+        self.reservation_ids: set[int] = set()  # made by the case
         self._open_resources = ExitStack()
 
     def __enter__(self) -> Self:
@@ -215,6 +216,9 @@ class StationBench:
                 station.request_operation("unplug", evse_id=evse.id)
         csms.wait_connected(SETTLE_TIMEOUT_S)
         self._end_transactions()
+        for reservation_id in self.reservation_ids:
+            csms.call("CancelReservation", {"reservationId": reservation_id})
+        self.reservation_ids.clear()
         self._restore_variables()
         csms.call("ChangeAvailability", {"operationalStatus": "Operative"})
         for evse in self.profile.evse:

@@ -16,6 +16,7 @@ from tests.conformance.octt.mutants import (
     core,
     k_smart_charging,
     n_monitoring,
+    reservation,
     runtime,
     user_interface,
 )
@@ -26,6 +27,7 @@ MUTANTS: Mapping[str, Mutant] = {
     **core.MUTANTS,
     **k_smart_charging.MUTANTS,
     **n_monitoring.MUTANTS,
+    **reservation.MUTANTS,
     **runtime.MUTANTS,
     **user_interface.MUTANTS,
 }
