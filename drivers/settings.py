@@ -18,6 +18,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from drivers.wiring import REFERENCE_WIRING, IoWiring, StationWiring, WiringError
+
 ModbusAddress = Annotated[int, Meta(ge=1, le=247)]  # Modbus over Serial Line V1.02 §2.2
 ModuleAddress = Annotated[int, Meta(ge=0, le=62)]  # of a rectifier module on CAN
 Baud = Annotated[int, Meta(ge=300, le=4_000_000)]
@@ -29,7 +31,8 @@ SecondsOrNever = Annotated[float, Meta(ge=0, le=3_600)]  # 0 switches a check of
 Celsius = Annotated[int, Meta(ge=-40, le=150)]
 Kiloohms = Annotated[int, Meta(ge=1, le=10_000)]
 
-DEFAULT_GROUPS: Final = (tuple(range(6)), tuple(range(6, 12)))  # wired to EVSE 1, 2
+DEFAULT_GROUPS: Final = tuple(tuple(range(first, first + 6)) for first in (0, 6, 12, 18))
+"""Addresses of the modules wired to EVSE 1, 2, …; as all default lists, for up to four EVSEs."""
 
 
 class SettingsError(ValueError):
@@ -57,10 +60,22 @@ class MeterSettings(DeviceSettings, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class IoSettings(DeviceSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[hardware.io]`: the two I/O modules."""
+    """`[hardware.io]`: the I/O modules."""
 
     feedback_ms: Milliseconds = 200  # from a contactor order to its feedback
     stale_ms: Milliseconds = 600  # without inputs; the driver itself gives up after three cycles
+    wiring: IoWiring = REFERENCE_WIRING
+
+    def station_wiring(self, evse_ids: tuple[int, ...]) -> StationWiring:
+        """The wiring of a station with these EVSEs.
+
+        Raises:
+            SettingsError: it cannot work.
+        """
+        try:
+            return self.wiring.for_evses(evse_ids)
+        except WiringError as error:
+            raise SettingsError(f"wiring {error}") from None
 
 
 class InsulationSettings(DeviceSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -95,7 +110,7 @@ class SeccSettings(DeviceSettings, frozen=True, forbid_unknown_fields=True, kw_o
 class ModulesSettings(DeviceSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[hardware.modules]`: the rectifier modules of the cabinet."""
 
-    groups: tuple[tuple[ModuleAddress, ...], ...] = DEFAULT_GROUPS  # addresses wired to EVSE 1, 2
+    groups: tuple[tuple[ModuleAddress, ...], ...] = DEFAULT_GROUPS  # by EVSE
     stale_s: Seconds = 1.0  # age of a group's voltage and current
     hot_c: Celsius = 55  # air at the modules
 
@@ -106,16 +121,24 @@ class ModulesSettings(DeviceSettings, frozen=True, forbid_unknown_fields=True, k
         require_different("groups", (address for group in self.groups for address in group))
 
 
-def require_count(settings: msgspec.Struct, key: str, evse_ids: tuple[int, ...]) -> None:
+def require_count(
+    settings: msgspec.Struct, key: str, evse_ids: tuple[int, ...], thing: str = "EVSE"
+) -> None:
     """Check that a list has an item for each EVSE, and no more unless it is the default.
+
+    Args:
+        settings: of the driver.
+        key: of the list.
+        evse_ids: the EVSEs, or the numbers of what else has one item each.
+        thing: what they are.
 
     Raises:
         SettingsError: it has fewer, or more: then the wiring or the profile is not what was meant.
     """
-    items, evses = getattr(settings, key), len(evse_ids)
+    items, count = getattr(settings, key), len(evse_ids)
     [default] = [field.default for field in msgspec.structs.fields(settings) if field.name == key]
-    if len(items) < evses or (len(items) > evses and items != default):
-        raise SettingsError(f"{key}: {len(items)} for {evses} EVSE{'s' if evses > 1 else ''}")
+    if len(items) < count or (len(items) > count and items != default):
+        raise SettingsError(f"{key}: {len(items)} for {count} {thing}{'s' if count > 1 else ''}")
 
 
 def require_different(key: str, values: Iterable[Hashable]) -> None:

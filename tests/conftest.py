@@ -60,6 +60,8 @@ SLOW: Final = (
     "tests/ocpp/messages/test_round_trip.py",
     "tests/page/test_app.py",
     "tests/page/test_browser.py",
+    "tests/runtime/hardware/test_autocharge.py",
+    "tests/runtime/hardware/test_evse_counts.py",
     "tests/runtime/hardware/test_hardware.py",
     "tests/runtime/hardware/test_own_pauses.py",
     "tests/runtime/hardware/test_power_budget.py",

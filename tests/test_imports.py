@@ -126,13 +126,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "drivers.awake_clock",
         "drivers.ports",
         "drivers.settings",
-        "drivers.wiring",
         "migrations.*",
         "station",
         "station.firmware.*",
         "station.profiles.*",
         "station.texts.*",
     ),
+    ("drivers.wiring",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

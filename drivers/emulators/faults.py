@@ -151,7 +151,7 @@ def _adapter_fault(line: str) -> Inject:
 
 def _reboot_io_module(station: EmulatedStation, evse_id: int, on: bool) -> None:
     if on:
-        station.io[evse_id].reboot()
+        station.io_of_evse[evse_id].reboot()
 
 
 def _set_lock_stuck(station: EmulatedStation, evse_id: int, on: bool) -> None:
@@ -281,15 +281,15 @@ FAULTS: dict[tuple[str, str], Fault] = {
         "the dispenser is tilted, or its cable is broken off", _wire_fault("tilted"), False
     ),
     ("io", "silent"): Fault(
-        "the EVSE's I/O module does not answer", _part_fault("io.faults", "silent")
+        "the EVSE's I/O module does not answer", _part_fault("io_of_evse.faults", "silent")
     ),
     ("io", "watchdog"): Fault(
         "the I/O module's watchdog expires although requests arrive",
-        _part_fault("io", "feeds_watchdog", False, True),
+        _part_fault("io_of_evse", "feeds_watchdog", False, True),
     ),
     ("io", "exception"): Fault(
         "the I/O module refuses every request",
-        _part_fault("io.faults", "exception", int(ExceptionCode.DEVICE_FAILURE), None),
+        _part_fault("io_of_evse.faults", "exception", int(ExceptionCode.DEVICE_FAILURE), None),
     ),
     ("io", "reboot"): Fault(
         "the I/O module loses power briefly", _reboot_io_module, persistent=False

@@ -39,7 +39,7 @@ async def run_emulated_station(
             `meter.tty`, `io.tty`, `insulation.tty`, `secc.tty`, `modules.tty`, `display.tty`.
             Made if missing.
         socket_path: the socket for orders; a stale one is replaced.
-        evse_count: 1 or 2.
+        evse_count: 1 to `EVSES_MAX`.
         task_status: started with the emulated station once every line and the socket exist.
 
     Raises:

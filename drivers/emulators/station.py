@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,20 +31,19 @@ from drivers.emulators.power_stage import PowerStage
 from drivers.emulators.vt100 import EmulatedVt100
 from drivers.wire import advantics, infypower
 from drivers.wire.serial_port import Port
+from drivers.wiring import REFERENCE_WIRING, IoWiring
 
 LINE_NAMES = ("reader", "meter", "io", "insulation", "secc", "modules", "display")
-METER_ADDRESSES = (1, 2)
-IO_ADDRESSES = (5, 6)
-INSULATION_ADDRESSES = (3, 4)
-EVSES_MAX = 2  # two I/O modules, two pistols
+METER_ADDRESSES = (1, 2, 3, 4)
+IO_ADDRESSES = (5, 6, 7, 8)
+INSULATION_ADDRESSES = (3, 4, 5, 6)
+EVSES_MAX = 4
 MODULES_PER_EVSE = 6
 START_UP_S = 1.0  # of the modules; three seconds in the field
 ACTIVE_STEP_S, IDLE_STEP_S = 0.02, 0.05
 STEP_MAX_S = 0.25  # a process that was suspended does not advance further at once
 BUTTON_PRESS_S = 0.35  # duration of a button press; three cycles of the I/O modules
 CARD_PRESENCE_S = 0.3
-
-COIL_OUTPUT, BLEEDER_OUTPUT, HOLSTER_LOCK_OUTPUT = 0, 1, 2  # outputs of an EVSE's own I/O module
 
 D = TypeVar("D", bound=ModbusSlave)
 
@@ -65,8 +65,9 @@ class EmulatedStation:
         evse_ids: 1 and up.
         now: seconds, as counted by the controllers and modules. It does not advance while this
             process is suspended; otherwise they would take the suspension for a silent station.
-        power_stages, seccs, meters, monitors, io: by EVSE id (an I/O module belongs to the EVSE
-            with the contactors it drives).
+        power_stages, seccs, meters, monitors: by EVSE id.
+        io: by number of the I/O module.
+        io_of_evse: the I/O module with the contactors of an EVSE, by EVSE id.
         cabinet, reader, display, secc_bus, cabinet_bus: one of each.
         emergency_pressed: the emergency stop button.
         door_open, dispenser_door_open, tilted, cooling_fault, arrester_dead, breaker_tripped,
@@ -82,6 +83,7 @@ class EmulatedStation:
         directory: Path,
         *,
         evse_count: int = 2,
+        wiring: IoWiring = REFERENCE_WIRING,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         """Build and connect the devices.
@@ -89,11 +91,12 @@ class EmulatedStation:
         Args:
             ports: the devices' end of each of `LINE_NAMES`.
             directory: holds the saved meter registers.
-            evse_count: 1 or 2.
+            evse_count: 1 to `EVSES_MAX`.
+            wiring: of the I/O modules.
             clock: returns seconds.
 
         Raises:
-            ValueError: `evse_count` is not 1 to `EVSES_MAX`, the number the wiring supports.
+            ValueError: `evse_count` is not 1 to `EVSES_MAX`, or `wiring` cannot work.
         """
         if not 1 <= evse_count <= EVSES_MAX:
             raise ValueError(f"the emulated station has 1 to {EVSES_MAX} EVSEs, not {evse_count}")
@@ -126,9 +129,16 @@ class EmulatedStation:
         }
         self.reader = EmulatedPn532(ports["reader"])
         self.display = EmulatedVt100(ports["display"])
+        self.wiring = wiring.for_evses(self.evse_ids)
         self.io = {
-            1: EmulatedM7055(inputs=self._inputs_of_module_a, address=IO_ADDRESSES[0]),
-            2: EmulatedM7055(inputs=self._inputs_of_module_b, address=IO_ADDRESSES[1]),
+            module: EmulatedM7055(
+                inputs=partial(self._input_bits, module), address=IO_ADDRESSES[module - 1]
+            )
+            for module in range(1, self.wiring.module_count + 1)
+        }
+        self.io_of_evse = {
+            evse: self.io[channel.module]
+            for evse, channel in self.wiring.outputs["contactors"].items()
         }
         self.emergency_pressed = self.door_open = self.dispenser_door_open = False
         self.tilted = self.cooling_fault = self.arrester_dead = self.breaker_tripped = False
@@ -212,41 +222,49 @@ class EmulatedStation:
 
     # --- wires of the I/O modules, bit n is DIn ---------------------------------------------------
 
-    def _inputs_of_module_a(self) -> int:
-        cabinet_ready = not (self.breaker_tripped or self.mains_lost)
-        return _pack_bits(
-            not self.emergency_pressed,
-            self.power_stages[1].closed,
-            self.power_stages[1].ev is None,
-            self._is_locked(1),
-            not self.door_open,
-            not self.arrester_dead,
-            not self.breaker_tripped,
-            cabinet_ready,
+    def _input_bits(self, module: int) -> int:
+        return sum(
+            1 << number
+            for key, evse_id, number in self.wiring.inputs_of_module(module)
+            if self._input_level(key, evse_id)
         )
 
-    def _inputs_of_module_b(self) -> int:
-        """DI6 and DI7 are spare in the reference wiring; here they are the two stop buttons."""
-        power_stage = self.power_stages.get(2)
-        return _pack_bits(
-            power_stage is not None and power_stage.closed,
-            power_stage is not None and power_stage.ev is None,
-            power_stage is not None and self._is_locked(2),
-            not self.tilted,
-            not self.dispenser_door_open,
-            not self.cooling_fault,
-            self._is_stop_pressed(1),
-            self._is_stop_pressed(2),
+    def _input_level(self, key: str, evse_id: int) -> bool:
+        """The level of a wire, by its key in `IoWiring`."""
+        match key:
+            case "contactors_closed":
+                return self.power_stages[evse_id].closed
+            case "plug_in_holster":
+                return self.power_stages[evse_id].ev is None
+            case "holster_locked":
+                return evse_id in self.lock_stuck
+            case "stop_button":
+                return self._clock() < self._stop_pressed_until[evse_id]
+            case "emergency_stop_loop_closed":
+                return not self.emergency_pressed
+            case "door_closed":
+                return not self.door_open
+            case "surge_arrester_good":
+                return not self.arrester_dead
+            case "mains_breaker_on":
+                return not self.breaker_tripped
+            case "power_cabinet_ready":
+                return not (self.breaker_tripped or self.mains_lost)
+            case "cable_and_tilt_good":
+                return not self.tilted
+            case "dispenser_door_closed":
+                return not self.dispenser_door_open
+            case "cooling_flow_good":
+                return not self.cooling_fault
+            case _:
+                raise AssertionError(f"no emulated wire is {key}")
+
+    def is_output_on(self, key: str, evse_id: int) -> bool:
+        """Whether an output is switched on: its key in `IoWiring`, and its EVSE or 0."""
+        channel = self.wiring.outputs[key].get(evse_id)
+        return channel is not None and bool(
+            self.io[channel.module].driven_outputs >> channel.number & 1
         )
-
-    def _is_locked(self, evse_id: int) -> bool:
-        return evse_id in self.lock_stuck or self._is_output_on(evse_id, HOLSTER_LOCK_OUTPUT)
-
-    def _is_stop_pressed(self, evse_id: int) -> bool:
-        return self._clock() < self._stop_pressed_until.get(evse_id, float("-inf"))
-
-    def _is_output_on(self, evse_id: int, output: int) -> bool:
-        return bool(self.io[evse_id].driven_outputs >> output & 1)
 
     # --- time ------------------------------------------------------------------------------------
 
@@ -256,8 +274,8 @@ class EmulatedStation:
         for evse_id in self.evse_ids:
             power_stage, secc = self.power_stages[evse_id], self.seccs[evse_id]
             power_stage.emergency = self.emergency_pressed
-            power_stage.coil = self._is_output_on(evse_id, COIL_OUTPUT)
-            power_stage.bleeding = self._is_output_on(evse_id, BLEEDER_OUTPUT)
+            power_stage.coil = self.is_output_on("contactors", evse_id)
+            power_stage.bleeding = self.is_output_on("bleeder", evse_id)
             self.registers.add_energy(evse_id, power_stage.step(seconds), seconds)
             secc.cable_c = [power_stage.cable_sensor_c, power_stage.cable_sensor_c - 1]
             secc.tick()
@@ -300,10 +318,6 @@ class EmulatedStation:
                 remaining_s -= seconds
 
 
-def _pack_bits(*levels: bool) -> int:
-    return sum(1 << number for number, level in enumerate(levels) if level)
-
-
 def _by_modbus_address(addresses: tuple[int, ...], devices: Mapping[int, D]) -> dict[int, D]:
-    """Devices by Modbus address instead of EVSE id."""
-    return {addresses[evse - 1]: device for evse, device in devices.items()}
+    """Devices by Modbus address instead of number."""
+    return {addresses[number - 1]: device for number, device in devices.items()}

@@ -105,7 +105,7 @@ class Settings(InsulationSettings, frozen=True, forbid_unknown_fields=True, kw_o
     timeout_ms: Milliseconds = 300
     retries: Retries = 2
     pause_ms: Pause = 15  # the device needs time between requests
-    addresses: tuple[ModbusAddress, ...] = (3, 4)
+    addresses: tuple[ModbusAddress, ...] = (3, 4, 5, 6)  # of EVSE 1, 2, …
     prealarm_kohm: Kiloohms = 250
     fast_test: bool = True
     frozen_after_s: SecondsOrNever = 10.0

@@ -30,7 +30,7 @@ from drivers.settings import (
     Milliseconds,
     ModbusAddress,
     Pause,
-    SettingsError,
+    require_count,
     require_different,
     require_order,
 )
@@ -38,9 +38,8 @@ from drivers.wire import modbus_rtu
 from drivers.wire.modbus_master import ModbusMaster
 from drivers.wire.modbus_rtu import bits_to_int, read_coils, read_registers, write_coil, write_coils
 from drivers.wire.serial_port import OpenPort
-from drivers.wiring import IO_MODULE_COUNT, POWER_OUTPUTS
+from drivers.wiring import CHANNELS_PER_MODULE
 
-CHANNELS = 8
 WATCHDOG_MODE, WATCHDOG_ON, WATCHDOG_STATUS, RESET_FLAG = 0x103, 0x104, 0x10D, 0x110
 FIRMWARE_AND_NAME, WATCHDOG_TIME = 0x1E0, 0x1E8
 MISSED_CYCLES_MAX = 3
@@ -57,7 +56,7 @@ NO_ANSWER_REASONS: Final = (
 
 
 class Settings(IoSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[hardware.io]`: the two I/O modules, on a line of their own."""
+    """`[hardware.io]`: the I/O modules, on a line of their own."""
 
     driver: str = "icpdas_m7055"
     baud: Baud = 9600
@@ -65,7 +64,7 @@ class Settings(IoSettings, frozen=True, forbid_unknown_fields=True, kw_only=True
     stop_bits: Literal[1, 2] = 1
     timeout_ms: Milliseconds = 60
     pause_ms: Pause = 5
-    addresses: tuple[ModbusAddress, ...] = (5, 6)
+    addresses: tuple[ModbusAddress, ...] = (5, 6, 7, 8)  # of module A, B, …
     cycle_ms: Milliseconds = 100
     watchdog_ms: Annotated[int, Meta(ge=100, le=25_500)] = 2000  # a register of 8 bits, 100 ms each
     input_function: Literal[1, 2] = 2
@@ -79,25 +78,23 @@ class Settings(IoSettings, frozen=True, forbid_unknown_fields=True, kw_only=True
 def open(
     settings: Settings, evse_ids: tuple[int, ...], open_port: OpenPort
 ) -> OpenDevices[IoModule]:
-    """Both modules, by number; see `drivers.catalog.Driver.open`."""
-    if len(evse_ids) > IO_MODULE_COUNT or len(settings.addresses) != IO_MODULE_COUNT:
-        raise SettingsError(
-            f"addresses: the wiring has {IO_MODULE_COUNT} modules, for up to "
-            f"{IO_MODULE_COUNT} EVSEs"
-        )
+    """The modules of the wiring, by number; see `drivers.catalog.Driver.open`."""
+    wiring = settings.station_wiring(evse_ids)
+    numbers = tuple(range(1, wiring.module_count + 1))
+    require_count(settings, "addresses", numbers, "I/O module")
     bus = ModbusMaster.from_settings(settings, open_port, retries=0)
     return OpenDevices(
         {
             number: IcpdasM7055(
                 bus,
                 address=address,
-                power_outputs=POWER_OUTPUTS[number],
+                power_outputs=wiring.power_outputs(number),
                 watchdog_ms=settings.watchdog_ms,
                 cycle_ms=settings.cycle_ms,
                 timeout_ms=settings.timeout_ms,
                 input_function=settings.input_function,
             )
-            for number, address in enumerate(settings.addresses, 1)
+            for number, address in zip(numbers, settings.addresses, strict=False)
         },
         close=bus.close,
     )
@@ -113,7 +110,7 @@ class IcpdasM7055:
     set them again. The other outputs (lights, fans) are restored.
 
     Args:
-        bus: the line; a second module may share it, nothing else should.
+        bus: the line; other I/O modules may share it, nothing else should.
         address: Modbus address.
         power_outputs: numbers of the outputs that switch power.
         watchdog_ms: silence after which the module switches its outputs off, in steps of 100.
@@ -147,7 +144,9 @@ class IcpdasM7055:
         self._watchdog_ms = watchdog_ms
         self._cycle_s = cycle_ms / 1000
         self._timeout_ms = timeout_ms
-        self._inputs_request = modbus_rtu.Request(address, input_function, inputs_at, CHANNELS)
+        self._inputs_request = modbus_rtu.Request(
+            address, input_function, inputs_at, CHANNELS_PER_MODULE
+        )
         self._outputs_at = outputs_at
         self._stored_values_at = (safe_values_at, power_on_values_at)
         self._outputs = 0
@@ -167,8 +166,10 @@ class IcpdasM7055:
 
     @outputs.setter
     def outputs(self, bits: int) -> None:
-        if not 0 <= bits < 1 << CHANNELS:
-            raise ValueError(f"I/O module {self.address} has {CHANNELS} outputs, got {bits:#x}")
+        if not 0 <= bits < 1 << CHANNELS_PER_MODULE:
+            raise ValueError(
+                f"I/O module {self.address} has {CHANNELS_PER_MODULE} outputs, got {bits:#x}"
+            )
         if bits != self._outputs:
             self._outputs = bits
             self._changed.set()
@@ -234,7 +235,9 @@ class IcpdasM7055:
         )
         await self._write_outputs(0)
         for start in self._stored_values_at:
-            await self._execute_request(write_coils(self.address, start, (0,) * CHANNELS))
+            await self._execute_request(
+                write_coils(self.address, start, (0,) * CHANNELS_PER_MODULE)
+            )
         watchdog = self._watchdog_ms // 100
         await self._execute_request(
             modbus_rtu.write_register(self.address, WATCHDOG_TIME, watchdog)
@@ -307,7 +310,7 @@ class IcpdasM7055:
         self._changed = trio.Event()
         before, self._written_bits = self._confirmed_bits, None
         self._confirmed_bits = None  # a write without a response may have been executed
-        values = modbus_rtu.unpack_bits(bytes([bits]), CHANNELS)
+        values = modbus_rtu.unpack_bits(bytes([bits]), CHANNELS_PER_MODULE)
         await self._execute_request(write_coils(self.address, self._outputs_at, values))
         self._written_bits, self._written_at = bits, trio.current_time()
         self._confirmed_bits = before
@@ -328,7 +331,9 @@ class IcpdasM7055:
         self._watchdog_test_ordered = False
         await trio.sleep(self._watchdog_ms / 1000 + 1)
         fired = await self._read_bit(WATCHDOG_STATUS)
-        outputs = await self._execute_request(read_coils(self.address, self._outputs_at, CHANNELS))
+        outputs = await self._execute_request(
+            read_coils(self.address, self._outputs_at, CHANNELS_PER_MODULE)
+        )
         self.watchdog_works = fired and not any(outputs)
         if not self.watchdog_works:
             raise InvalidResponse(

@@ -50,7 +50,7 @@ class Settings(MeterSettings, frozen=True, forbid_unknown_fields=True, kw_only=T
     timeout_ms: Milliseconds = 300
     retries: Retries = 2
     pause_ms: Pause = 5
-    addresses: tuple[ModbusAddress, ...] = (1, 2)  # of EVSE 1, 2
+    addresses: tuple[ModbusAddress, ...] = (1, 2, 3, 4)  # of EVSE 1, 2, …
     energy_unit_wh: Decimal = Decimal(1)
 
     def __post_init__(self) -> None:

@@ -126,7 +126,7 @@ class Settings(MeterSettings, frozen=True, forbid_unknown_fields=True, kw_only=T
     timeout_ms: Milliseconds = 300
     retries: Retries = 2
     pause_ms: Pause = 5
-    addresses: tuple[ModbusAddress, ...] = (1, 2)  # of EVSE 1, 2
+    addresses: tuple[ModbusAddress, ...] = (1, 2, 3, 4)  # of EVSE 1, 2, …
     function: Literal[3, 4] = 3  # 3 reads holding registers, 4 input registers
     word_order: Order = "high_first"
     byte_order: Order = "high_first"

@@ -78,7 +78,7 @@ def open(
     )
     modules = InfypowerModules(
         bus,
-        groups=settings.groups,
+        groups=settings.groups[: len(evse_ids)],
         slot_ms=settings.slot_ms,
         answer_ms=settings.answer_ms,
         stale_after_s=settings.stale_s,
@@ -124,7 +124,7 @@ class InfypowerModules:
         self,
         bus: SharedCanBus,
         *,
-        groups: Sequence[Sequence[int]] = DEFAULT_GROUPS,
+        groups: Sequence[Sequence[int]] = DEFAULT_GROUPS[:2],
         slot_ms: int = 50,
         answer_ms: int = 100,
         repeat_s: float = 1.0,

@@ -43,6 +43,7 @@ from drivers.wire.serial_port import OpenPort
 from drivers.wire.slcan import CanFrame
 
 SignalValues = dict[str, int]
+PistolIndex = Annotated[int, Meta(ge=1, le=16)]  # in the configuration of the controllers
 TENTH = Decimal("0.1")
 SHUTDOWN_TIMEOUT_S = 0.2
 LOST_AFTER_S = 1.0  # without a heartbeat; the next one is reported as found again
@@ -63,7 +64,7 @@ class Settings(SeccSettings, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     driver: str = "advantics"
     interface: str = SLCAN
     adapter: dict[str, Any] = msgspec.field(default_factory=dict)  # of python-can
-    indexes: tuple[Annotated[int, Meta(ge=1, le=16)], ...] = (1, 2)  # pistol index of EVSE 1, 2
+    indexes: tuple[PistolIndex, ...] = (1, 2, 3, 4)  # of EVSE 1, 2, …
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,6 +13,7 @@ import click
 import trio
 
 from drivers.emulators.process import run_emulated_station
+from drivers.emulators.station import EVSES_MAX
 from station.commands.shared.control_client import DEVICES_SOCKET, check_socket_path
 from station.config.data_directory import prepare_data_directory, restrict_new_files
 
@@ -27,7 +28,11 @@ EMULATOR_DIRECTORY: Final = "emulated"  # in the data directory: state of the de
     help="The data directory of the station.",
 )
 @click.option(
-    "--evses", type=click.IntRange(1, 2), default=2, show_default=True, help="Number of EVSEs."
+    "--evses",
+    type=click.IntRange(1, EVSES_MAX),
+    default=2,
+    show_default=True,
+    help="Number of EVSEs.",
 )
 @click.option("--until-stdin-closes", is_flag=True, hidden=True)
 def emulate_command(data: Path, evses: int, until_stdin_closes: bool) -> None:

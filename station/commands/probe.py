@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +25,7 @@ from drivers.ports import (
     TokenPresented,
 )
 from drivers.settings import DeviceSettings, ModulesSettings
-from drivers.wiring import InputA, InputB
+from drivers.wiring import NORMALLY_OFF, StationWiring, wire_name
 from station.commands.shared.control_client import (
     DEVICES_SOCKET,
     STATION_SOCKET,
@@ -38,18 +37,6 @@ from station.runtime.hardware.probe import DeviceProbe, HardwareProbe, ProofResu
 
 WATCH_INTERVAL_S: Final = 1.0
 CLEAR_SCREEN: Final = "\x1b[H\x1b[J"
-INPUTS: Final[dict[int, type[IntEnum]]] = {1: InputA, 2: InputB}  # by number of the module
-NORMALLY_OFF: Final[dict[int, frozenset[IntEnum]]] = {  # while every output is off
-    1: frozenset({InputA.CONTACTORS_CLOSED, InputA.HOLSTER_LOCKED}),
-    2: frozenset(
-        {
-            InputB.CONTACTORS_CLOSED,
-            InputB.HOLSTER_LOCKED,
-            InputB.EVSE_1_STOP_BUTTON,
-            InputB.EVSE_2_STOP_BUTTON,
-        }
-    ),
-}
 CONTACTOR_WARNING: Final = (
     "This closes the DC contactors of every EVSE for a moment, without voltage. "
     "Plugs must be in their holsters and nobody may work at the outputs. Continue?"
@@ -194,7 +181,7 @@ def _probe_lines(probe: HardwareProbe) -> Iterator[str]:
         if device.answers and device.is_bus:
             yield f"  {'bus':<13} {_bus_text(probe, device.name)}"
             continue
-        yield f"  {device.name:<13} {_state_text(device, probe.settings_of(device.kind))}"
+        yield f"  {device.name:<13} {_state_text(probe, device)}"
         if not device.answers:
             reasons = probe.likely_reasons(device) if not _is_port_lost(device) else ()
             yield from (
@@ -228,17 +215,17 @@ def _is_port_lost(device: DeviceProbe) -> bool:
     return isinstance(device.fault, PortLost)
 
 
-def _state_text(device: DeviceProbe, settings: DeviceSettings) -> str:
+def _state_text(probe: HardwareProbe, device: DeviceProbe) -> str:
     if device.fault is not None:
         return f"NO ANSWER: {device.fault}"
     if not device.report_count:
         return "NO ANSWER"
-    values = [text for report in device.iter_reports() if (text := describe_report(device, report))]
-    values += _module_texts(device, settings)
+    texts = (describe_report(device, report, probe.wiring) for report in device.iter_reports())
+    values = [*filter(None, texts), *_module_texts(device, probe.settings_of(device.kind))]
     return ", ".join(filter(None, (device.identity, *values))) or "answers"
 
 
-def describe_report(device: DeviceProbe, report: DeviceReport) -> str:
+def describe_report(device: DeviceProbe, report: DeviceReport, wiring: StationWiring) -> str:
     """The values of a report for a person; empty: it has none to show."""
     match report:
         case MeterReading():
@@ -251,7 +238,7 @@ def describe_report(device: DeviceProbe, report: DeviceReport) -> str:
             value = "no valid value" if ohm is None else f"{ohm / 1000:.0f} kΩ"
             return f"insulation {value}" + (f", alarm {report.alarm}" if report.alarm else "")
         case DigitalInputs():
-            return _input_text(int(device.name.partition(" ")[2]), report)
+            return _input_text(int(device.name.partition(" ")[2]), report, wiring)
         case PilotState(letter=letter):
             return f"control pilot {letter}"
         case SeccHeartbeat(state=state):
@@ -264,12 +251,12 @@ def describe_report(device: DeviceProbe, report: DeviceReport) -> str:
             return ""
 
 
-def _input_text(number: int, report: DigitalInputs) -> str:
+def _input_text(module: int, report: DigitalInputs, wiring: StationWiring) -> str:
     """Which inputs are not in their normal state; with its watchdog."""
     unusual = [
-        wire.name.lower()
-        for wire in INPUTS.get(number, ())
-        if bool(report.bits >> wire & 1) is (wire in NORMALLY_OFF[number])
+        wire_name(key, evse_id)
+        for key, evse_id, number in wiring.inputs_of_module(module)
+        if bool(report.bits >> number & 1) is (key in NORMALLY_OFF)
     ]
     watchdog = ", WATCHDOG FIRED" if report.watchdog_fired else ""
     return f"inputs {report.bits:08b}, not normal: {', '.join(unusual) or 'none'}{watchdog}"

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import Thread
 from typing import Final
@@ -58,7 +58,7 @@ def run_command(path: Path, quiet: bool, until_stdin_closes: bool) -> None:
     if until_stdin_closes:
         Thread(target=_end_on_stdin_close, name="stdin", daemon=True).start()
     config = _load_config(path)
-    with nullcontext() if config.hardware else run_emulator(config.data_directory):
+    with nullcontext() if config.hardware else _run_emulator(config):
         if not config.hardware:
             log.warning("no [hardware] in %s: the devices are emulated", path)
         boot_reason = _run_with_repair(config, service_manager)
@@ -69,6 +69,10 @@ def run_command(path: Path, quiet: bool, until_stdin_closes: bool) -> None:
         log.info("starting the new firmware")
         os.environ.update(service_manager.to_environment())
         _exec_new_firmware()
+
+
+def _run_emulator(config: Config) -> AbstractContextManager[None]:
+    return run_emulator(config.data_directory, len(config.profile.evse))
 
 
 def _end_on_stdin_close() -> None:

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from drivers.wiring import InputA, InputB
+from drivers.wiring import Channel, IoWiring, WiringError, parse_channel
 from journal.storage.connection import CHECKPOINT_PAGES, GROW_BYTES
 from station.core.device_model.model import (
     Component,
@@ -137,13 +137,6 @@ class FirmwareConfig(msgspec.Struct, frozen=True):
     directory: Path | None = None  # of the releases; None: in the data directory
 
 
-LIMIT_CONTACT_INPUTS: dict[str, InputA | InputB] = {
-    "A2": InputA.PLUG_IN_HOLSTER,
-    "B1": InputB.PLUG_IN_HOLSTER,
-}
-"""Inputs that a contact may be wired to: those the program reads nothing else from."""
-
-
 class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[limits]`: limits of the grid connection, in W, that hold without a CSMS."""
 
@@ -151,7 +144,7 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     offline_w: int | None = None  # while there is no CSMS
     offline_after_s: int = 60  # so long after the connection was lost
     contact_w: int | None = None  # while the contact at `contact_input` is open
-    contact_input: str | None = None  # one of LIMIT_CONTACT_INPUTS
+    contact_input: str | None = None  # a channel that nothing else is read from
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -277,7 +270,7 @@ def _build_config(file: _StationToml, base: Path) -> Config:
     model = DeviceModel(profile)
     for complaint in _journal_complaints(file.journal):
         raise TableError(f"[journal] {complaint}")
-    for complaint in _limit_complaints(file.limits):
+    for complaint in _limit_complaints(file.limits, _free_inputs(hardware, profile)):
         raise TableError(f"[limits] {complaint}")
     return Config(
         identity=identity,
@@ -521,15 +514,33 @@ LIMIT_RANGES = {
 """Minimum and maximum of each number in [limits]."""
 
 
-def _limit_complaints(limits: LimitsConfig) -> Iterator[str]:
+def _free_inputs(
+    hardware: Mapping[str, DeviceConfig], profile: Profile
+) -> tuple[Channel, ...] | None:
+    """Inputs that a contact may be wired to. None: the wiring is wrong, which
+    `station.config.hardware` reports."""
+    raw = hardware["io"].options.get("wiring", {}) if "io" in hardware else {}
+    try:
+        return msgspec.convert(raw, IoWiring).for_evses(profile.evse_ids).free_inputs()
+    except (msgspec.ValidationError, WiringError):
+        return None
+
+
+def _limit_complaints(
+    limits: LimitsConfig, free_inputs: tuple[Channel, ...] | None
+) -> Iterator[str]:
     for key, (minimum, maximum) in LIMIT_RANGES.items():
         value = getattr(limits, key)
         if value is not None and not minimum <= value <= maximum:
             yield f"{key} is {value}; allowed are {minimum} to {maximum}"
     if (limits.contact_w is None) is not (limits.contact_input is None):
         yield "contact_w and contact_input belong together; give both or neither"
-    elif limits.contact_input not in (None, *LIMIT_CONTACT_INPUTS):
-        yield (
-            f"contact_input is {limits.contact_input!r}; inputs that are free for a contact are "
-            f"{', '.join(LIMIT_CONTACT_INPUTS)}"
-        )
+    elif limits.contact_input is not None:
+        try:
+            channel = parse_channel(limits.contact_input)
+        except ValueError as error:
+            yield f"contact_input: {error}"
+            return
+        if free_inputs is not None and channel not in free_inputs:
+            free = ", ".join(map(str, free_inputs)) or "none"
+            yield f"contact_input is {channel}; inputs that are free for a contact are {free}"

@@ -34,6 +34,7 @@ import trio
 
 from drivers.emulators.json_lines_socket import JsonLinesSocket, RequestQuota
 from drivers.wire.bus_traffic import BusTraffic
+from drivers.wiring import parse_channel
 from journal.events import Entry
 from journal.observations import (
     DeadlineReached,
@@ -46,7 +47,7 @@ from journal.state import State
 from journal.storage.connection import StoreSettings
 from journal.storage.errors import DiskFull, JournalFailed
 from station import RELEASE
-from station.config.station_toml import LIMIT_CONTACT_INPUTS, Config
+from station.config.station_toml import Config
 from station.core.context import Context, Product
 from station.runtime.clock import HostClock, read_boot_id
 from station.runtime.control_socket import ControlHandler
@@ -201,7 +202,7 @@ class StationApp:
         contact_input = self.config.limits.contact_input
         if contact_input is None:
             return None
-        return LimitContact(LIMIT_CONTACT_INPUTS[contact_input], self._on_limit_contact)
+        return LimitContact(parse_channel(contact_input), self._on_limit_contact)
 
     def _on_limit_contact(self, limited: bool) -> None:
         for report in report_contact(self.config.limits, self.recorder.state, limited):

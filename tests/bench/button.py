@@ -17,14 +17,13 @@ import trio
 
 from drivers.emulators.process import run_emulated_station
 from drivers.emulators.station import EmulatedStation
-from drivers.wiring import OutputA
 
 POLL_S: Final = 0.001
 TIMEOUT_S: Final = 30.0
 
 
 def is_ac_enabled(station: EmulatedStation) -> bool:
-    return bool(station.io[1].outputs >> OutputA.AC_ENABLE & 1)
+    return station.is_output_on("ac_enable", 0)
 
 
 async def wait_ac(station: EmulatedStation, enabled: bool) -> float:

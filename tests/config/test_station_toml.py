@@ -472,3 +472,32 @@ def test_an_installer_that_cannot_run_is_reported(tmp_path: Path) -> None:
 def test_limits_that_cannot_work_are_refused(tmp_path: Path, table: str, error: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(error)):
         load_text(tmp_path, f"{GOOD}\n[limits]\n{table}\n")
+        ('contact_w = 1\ncontact_input = "F9"', 'contact_input: "F9" is not a channel'),
+
+
+IO_TABLE = """
+[hardware.io]
+driver = "icpdas_m7055"
+port = "/dev/ttyUSB0"
+[hardware.io.wiring]
+"""
+
+
+@pytest.mark.parametrize(
+    ("wiring", "error"),
+    [
+        (
+            'stop_button = ["A2", "B7"]\nplug_in_holster = ["none", "B1"]',
+            "contact_input is A2; inputs that are free for a contact are B1, B6",
+        ),
+        ('plug_in_holster = ["none", "none"]', None),
+        ('door_closed = "A0"', None),  # refused with the hardware
+    ],
+)
+def test_a_contact_has_an_input_of_its_own(tmp_path: Path, wiring: str, error: str | None) -> None:
+    text = GOOD.replace("[csms]", 'profile = "development"\n[csms]')
+    text += f'{IO_TABLE}{wiring}\n[limits]\ncontact_w = 1\ncontact_input = "A2"\n'
+    if error is None:
+        assert load_text(tmp_path, text).limits.contact_input == "A2"
+    else:
+        assert error in config_error(tmp_path, text)

@@ -30,6 +30,7 @@ from drivers.wire import advantics, infypower
 from drivers.wire.can_bus import SharedCanBus, SlcanBus
 from drivers.wire.modbus_master import ModbusMaster
 from drivers.wire.serial_port import Port, SerialPort
+from drivers.wiring import REFERENCE_WIRING, IoWiring
 
 ENERGIZED_FUNCTIONS = (
     PowerFunction.INSULATION_TEST,
@@ -125,8 +126,11 @@ class MiniatureStation:
                 await trio.sleep(0.02)
 
 
-def make_memory_world(directory: Path) -> tuple[EmulatedStation, dict[str, MemoryPort]]:
+def make_memory_world(
+    directory: Path, evse_count: int = 2, wiring: IoWiring = REFERENCE_WIRING
+) -> tuple[EmulatedStation, dict[str, MemoryPort]]:
     """An emulated station with lines in memory, and the station's ends of them."""
     lines = {name: open_memory_line() for name in LINE_NAMES}
-    world = EmulatedStation({name: device for name, (_, device) in lines.items()}, directory)
+    ports = {name: device for name, (_, device) in lines.items()}
+    world = EmulatedStation(ports, directory, evse_count=evse_count, wiring=wiring)
     return world, {name: station for name, (station, _) in lines.items()}

@@ -72,8 +72,8 @@ def test_open_builds_a_device_for_each_evse_or_as_the_kind_numbers_them(
     ("kind", "name"), [(kind, name) for kind, name in DRIVERS if kind in (*ONE_PER_EVSE, "io")]
 )
 def test_fewer_addresses_than_evses_are_refused(kind: str, name: str) -> None:
-    with pytest.raises(SettingsError, match=r"2 (for 3|modules, for up to 2) EVSEs"):
-        load_driver(kind, name).open(settings_of(kind, name), (1, 2, 3), SerialPort.open)
+    with pytest.raises(SettingsError, match=r"4 for 5 EVSEs"):
+        load_driver(kind, name).open(settings_of(kind, name), (1, 2, 3, 4, 5), SerialPort.open)
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,14 @@ def test_more_items_than_evses_are_refused(
         load_driver(kind, name).open(settings, EVSE_IDS, SerialPort.open)
 
 
+@pytest.mark.parametrize("evse_count", [1, 3, 4])
 @pytest.mark.parametrize(("kind", "name"), DRIVERS)
-def test_the_default_lists_serve_a_station_with_one_evse(kind: str, name: str) -> None:
-    load_driver(kind, name).open(settings_of(kind, name), (1,), SerialPort.open).close()
+def test_the_default_lists_serve_one_to_four_evses(kind: str, name: str, evse_count: int) -> None:
+    evse_ids = tuple(range(1, evse_count + 1))
+    opened = load_driver(kind, name).open(settings_of(kind, name), evse_ids, SerialPort.open)
+    if kind in ONE_PER_EVSE:
+        assert set(opened.devices) == set(evse_ids)
+    opened.close()
 
 
 def test_a_driver_of_another_kind_is_unknown() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from drivers import wiring
 from drivers.catalog import KINDS, driver_names, load_driver
+from drivers.io import icpdas_m7055
 
 README = Path(__file__).parents[2] / "drivers" / "README.md"
 TEXT = README.read_text(encoding="utf-8")
@@ -51,6 +53,8 @@ def default_cell(field: msgspec.structs.FieldInfo) -> str:
     if field.default is msgspec.NODEFAULT:
         assert field.default_factory is dict
         return "`{}`"
+    if isinstance(field.default, wiring.IoWiring):
+        return "the reference"
     return "none" if field.default is None else f"`{toml_value(field.default)}`"
 
 
@@ -84,14 +88,39 @@ def test_every_kind_is_in_the_overview() -> None:
     assert documented == {kind: package.replace(".", "/") for kind, package in KINDS.items()}
 
 
-def test_the_wiring_table_has_every_channel() -> None:
+WIRING_SECTION = "Wiring of the I/O modules"
+
+
+def test_the_wiring_table_has_every_wire_with_its_reference_channel() -> None:
+    rows = table_rows(WIRING_SECTION, "wire | reference | | level, effect")
+    documented = {row[0].strip("`"): (row[1], row[2]) for row in rows}
+    assert documented == {
+        field.name: (
+            f"`{toml_value(field.default)}`",
+            "output" if field.name in wiring.OUTPUTS else "input",
+        )
+        for field in msgspec.structs.fields(wiring.IoWiring)
+    }
+
+
+def test_the_required_wires_are_marked() -> None:
+    rows = table_rows(WIRING_SECTION, "wire | reference | | level, effect")
+    assert {row[0].strip("`") for row in rows if "required" in row[3]} == set(wiring.REQUIRED)
+
+
+def test_the_table_of_the_reference_product_has_every_channel() -> None:
     rows = table_rows(
-        "Wiring of the I/O modules",
+        WIRING_SECTION,
         "channel | output of module A | output of module B | input of module A | input of module B",
     )
-    assert [int(row[0]) for row in rows] == list(range(8))
-    wires = (wiring.OutputA, wiring.OutputB, wiring.InputA, wiring.InputB)
-    assert all(len(list(each)) == len(rows) for each in wires)
+    assert [int(row[0]) for row in rows] == list(range(wiring.CHANNELS_PER_MODULE))
+
+
+def test_the_example_of_a_station_with_one_module_is_possible() -> None:
+    _, _, text = SECTIONS[WIRING_SECTION].partition("```toml\n")
+    tables = tomllib.loads(text.partition("```")[0])["hardware"]["io"]
+    settings = msgspec.convert(tables, icpdas_m7055.Settings)
+    assert settings.station_wiring((1,)).module_count == len(settings.addresses) == 1
 
 
 def test_links_within_the_page_lead_to_a_heading() -> None:

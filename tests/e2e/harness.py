@@ -166,9 +166,10 @@ class Process:
 class EmulatedDevices(Process):
     """`station emulate`: the EV stays plugged in while the station is killed."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, evse_count: int = 2) -> None:
         data.mkdir(parents=True, exist_ok=True)
-        super().__init__("emulate", "--data", str(data), log=data.parent / "emulate.log")
+        arguments = ("--data", str(data), "--evses", str(evse_count))
+        super().__init__("emulate", *arguments, log=data.parent / "emulate.log")
         self.socket = data / "emulator.sock"
 
     def start(self) -> None:

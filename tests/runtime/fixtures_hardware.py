@@ -28,7 +28,7 @@ from journal.projections.power_limits import PowerLimit
 from station.config.hardware import HardwareSettings
 from station.core.desired import DesiredEvse, DesiredState
 from station.core.display import DisplaySituation
-from station.profiles import load_profile
+from station.profiles import Profile, load_profile
 from station.runtime.emulation import EmulatedCards
 from station.runtime.hardware.hardware import Hardware
 from station.runtime.watched_value import WatchedValue
@@ -49,8 +49,16 @@ class HardwareBench:
         stop: ends `Hardware.run`.
     """
 
-    def __init__(self, world: EmulatedStation, settings: HardwareSettings, **options: Any) -> None:
+    def __init__(
+        self,
+        world: EmulatedStation,
+        settings: HardwareSettings,
+        *,
+        profile: Profile | None = None,
+        **options: Any,
+    ) -> None:
         self.world = world
+        self.profile = profile or load_profile("development")
         self.timed_observations: list[tuple[float, Observation]] = []
         self.desired = WatchedValue(DesiredState())
         self.situation = DisplaySituation()
@@ -62,7 +70,7 @@ class HardwareBench:
         self._limits_w: dict[int, int] = {}  # by EVSE; 0: all together
         self.hardware = Hardware(
             settings,
-            load_profile("development"),
+            self.profile,
             observe=lambda observation: self.timed_observations.append((self.now, observation)),
             reference_for=lambda kind, value: IdToken(f"#{value}", kind),
             reading_interval_s=10,
@@ -70,7 +78,7 @@ class HardwareBench:
             evse_for_card=self.cards.take_evse_id,
             **options,
         )
-        self._requests = {evse: _desired_evse(evse) for evse in (1, 2)}
+        self._requests = {evse: _desired_evse(evse) for evse in self.profile.evse_ids}
 
     @property
     def now(self) -> float:
@@ -116,7 +124,7 @@ class HardwareBench:
 
     def restart_station(self) -> HardwareBench:
         """The same station after a restart of the program: new `Hardware` on the same devices."""
-        return HardwareBench(self.world, self._settings, **self._options)
+        return HardwareBench(self.world, self._settings, profile=self.profile, **self._options)
 
     def observations_of(self, kind: type[Kind], evse_id: int | None = None) -> list[Kind]:
         """Observations of a kind, of one EVSE."""
@@ -209,16 +217,18 @@ async def run_in_memory(
     directory: Path,
     catch: type[Exception] | None = None,
     settings: HardwareSettings | None = None,
+    profile: Profile | None = None,
     **options: Any,
 ) -> AsyncIterator[HardwareBench]:
     """`Hardware` with all devices ready, on emulated devices in memory and virtual time."""
-    world, ends = make_memory_world(directory)
+    settings = settings or Hardware.emulated_settings(directory)
+    profile = profile or load_profile("development")
+    world, ends = make_memory_world(directory, len(profile.evse), settings.io.wiring)
 
     def opened(path: str, *, baud: int, parity: str = "N", stop_bits: int = 1) -> Port:
         return ends[Path(path).stem].open(path, baud=baud, parity=parity, stop_bits=stop_bits)
 
-    settings = settings or Hardware.emulated_settings(directory)
-    bench = HardwareBench(world, settings, open_port=opened, **options)
+    bench = HardwareBench(world, settings, profile=profile, open_port=opened, **options)
     async with running_hardware(bench, world.run, catch):
         yield bench
 
@@ -263,7 +273,8 @@ async def wait_until_ready(bench: HardwareBench) -> None:
 
     def ready() -> bool:
         loop = bench.hardware._control_loop
-        return loop is not None and all(loop._protections.is_ready(evse) for evse in (1, 2))
+        evse_ids = bench.profile.evse_ids
+        return loop is not None and all(loop._protections.is_ready(evse) for evse in evse_ids)
 
     await bench.wait_until(ready, READY_TIMEOUT_S, "devices ready")
 

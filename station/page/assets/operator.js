@@ -154,7 +154,9 @@ function evseCard(evseId) {
       make("button", { class: "link", type: "button", onclick: () => setFilters({ evse: String(evseId) }) }, "Transcript"),
       make("a", { href: `/display/${evseId}`, target: "_blank", rel: "noopener" }, "Display")));
   id("evses").append(card);
-  id("filters").elements.evse.append(make("option", { value: String(evseId) }, String(evseId)));
+  for (const select of [id("filters").elements.evse, id("fault-evse")]) {
+    select.append(make("option", { value: String(evseId) }, String(evseId)));
+  }
   return card;
 }
 

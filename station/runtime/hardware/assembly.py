@@ -55,6 +55,7 @@ class StationDrivers:
         modules = open_devices("modules", settings.modules)
         self.power_modules: PowerModules = modules.devices[0]
         self.io_modules: dict[int, IoModule] = dict(open_devices("io", settings.io).devices)
+        self.wiring = settings.io.station_wiring(evse_ids)
         self.insulation_monitors: dict[int, InsulationMonitor] = dict(
             open_devices("insulation", settings.insulation).devices
         )

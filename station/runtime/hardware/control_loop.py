@@ -37,7 +37,6 @@ from drivers.ports import (
     OrderRefused,
     TokenPresented,
 )
-from drivers.wiring import InputA, InputB, OutputA
 from journal.events import Observation
 from journal.observations import EvStoppedCharging, MeterRead, StopButtonPressed
 from station.config.hardware import HardwareSettings
@@ -46,14 +45,10 @@ from station.core.display import DisplaySituation, LiveReading, render_display
 from station.core.display_rows import compose_rows
 from station.profiles.profile import Evse
 from station.runtime.hardware.assembly import StationDrivers
+from station.runtime.hardware.contactors import DigitalOutput
 from station.runtime.hardware.driver_supervisor import DriverSupervisor
 from station.runtime.hardware.fault_registry import FaultRegistry, FaultStatus
-from station.runtime.hardware.inputs import (
-    DISPENSER_IO,
-    STATION_IO,
-    EvseInputs,
-    StationInputs,
-)
+from station.runtime.hardware.inputs import EvseInputs, StationInputs
 from station.runtime.hardware.lasting_derating import LastingDerating
 from station.runtime.hardware.limit_contact import LimitContact
 from station.runtime.hardware.power_budget import EvseBudget, PowerBudget
@@ -72,7 +67,6 @@ LATE_S: Final = 0.05  # a round later than this was delayed by this process
 CATCH_UP_TURNS: Final = 3  # turns of the loop in which all waiting reports are read
 DISPLAY_INTERVAL_S: Final = 1.0  # of new amounts on the display; a new situation is shown at once
 SHUTDOWN_TIMEOUT_S: Final = 3.0  # until contactors are open and the last register is reported
-STOP_BUTTONS: Final = {1: InputB.EVSE_1_STOP_BUTTON, 2: InputB.EVSE_2_STOP_BUTTON}
 
 
 class TimedReading(NamedTuple):
@@ -149,6 +143,9 @@ class ControlLoop:
         self._connector_ids = {evse.id: evse.connectors[0].id for evse in evses}
         self._clock = AwakeClock()
         now = self._clock.now()
+        self._wiring = devices.wiring
+        self._ac_enable = self._find_station_output("ac_enable")
+        self._cabinet_fan = self._find_station_output("cabinet_fan")
         self._station_inputs = StationInputs()
         self._power_paths = {evse: self._build_power_path(evse, now) for evse in self._power_max_w}
         self._reporters = {
@@ -166,7 +163,12 @@ class ControlLoop:
             self._observe, self._has_session, in_field=settings.in_field
         )
         self._protections = Protections(
-            self._station_inputs, self._power_paths, self._settings, self.fault_registry, now
+            self._station_inputs,
+            self._power_paths,
+            self._settings,
+            self._wiring,
+            self.fault_registry,
+            now,
         )
         self._power_budget = PowerBudget(station_power_max_w, self._limit_hardware)
         self._released_seq = _last_release_seq(desired_state.value)  # a new latch is not meant
@@ -184,9 +186,17 @@ class ControlLoop:
     def _build_power_path(self, evse_id: int, now: float) -> PowerPath:
         devices = self._devices
         power_devices = PowerDevices(
+    def _find_station_output(self, key: str) -> DigitalOutput | None:
+        """An output that belongs to no EVSE; None: it is not wired."""
+        channel = self._wiring.outputs[key].get(0)
+        return DigitalOutput.at_channel(self._devices.io_modules, channel)
+
             secc=devices.seccs[evse_id],
             power_modules=devices.power_modules,
-            io=devices.io_modules[evse_id],
+        coil = self._wiring.outputs["contactors"][evse_id]
+        bleeder = self._wiring.outputs["bleeder"].get(evse_id)
+            coil=DigitalOutput(devices.io_modules[coil.module], coil.number),
+            bleeder=DigitalOutput.at_channel(devices.io_modules, bleeder),
             insulation_monitor=devices.insulation_monitors[evse_id],
             meter=devices.meters[evse_id],
         )
@@ -328,19 +338,19 @@ class ControlLoop:
 
     def _on_digital_inputs(self, io_module: int, report: DigitalInputs, now: float) -> bool:
         changed = self._station_inputs.apply_digital_inputs(io_module, report, now)
-        feedback = {STATION_IO: InputA.CONTACTORS_CLOSED, DISPENSER_IO: InputB.CONTACTORS_CLOSED}
-        if io_module in self._power_paths:
-            inputs = self._power_paths[io_module].inputs
-            inputs.feedback.apply_reading(report, feedback[io_module])
-        if io_module == DISPENSER_IO:
-            self._on_stop_buttons(report)
+        for evse_id, output in self._wiring.outputs["contactors"].items():
+            if output.module == io_module:
+                feedback = self._power_paths[evse_id].inputs.feedback
+                channel = self._wiring.inputs["contactors_closed"][evse_id]
+                feedback.apply_reading(report, channel.number, output.number)
+        self._on_stop_buttons()
         return changed or any(path.coil_on for path in self._power_paths.values())
 
-    def _on_stop_buttons(self, report: DigitalInputs) -> None:
+    def _on_stop_buttons(self) -> None:
         pressed = {
             evse_id
-            for evse_id, wire in STOP_BUTTONS.items()
-            if evse_id in self._power_paths and report.bits >> wire & 1
+            for evse_id, channel in self._wiring.inputs["stop_button"].items()
+            if self._station_inputs.input_level(channel)
         }
         for evse_id in sorted(pressed - self._pressed_evse_ids):
             self._observe(StopButtonPressed(evse_id))
@@ -361,8 +371,8 @@ class ControlLoop:
         self.fault_registry.update_faults(self._protections.find_faults(now), now)
         desired_state = self._desired_state.value
         if self._limit_contact is not None:
-            wire = self._limit_contact.wire
-            self._limit_contact.update(self._station_inputs.input_level(wire), now)
+            closed = self._station_inputs.input_level(self._limit_contact.channel)
+            self._limit_contact.update(closed, now)
         self._power_budget.update(self._power_paths, desired_state, now)
         if self._lasting_derating is not None:
             for evse_id, limit in self._power_budget.hardware_limits.items():
@@ -467,9 +477,10 @@ class ControlLoop:
             for evse_id in self._power_paths
         )
         busy = any(path.phase is not Phase.IDLE for path in self._power_paths.values())
-        cabinet = self._devices.io_modules[STATION_IO]
-        cabinet.set_output(OutputA.AC_ENABLE, not (emergency or welded or self._shutting_down))
-        cabinet.set_output(OutputA.CABINET_FAN, busy)
+        if self._ac_enable is not None:
+            self._ac_enable.set(not (emergency or welded or self._shutting_down))
+        if self._cabinet_fan is not None:
+            self._cabinet_fan.set(busy)
         if self._devices.reader is not None:
             self._devices.reader.enabled = desired_state.reader_enabled
         idle = not any(path.is_powered or path.has_session for path in self._power_paths.values())

@@ -6,6 +6,7 @@ none, it starts one that ends with it, even when the station is killed.
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -29,21 +30,30 @@ def emulator_socket(data: Path) -> Path:
 
 
 @contextmanager
-def run_emulator(data: Path) -> Iterator[None]:
+def run_emulator(data: Path, evse_count: int) -> Iterator[None]:
     """Have the devices of `data` emulated, by the process that does so already or by a child.
 
     The child reads the other end of a pipe from this process: it ends when this process ends,
     for whatever reason.
 
     Raises:
-        EmulatorFailed: they do not start.
+        EmulatorFailed: they do not start, or the other process has another number of EVSEs.
     """
     if trio.run(_is_listening, emulator_socket(data)):
+        other_count = trio.run(_count_evses, emulator_socket(data))
+        if other_count != evse_count:
+            raise EmulatorFailed(
+                f"the devices of {other_count} EVSEs are emulated by another process; the product "
+                f"profile has {evse_count}. Use `station emulate --evses {evse_count}`."
+            )
         log.info("devices: emulated by another process")
         yield
         return
     child = subprocess.Popen(
-        [sys.executable, "-m", "station", "emulate", "--data", str(data), "--until-stdin-closes"],
+        [
+            *(sys.executable, "-m", "station", "emulate", "--data", str(data)),
+            *("--evses", str(evse_count), "--until-stdin-closes"),
+        ],
         stdin=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for the station; it ends its devices itself
     )
@@ -70,6 +80,20 @@ async def _wait_until_ready(child: subprocess.Popen[bytes], path: Path) -> None:
     raise EmulatorFailed(
         f"emulated devices did not answer on {path} within {READY_TIMEOUT_S:.0f} s"
     )
+
+
+async def _count_evses(path: Path) -> int:
+    """How many EVSEs the emulated devices of a process have."""
+    answer = b""
+    with trio.move_on_after(READY_TIMEOUT_S):
+        async with await trio.open_unix_socket(str(path)) as stream:
+            await stream.send_all(b'{"op": "world"}\n')
+            while not answer.endswith(b"\n") and (received := await stream.receive_some()):
+                answer += received
+    try:
+        return len(json.loads(answer)["evses"])
+    except (ValueError, KeyError, TypeError):
+        raise EmulatorFailed(f"emulated devices did not answer on {path}") from None
 
 
 async def _is_listening(path: Path) -> bool:

@@ -29,10 +29,9 @@ from drivers.ports import (
     SeccHeartbeat,
     SeccState,
 )
-from drivers.wiring import InputA, InputB, OutputA
+from drivers.wiring import Channel
 
 FEEDBACKS_MIN: Final = 3  # contradicting readings in a row before they count
-STATION_IO, DISPENSER_IO = 1, 2  # the I/O modules; 1 is also EVSE 1's, 2 EVSE 2's
 
 
 def is_older(at: float | None, seconds: float, now: float, started_at: float) -> bool:
@@ -57,14 +56,14 @@ class ContactorFeedback(msgspec.Struct):
     _count: int = 0  # readings in a row that contradict
     _read_at: float = 0.0
 
-    def apply_reading(self, report: DigitalInputs, input_number: int) -> None:
-        """Take the feedback and the output of one reading."""
+    def apply_reading(self, report: DigitalInputs, input_number: int, output_number: int) -> None:
+        """Take the feedback and the output of one reading of the contactors' I/O module."""
         self.closed = bool(report.bits >> input_number & 1)
         self._read_at = report.read_at
         if report.outputs is None:
             self._output_on = self._since = None
             return
-        output_on = bool(report.outputs >> OutputA.CONTACTORS & 1)
+        output_on = bool(report.outputs >> output_number & 1)
         switched, self._output_on = output_on is not self._output_on, output_on
         if switched:
             self._since, self._count = report.outputs_at, 0
@@ -174,7 +173,7 @@ class StationInputs(msgspec.Struct):
     """Inputs of the whole station: wires of the I/O modules, rectifier modules, lost devices.
 
     Attributes:
-        digital_inputs, digital_inputs_at: by I/O module, `STATION_IO` and `DISPENSER_IO`.
+        digital_inputs, digital_inputs_at: by number of the I/O module.
         io_reset_at: when an I/O module reported that it had lost its supply.
         module_count: how many rectifier modules responded to the count.
         lost_devices: name of a driver to the message of its `DeviceFault`, until its next report.
@@ -208,11 +207,12 @@ class StationInputs(msgspec.Struct):
             case ModuleSilent(address=address):
                 self.silent_modules[address] = report
 
-    def input_level(self, wire: InputA | InputB) -> bool | None:
-        """The level of an input; None: never read."""
-        io_module = STATION_IO if isinstance(wire, InputA) else DISPENSER_IO
-        report = self.digital_inputs.get(io_module)
-        return None if report is None else bool(report.bits >> wire & 1)
+    def input_level(self, channel: Channel | None) -> bool | None:
+        """The level of an input; None: never read, or not wired."""
+        report = None if channel is None else self.digital_inputs.get(channel.module)
+        if channel is None or report is None:
+            return None
+        return bool(report.bits >> channel.number & 1)
 
 
 def _levels(report: DigitalInputs) -> tuple[object, ...]:

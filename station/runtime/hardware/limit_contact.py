@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from drivers.wiring import InputA, InputB
+from drivers.wiring import Channel
 
 CLOSED_S: Final = 2.0
 
@@ -19,15 +19,17 @@ CLOSED_S: Final = 2.0
 class LimitContact:
     """One contact at an input; `report_limited` is called when it begins and ends to limit."""
 
-    def __init__(self, wire: InputA | InputB, report_limited: Callable[[bool], None]) -> None:
-        self.wire = wire
+    def __init__(self, channel: Channel, report_limited: Callable[[bool], None]) -> None:
+        self.channel = channel
         self._report_limited = report_limited
         self._is_limited: bool | None = None  # as reported; None: not yet
         self._closed_since: float | None = None
 
     def reporting_by(self, post: Callable[[Callable[[], None]], None]) -> LimitContact:
         """The same contact, which reports through `post`."""
-        return LimitContact(self.wire, lambda limited: post(partial(self._report_limited, limited)))
+        return LimitContact(
+            self.channel, lambda limited: post(partial(self._report_limited, limited))
+        )
 
     def update(self, closed: bool | None, now: float) -> None:
         """Take the level of the input; None: never read."""

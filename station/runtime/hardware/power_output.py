@@ -18,14 +18,13 @@ import msgspec
 from drivers.ports import (
     ChargeController,
     InsulationMonitor,
-    IoModule,
     Meter,
     PowerFunction,
     PowerModules,
     PowerRequest,
 )
 from station.config.hardware import HardwareSettings
-from station.runtime.hardware.contactors import Contactors
+from station.runtime.hardware.contactors import Contactors, DigitalOutput
 from station.runtime.hardware.inputs import EvseInputs
 
 INSULATION_TEST_MIN_A: Final = Decimal(2)  # charges the cable's capacitance in the insulation test
@@ -44,7 +43,8 @@ class PowerDevices(msgspec.Struct, frozen=True):
 
     secc: ChargeController
     power_modules: PowerModules
-    io: IoModule
+    coil: DigitalOutput  # of the contactors
+    bleeder: DigitalOutput | None
     insulation_monitor: InsulationMonitor
     meter: Meter
 
@@ -68,7 +68,9 @@ class PowerOutput:
         self.voltage_range_v = (0, 0)
         self.module_temperature_c = DEFAULT_MODULE_C
         self.modules_off_at = now
-        self.contactors = Contactors(inputs, devices.io, settings.io.feedback_ms / 1000)
+        self.contactors = Contactors(
+            inputs, devices.coil, devices.bleeder, settings.io.feedback_ms / 1000
+        )
         self._inputs = inputs
         self._devices = devices
         self._settings = settings

@@ -35,15 +35,14 @@ from drivers.ports import (
 )
 from drivers.settings import DeviceSettings
 from drivers.wire.can_bus import SharedCanBus
-from drivers.wiring import InputA, InputB, OutputA
+from drivers.wiring import StationWiring
 from station.config.hardware import HardwareSettings
 from station.runtime.hardware.assembly import StationDrivers
+from station.runtime.hardware.contactors import DigitalOutput
 
 RESTART_PAUSE_S: Final = 0.5
 FEEDBACK_TIMEOUT_S: Final = 1.0
 SAFE_VOLTAGE_V: Final = 60  # IEC 61851-23: not above, at an output that may be touched
-CONTACTOR_FEEDBACK: Final = {1: InputA.CONTACTORS_CLOSED, 2: InputB.CONTACTORS_CLOSED}
-CABINET_IO: Final = 1
 
 
 class DeviceProbe(msgspec.Struct):
@@ -139,11 +138,17 @@ class HardwareProbe:
         self._evse_ids = evse_ids
         self._with_mains = with_mains
         self._drivers = StationDrivers(settings, evse_ids)
+        self._ac_enable = self.wiring.outputs["ac_enable"].get(0)
         drivers = self._drivers.drivers_by_name()
         self.devices = {name: DeviceProbe(name) for name in drivers}
         self.can_buses = {
             name: driver for name, driver in drivers.items() if isinstance(driver, SharedCanBus)
         }
+
+    @property
+    def wiring(self) -> StationWiring:
+        """Of the I/O modules."""
+        return self._drivers.wiring
 
     def settings_of(self, kind: str) -> DeviceSettings:
         """The table of a kind of device."""
@@ -174,9 +179,13 @@ class HardwareProbe:
 
     def _on_report(self, probe: DeviceProbe, report: DeviceReport) -> None:
         probe.apply_report(report)
-        if probe.name == f"io {CABINET_IO}" and isinstance(report, DeviceReady):
-            cabinet = self._drivers.io_modules[CABINET_IO]
-            cabinet.set_output(OutputA.AC_ENABLE, self._with_mains)
+        if isinstance(report, DeviceReady) and probe.kind == "io":
+            self._set_mains(int(probe.name.partition(" ")[2]), self._with_mains)
+
+    def _set_mains(self, module: int, on: bool) -> None:
+        """Switch the mains contactor, if an I/O module has its output."""
+        if self._ac_enable is not None and self._ac_enable.module == module:
+            self._drivers.io_modules[module].set_output(self._ac_enable.number, on)
 
     # --- Tests on request -------------------------------------------------------------------------
 
@@ -191,7 +200,7 @@ class HardwareProbe:
             if not self.devices[name].answers:
                 results.append(ProofResult(name, False, "does not answer"))
                 continue
-            io.set_output(OutputA.AC_ENABLE, False)
+            self._set_mains(number, False)
             self.devices[name].fault = None
             io.test_watchdog()
             while io.watchdog_works is None and self.devices[name].fault is None:
@@ -215,14 +224,15 @@ class HardwareProbe:
         obstacle = self._closing_obstacle(evse_id)
         if obstacle is not None:
             return ProofResult(name, False, f"not tested: {obstacle}")
-        io = self._drivers.io_modules[evse_id]
+        channel = self.wiring.outputs["contactors"][evse_id]
+        coil = DigitalOutput(self._drivers.io_modules[channel.module], channel.number)
         if self._feedback(evse_id):
             return ProofResult(name, False, "feedback is closed before they were ordered to close")
         try:
-            io.set_output(OutputA.CONTACTORS, True)
+            coil.set(True)
             closed = await self._wait_for_feedback(evse_id, True)
         finally:
-            io.set_output(OutputA.CONTACTORS, False)
+            coil.set(False)
         opened = await self._wait_for_feedback(evse_id, False)
         if not closed:
             return ProofResult(
@@ -247,8 +257,9 @@ class HardwareProbe:
         highest = max(voltages)
         if highest > SAFE_VOLTAGE_V:
             return f"the output has {highest:.0f} V; at most {SAFE_VOLTAGE_V} V are allowed"
-        if not self.devices[f"io {evse_id}"].answers:
-            return f"I/O module {evse_id} does not answer"
+        module = self.wiring.outputs["contactors"][evse_id].module
+        if not self.devices[f"io {module}"].answers:
+            return f"I/O module {module} does not answer"
         return None
 
     def _output_voltages(self, evse_id: int) -> Iterator[float]:
@@ -264,10 +275,11 @@ class HardwareProbe:
             yield output.voltage_mv / 1000
 
     def _feedback(self, evse_id: int) -> bool | None:
-        report = self.devices[f"io {evse_id}"].find_report(DigitalInputs)
+        channel = self.wiring.inputs["contactors_closed"][evse_id]
+        report = self.devices[f"io {channel.module}"].find_report(DigitalInputs)
         if not isinstance(report, DigitalInputs):
             return None
-        return bool(report.bits >> CONTACTOR_FEEDBACK[evse_id] & 1)
+        return bool(report.bits >> channel.number & 1)
 
     async def _wait_for_feedback(self, evse_id: int, closed: bool) -> bool:
         with trio.move_on_after(FEEDBACK_TIMEOUT_S):

@@ -18,16 +18,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from drivers.ports import MAINS_FAULTS, SeccState
-from drivers.wiring import InputA, InputB
+from drivers.wiring import StationWiring
 from station.config.hardware import HardwareSettings
 from station.runtime.hardware.fault_registry import FAULT_RULES, FaultRegistry, Finding
-from station.runtime.hardware.inputs import (
-    DISPENSER_IO,
-    STATION_IO,
-    EvseInputs,
-    StationInputs,
-    is_older,
-)
+from station.runtime.hardware.inputs import EvseInputs, StationInputs, is_older
 from station.runtime.hardware.power_path import ABORT_CAUSE_WAIT_S, Phase, PowerPath
 
 STARTUP_TIMEOUT_S: Final = 8.0  # from the start to the first report of a device
@@ -39,17 +33,16 @@ MAINS_FAULT_MODULES_MIN: Final = 2  # with this many modules affected, the mains
 CABLE_CHECK_FAILURES_MAX, STUCK_OPEN_MAX = 3, 2
 PREWARNING, DEVICE_ERROR, ALARM = 1, 2, 5  # of the insulation monitor
 
-FAULT_INPUTS_A: Final = (
-    (InputA.EMERGENCY_STOP_LOOP_CLOSED, "emergency_stop/pressed"),
-    (InputA.DOOR_CLOSED, "door/open"),
-    (InputA.MAINS_BREAKER_ON, "breaker/tripped"),
-    (InputA.POWER_CABINET_READY, "mains/lost"),
+FAULT_INPUTS: Final = (
+    ("emergency_stop_loop_closed", "emergency_stop/pressed"),
+    ("door_closed", "door/open"),
+    ("mains_breaker_on", "breaker/tripped"),
+    ("power_cabinet_ready", "mains/lost"),
+    ("cable_and_tilt_good", "dispenser/tilted"),
+    ("dispenser_door_closed", "dispenser_door/open"),
+    ("cooling_flow_good", "cooling/fault"),
 )
-FAULT_INPUTS_B: Final = (
-    (InputB.CABLE_AND_TILT_GOOD, "dispenser/tilted"),
-    (InputB.DISPENSER_DOOR_CLOSED, "dispenser_door/open"),
-    (InputB.COOLING_FLOW_GOOD, "cooling/fault"),
-)
+"""Inputs of the station, by key of the wiring, and the fault while one is 0."""
 
 
 class Protections:
@@ -59,6 +52,7 @@ class Protections:
         station_inputs: of the whole station.
         power_paths: by EVSE id, with the inputs of each.
         settings: the limits.
+        wiring: of the I/O modules.
         fault_registry: the active faults.
         started_at: when the devices were started.
     """
@@ -68,6 +62,7 @@ class Protections:
         station_inputs: StationInputs,
         power_paths: dict[int, PowerPath],
         settings: HardwareSettings,
+        wiring: StationWiring,
         fault_registry: FaultRegistry,
         started_at: float,
     ) -> None:
@@ -76,6 +71,15 @@ class Protections:
         self._settings = settings
         self._fault_registry = fault_registry
         self._started_at = started_at
+        self._fault_inputs = tuple(
+            (wiring.inputs[key][0], name) for key, name in FAULT_INPUTS if wiring.inputs[key]
+        )
+        self._surge_arrester = wiring.inputs["surge_arrester_good"].get(0)
+        self._holster_locks = wiring.inputs["holster_locked"]
+        self._evses_by_io_module = {
+            module: wiring.evses_of_module(module) for module in range(1, wiring.module_count + 1)
+        }
+        self._io_modules_of_evse = {evse: wiring.modules_of_evse(evse) for evse in power_paths}
         self._overheated_evse_ids: set[int] = set()
         self._meter_good_at = dict.fromkeys(power_paths, started_at)
 
@@ -87,7 +91,7 @@ class Protections:
             inputs.insulation_at,
             inputs.meter_at,
             inputs.output_at,
-            *map(self._station_inputs.digital_inputs_at.get, (STATION_IO, evse_id)),
+            *map(self._station_inputs.digital_inputs_at.get, self._io_modules_of_evse[evse_id]),
         )
         return None not in report_times and inputs.pilot is not None
 
@@ -118,12 +122,13 @@ class Protections:
     # --- Whole station ---------------------------------------------------------------------------
 
     def _check_wires(self) -> Iterator[Finding]:
-        for wire, name in (*FAULT_INPUTS_A, *FAULT_INPUTS_B):
-            if self._station_inputs.input_level(wire) is False:
+        for channel, name in self._fault_inputs:
+            if self._station_inputs.input_level(channel) is False:
                 yield Finding(FAULT_RULES[name], 0)
 
     def _check_module_count(self) -> Iterator[Finding]:
-        expected = sum(map(len, self._settings.modules.groups))
+        groups = self._settings.modules.groups
+        expected = sum(len(groups[evse_id - 1]) for evse_id in self._power_paths)
         if self._station_inputs.module_count not in (None, expected):
             info = f"{self._station_inputs.module_count} modules instead of {expected}"
             yield Finding(FAULT_RULES["module/wrong_count"], 0, info)
@@ -146,34 +151,30 @@ class Protections:
                 yield Finding(FAULT_RULES[f"mains/{name.removeprefix('ac_')}"], 0, info)
 
     def _check_io_modules(self, now: float) -> Iterator[Finding]:
-        """Module 1 has the emergency stop and the doors: without it no EVSE may charge."""
-        for number in (STATION_IO, DISPENSER_IO):
-            evse_id = 0 if number == STATION_IO else number
-            if evse_id not in (0, *self._power_paths):
-                continue
-            lost = self._station_inputs.lost_devices.get(f"io {number}", "")
-            limit_s = self._settings.io.stale_ms / 1000
-            if lost or self._is_stale(
-                self._station_inputs.digital_inputs_at.get(number), limit_s, now
-            ):
-                yield Finding(
-                    FAULT_RULES["io/lost"], evse_id, lost or f"I/O module {number} is silent"
-                )
-            report = self._station_inputs.digital_inputs.get(number)
-            if report is not None and report.watchdog_fired:
-                yield Finding(FAULT_RULES["io/watchdog"], evse_id, f"of I/O module {number}")
-            reset_at = self._station_inputs.io_reset_at.get(number)
-            if reset_at is not None and now - reset_at < IO_RESET_SHOWN_S:
-                yield Finding(
-                    FAULT_RULES["io/reset"], evse_id, f"I/O module {number} lost its supply"
-                )
+        """A fault of a module stops the EVSEs it serves: `StationWiring.evses_of_module`."""
+        for number, evse_ids in self._evses_by_io_module.items():
+            for name, info in self._io_module_faults(number, now):
+                for evse_id in evse_ids:
+                    yield Finding(FAULT_RULES[name], evse_id, info)
+
+    def _io_module_faults(self, number: int, now: float) -> Iterator[tuple[str, str]]:
+        """Faults of an I/O module, each with what it reports about it."""
+        lost = self._station_inputs.lost_devices.get(f"io {number}", "")
+        limit_s = self._settings.io.stale_ms / 1000
+        if lost or self._is_stale(self._station_inputs.digital_inputs_at.get(number), limit_s, now):
+            yield "io/lost", lost or f"I/O module {number} is silent"
+        report = self._station_inputs.digital_inputs.get(number)
+        if report is not None and report.watchdog_fired:
+            yield "io/watchdog", f"of I/O module {number}"
+        reset_at = self._station_inputs.io_reset_at.get(number)
+        if reset_at is not None and now - reset_at < IO_RESET_SHOWN_S:
+            yield "io/reset", f"I/O module {number} lost its supply"
 
     def _check_idle_wires(self, evse_id: int) -> Iterator[Finding]:
         """Faults that let a session end regularly; per EVSE, because each has its own session."""
-        if self._station_inputs.input_level(InputA.SURGE_ARRESTER_GOOD) is False:
+        if self._station_inputs.input_level(self._surge_arrester) is False:
             yield Finding(FAULT_RULES["arrester/dead"], evse_id)
-        lock = InputA.HOLSTER_LOCKED if evse_id == STATION_IO else InputB.HOLSTER_LOCKED
-        if self._station_inputs.input_level(lock):
+        if self._station_inputs.input_level(self._holster_locks.get(evse_id)):
             yield Finding(FAULT_RULES["lock/stuck"], evse_id, "holster locked, ordered open")
 
     # --- Charge controller -----------------------------------------------------------------------

@@ -17,9 +17,15 @@ from drivers.ports import (
     Meter,
     PowerModules,
 )
-from drivers.wiring import InputA, OutputA
+from drivers.wiring import REFERENCE_WIRING
 from station.config.hardware import HardwareSettings, emulated_settings
+from station.runtime.hardware.contactors import DigitalOutput
 from station.runtime.hardware.power_output import PowerDevices
+
+WIRING = REFERENCE_WIRING.for_evses((1,))
+COIL = WIRING.outputs["contactors"][1].number
+BLEEDER = WIRING.outputs["bleeder"][1].number
+FEEDBACK = WIRING.inputs["contactors_closed"][1].number
 
 
 class FakeDevice:
@@ -108,7 +114,8 @@ class FakePowerDevices:
         io: IoModule = self.io
         insulation_monitor: InsulationMonitor = self.insulation_monitor
         meter: Meter = self.meter
-        return PowerDevices(secc, power_modules, io, insulation_monitor, meter)
+        coil, bleeder = DigitalOutput(io, COIL), DigitalOutput(io, BLEEDER)
+        return PowerDevices(secc, power_modules, coil, bleeder, insulation_monitor, meter)
 
 
 def contactor_reading(
@@ -117,11 +124,11 @@ def contactor_reading(
     """A reading of the I/O module of EVSE 1 with only its contactors: feedback and output."""
     return DigitalInputs(
         unit=5,
-        bits=int(closed) << InputA.CONTACTORS_CLOSED,
+        bits=int(closed) << FEEDBACK,
         watchdog_fired=False,
         was_reset=False,
         read_at=read_at,
-        outputs=None if output_on is None else int(output_on) << OutputA.CONTACTORS,
+        outputs=None if output_on is None else int(output_on) << COIL,
         outputs_at=outputs_at,
     )
 

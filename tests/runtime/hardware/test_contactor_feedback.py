@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from drivers.wiring import InputA
 from station.runtime.hardware.inputs import ContactorFeedback
-from tests.runtime.hardware.fakes import contactor_reading
+from tests.runtime.hardware.fakes import COIL, FEEDBACK, contactor_reading
 
 FEEDBACK_S = 0.2
 
@@ -18,7 +17,7 @@ def read_feedback(
 ) -> str | None:
     for at in read_at:
         reading = contactor_reading(closed, output_on, at, outputs_at)
-        feedback.apply_reading(reading, InputA.CONTACTORS_CLOSED)
+        feedback.apply_reading(reading, FEEDBACK, COIL)
     return feedback.contradiction(FEEDBACK_S)
 
 

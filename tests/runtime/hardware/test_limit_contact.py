@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from drivers.wiring import InputA
+from drivers.wiring import parse_channel
 from station.runtime.hardware.limit_contact import CLOSED_S, LimitContact
 
 
 def reports_of(*levels: tuple[float, bool | None]) -> list[bool]:
     """What is reported for levels of the input at these times."""
     reports: list[bool] = []
-    contact = LimitContact(InputA.PLUG_IN_HOLSTER, reports.append)
+    contact = LimitContact(parse_channel("A2"), reports.append)
     for at, closed in levels:
         contact.update(closed, at)
     return reports

@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from drivers.emulators.ev import Ev
-from drivers.wiring import InputA
+from drivers.wiring import parse_channel
 from journal.observations import DeviceFaulted
 from station.runtime.hardware.lasting_derating import LASTS_S, LastingDerating
 from station.runtime.hardware.limit_contact import LimitContact
@@ -124,7 +124,7 @@ async def test_the_contact_of_the_grid_operator_is_read_at_its_input(
 ) -> None:
     """The emulated switch of the holster stands for the contact: open while an EV is plugged in."""
     reports: list[bool] = []
-    contact = LimitContact(InputA.PLUG_IN_HOLSTER, reports.append)
+    contact = LimitContact(parse_channel("A2"), reports.append)
     async with run_in_memory(tmp_path, limit_contact=contact) as bench:
         await bench.wait_until(lambda: reports == [False], 3)
         bench.world.plug_in(1, Ev())

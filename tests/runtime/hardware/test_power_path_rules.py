@@ -23,7 +23,6 @@ from drivers.ports import (
     SeccState,
     SessionFinished,
 )
-from drivers.wiring import InputA, OutputA
 from station.core.desired import DesiredEvse, DesiredState
 from station.runtime.hardware.contactors import OPEN_TIMEOUT_S
 from station.runtime.hardware.control_loop import _desired_evse
@@ -32,6 +31,9 @@ from station.runtime.hardware.inputs import EvseInputs
 from station.runtime.hardware.insulation_check import InsulationSelfTest
 from station.runtime.hardware.power_path import Phase, PowerPath
 from tests.runtime.hardware.fakes import (
+    BLEEDER,
+    COIL,
+    FEEDBACK,
     FakePowerDevices,
     contactor_reading,
     hardware_settings,
@@ -84,7 +86,7 @@ class PowerPathBench:
             self.now += 0.05
             closed = self.path.coil_on if feedback is None else feedback
             reading = contactor_reading(closed, self.path.coil_on, self.now)
-            self.inputs.feedback.apply_reading(reading, InputA.CONTACTORS_CLOSED)
+            self.inputs.feedback.apply_reading(reading, FEEDBACK, COIL)
             self.inputs.apply_report(GroupOutput(1, 0, amperes * 1000), self.now, 0)
             self._run_path()
 
@@ -98,7 +100,7 @@ class PowerPathBench:
             real_now=self.now + self.paused_s,
         )
 
-    def is_output_on(self, output: OutputA) -> bool:
+    def is_output_on(self, output: int) -> bool:
         return output in self.devices.io.outputs_on
 
     def start_charging(self) -> None:
@@ -109,7 +111,7 @@ class PowerPathBench:
         self.advance(0.3)
         assert self.path.phase is Phase.SESSION
         assert self.path.is_transferring
-        assert self.is_output_on(OutputA.CONTACTORS)
+        assert self.is_output_on(COIL)
         assert self.devices.secc.enabled
 
 
@@ -125,9 +127,9 @@ async def test_contactors_wait_for_the_current_to_stop_for_a_limited_time(
     bench.start_charging()
     bench.stop = StopMode.EMERGENCY
     bench.advance(OPEN_TIMEOUT_S - 0.1, amperes=200)
-    assert bench.is_output_on(OutputA.CONTACTORS)
+    assert bench.is_output_on(COIL)
     bench.advance(0.2, amperes=200)
-    assert not bench.is_output_on(OutputA.CONTACTORS)
+    assert not bench.is_output_on(COIL)
 
 
 async def test_contactors_open_on_a_measurement_after_the_modules_went_off(
@@ -137,20 +139,20 @@ async def test_contactors_open_on_a_measurement_after_the_modules_went_off(
     bench.advance(0.1, amperes=0)  # measured before the modules went off
     bench.stop = StopMode.EMERGENCY
     bench._run_path()
-    assert bench.is_output_on(OutputA.CONTACTORS)
+    assert bench.is_output_on(COIL)
     bench.advance(0.15, amperes=2)
-    assert not bench.is_output_on(OutputA.CONTACTORS)
+    assert not bench.is_output_on(COIL)
 
 
 async def test_contactors_that_a_driver_opened_are_not_closed_while_stopping(
     bench: PowerPathBench,
 ) -> None:
     bench.start_charging()
-    bench.devices.io.set_output(OutputA.CONTACTORS, False)  # as after a reset of the module
+    bench.devices.io.set_output(COIL, False)  # as after a reset of the module
     bench.stop = StopMode.EMERGENCY
     bench.advance(0.2, amperes=200)
     assert bench.path.coil_on
-    assert not bench.is_output_on(OutputA.CONTACTORS)
+    assert not bench.is_output_on(COIL)
 
 
 async def test_a_charge_that_ends_by_unplugging_is_not_ended_by_the_ev(
@@ -234,7 +236,7 @@ async def test_modules_stay_off_until_the_feedback_shows_closed_contactors(
     bench.report(PilotState("B", 1000), GOOD, TESTING, GOOD)
     bench.report(SeccHeartbeat(SeccState.CHARGING), TRANSFER)
     bench.advance(0.3, feedback=False)
-    assert bench.is_output_on(OutputA.CONTACTORS)
+    assert bench.is_output_on(COIL)
     assert 1 not in bench.devices.power_modules.orders
     bench.advance(0.1)
     assert bench.devices.power_modules.orders[1][2]
@@ -256,7 +258,7 @@ async def test_the_bleeder_is_off_while_a_battery_may_be_connected(
     lower = PowerRequest(PowerFunction.STANDBY, Decimal(0), Decimal(0), closed, lower_voltage=True)
     bench.report(SeccHeartbeat(state), lower)
     bench.advance(0.3)
-    assert bench.is_output_on(OutputA.BLEEDER) is bleeds
+    assert bench.is_output_on(BLEEDER) is bleeds
 
 
 async def test_a_passed_self_test_is_valid_for_ten_minutes(bench: PowerPathBench) -> None:
@@ -296,10 +298,10 @@ async def test_a_session_continues_while_the_desired_state_does_not_include_the_
     bench.report(SeccHeartbeat(SeccState.CHARGING), TRANSFER)
     bench.advance(0.3)
     assert bench.path.phase is Phase.SESSION
-    assert not bench.is_output_on(OutputA.CONTACTORS)
+    assert not bench.is_output_on(COIL)
     bench.request = ENERGY
     bench.advance(0.1)
-    assert bench.is_output_on(OutputA.CONTACTORS)
+    assert bench.is_output_on(COIL)
 
 
 async def test_no_session_starts_while_the_desired_state_is_outdated(
@@ -320,4 +322,4 @@ async def test_a_charge_continues_while_the_desired_state_is_outdated(
     bench.request = None
     bench.advance(0.3)
     assert bench.path.is_transferring
-    assert bench.is_output_on(OutputA.CONTACTORS)
+    assert bench.is_output_on(COIL)
