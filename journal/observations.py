@@ -174,6 +174,13 @@ class IdTokenPresented(Observation, frozen=True):
     cacheable: bool = True  # False: the UID is random at each tap and useless in a cache
 
 
+class EvTokenReported(Observation, frozen=True):
+    """The EV reported its EVCCID, which is its idToken of type MacAddress: Autocharge."""
+
+    evse_id: int
+    id_token: IdToken
+
+
 class StopButtonPressed(Observation, frozen=True):
     """The stop button of an EVSE was pressed, not the emergency stop."""
 

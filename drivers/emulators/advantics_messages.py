@@ -130,7 +130,7 @@ class SeccSender:
             EV_Maximum_Charge_Current=round(ev.max_current_a * 10),
             EV_Maximum_Charge_Power=round(ev.max_power_w / 1000),
         )
-        self._send_ev_id(ev)
+        self.send_ev_id(ev)
 
     def send_soc(self, ev: Ev) -> None:
         """Send the state of charge if it changed."""
@@ -146,7 +146,8 @@ class SeccSender:
             Maximum_State_of_Charge=100,
         )
 
-    def _send_ev_id(self, ev: Ev) -> None:
+    def send_ev_id(self, ev: Ev) -> None:
+        """Send the EVCCID, which the EV reports before its authorization."""
         self.send_message(
             wire.EV_ID, **{f"Byte{index}": byte for index, byte in enumerate(ev.evcc_id)}
         )
@@ -208,4 +209,4 @@ class SeccSender:
         ptc1, ptc2 = (min(max(celsius, -40), 215) + 40 for celsius in cable_c)
         self.send_message(wire.INPUTS, CPU_Temperature=51 + 40, Pistol_PTC1=ptc1, Pistol_PTC2=ptc2)
         if ev is not None:
-            self._send_ev_id(ev)
+            self.send_ev_id(ev)

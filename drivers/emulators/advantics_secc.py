@@ -272,6 +272,7 @@ class EmulatedSecc:
         )
         yield from self._wait_seconds(self.timings.negotiation_s)
         self._output.state = SeccState.CCS_AUTHORIZATION_PROCESS
+        self._sender.send_ev_id(ev)
         yield from self._wait_until(
             lambda: self._flags.authorization_done, self.timings.authorization_max_s
         )

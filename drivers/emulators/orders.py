@@ -93,6 +93,13 @@ def _parse_token_type(name: str, value: Any, station: EmulatedStation) -> str:
     return "ISO14443"
 
 
+def _parse_evcc_id(name: str, value: Any, station: EmulatedStation) -> bytes:
+    text = _parse_text(name, value, station)
+    if not re.fullmatch("[0-9A-Fa-f]{12}", text):
+        raise OrderError(f"{name} must be a MAC address of 12 hex digits, got {text!r}")
+    return bytes.fromhex(text)
+
+
 EV_PARSERS: dict[str, Parser] = {
     "capacity_wh": _number_parser(1, 10_000_000),
     "soc": _number_parser(0, 100),
@@ -100,16 +107,18 @@ EV_PARSERS: dict[str, Parser] = {
     "max_voltage_v": _number_parser(200, 1000),
     "max_current_a": _number_parser(0, 3000),
     "max_power_w": _number_parser(0, 3_000_000),
+    "evcc_id": _parse_evcc_id,
 }
 
 
-def _parse_ev(name: str, value: Any, station: EmulatedStation) -> dict[str, float]:
+def _parse_ev(name: str, value: Any, station: EmulatedStation) -> dict[str, float | bytes]:
     if not isinstance(value, dict):
         raise OrderError(f"{name} must be an object, got {_format_value(value)}")
     for key in value:
         if key not in EV_PARSERS:
             raise OrderError(f"{name} has no {key}{_suggest_name(key, EV_PARSERS)}")
-    return {key: float(EV_PARSERS[key](f"{name}.{key}", value[key], station)) for key in value}
+    parsed = {key: EV_PARSERS[key](f"{name}.{key}", value[key], station) for key in value}
+    return {key: float(item) if key != "evcc_id" else item for key, item in parsed.items()}
 
 
 @dataclass(frozen=True)

@@ -308,7 +308,11 @@ class AdvanticsSecc:
             self._ev_values = {}
         decode = REPORT_DECODERS.get(message.base)
         if decode is not None:
-            self._report(decode(values))
+            report = decode(values)
+            if isinstance(report, PilotState) and report.letter == "A":
+                # the next EV must not be taken for this one
+                self._ev_information, self._ev_values = EvInformation(), {}
+            self._report(report)
 
     def _report_if_found(self, status: SignalValues) -> None:
         """Report the first heartbeat of a run, and the first after a loss."""

@@ -51,7 +51,9 @@ def _fault_parameters() -> list[click.Parameter]:
 
 
 # Properties of the EV, sent as the object `ev`.
-EV_ARGUMENTS: Final = ("capacity_wh", "soc", "max_voltage_v", "max_current_a", "max_power_w")
+EV_ARGUMENTS: Final = (
+    "capacity_wh", "soc", "max_voltage_v", "max_current_a", "max_power_w", "evcc_id",
+)  # fmt: skip
 
 
 def _plug_in_parameters() -> list[click.Parameter]:
@@ -62,6 +64,7 @@ def _plug_in_parameters() -> list[click.Parameter]:
         _value_option("max-voltage-v", NUMBER, "Maximum voltage of the EV, V."),
         _value_option("max-current-a", NUMBER, "Maximum current of the EV, A."),
         _value_option("max-power-w", NUMBER, "Maximum power of the EV, W."),
+        _value_option("evcc-id", click.STRING, "EVCCID of the EV, 12 hex digits."),
         click.Option(
             ["--ready/--not-ready"],
             default=None,

@@ -32,6 +32,7 @@ from journal.projections.power_limits import PowerLimit
 from journal.state import State
 from station.core.block_tables import DEADLINES
 from station.core.blocks import a_certificate_renewal, m_certificates, n_customers
+from station.core.blocks.c_authorization import is_autocharge_enabled, may_identify_ev
 from station.core.blocks.evse_conditions import is_in_service, may_charge
 from station.core.context import Context, Deadline, Product
 from station.core.display import DisplaySituation, describe_display, describe_out_of_order
@@ -57,6 +58,7 @@ class DesiredEvse(msgspec.Struct, frozen=True):
     # Reports of the cable that this was decided with; None: it applies to any.
     cable_report_count: int | None = None
     limit: PowerLimit | None = None  # the most this EVSE may give; None: no limit. SC.01
+    identify_ev: bool = False  # communicate with the EV before it is authorized: Autocharge. C-34
 
 
 FirmwareStep = Literal["wait", "download", "verify", "install", "confirm"]
@@ -110,6 +112,7 @@ class DesiredState(msgspec.Struct, frozen=True):
     evses: tuple[DesiredEvse, ...] = ()
     display: DisplaySituation = DisplaySituation()
     reader_enabled: bool = True
+    autocharge: bool = False  # the EVCCID of an EV is an idToken. C-34
     fault_releases: tuple[FaultRelease, ...] = ()  # of this run; each acts once
     station_power_w: int | None = None  # the most all EVSEs may give together; None: no limit
     next_due_ms: int | None = None  # uptime at which a rule is due
@@ -185,6 +188,7 @@ def _desired_state(ctx: Context, parts: _Parts) -> DesiredState:
         evses=parts.evses(ctx),
         display=parts.display(ctx),
         reader_enabled=parts.reader_enabled(ctx),
+        autocharge=is_autocharge_enabled(ctx),
         fault_releases=state.faults.releases,
         station_power_w=_station_power_w(ctx),
         next_due_ms=_next_due_ms(ctx, parts.deadlines),
@@ -255,6 +259,7 @@ def _desired_evse(ctx: Context, evse_id: int) -> DesiredEvse:
         transaction_id=transaction.transaction_id if transaction else None,
         cable_report_count=ctx.state.evses.by_id(evse_id).cable_report_count,
         limit=ctx.state.power_limits.on_evse(evse_id),
+        identify_ev=may_identify_ev(ctx, evse_id),
     )
 
 

@@ -139,6 +139,10 @@ OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
     "FaultReleaseRequested": (
         "operator",
         lambda e: (
+    "EvTokenReported": (
+        "EV",
+        lambda e: f"reports its EVCCID {e.id_token} at EVSE {e.evse_id}, for Autocharge",
+    ),
             f"releases {' '.join(filter(None, (e.device, e.fault)))}{at_evse(e.evse_id)}"
             f"{f', requested by {e.requested_by}' if e.requested_by else ''}"
         ),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from journal.observations import EvTokenReported
 from station.transcript.lines import format_entry
 from tests.support.story import (
     ALICE,
@@ -32,6 +33,7 @@ from tests.support.story import (
     csms_answers,
     flow_reported,
     given,
+    id_token_named,
     id_token_payload,
     in_sequence,
     meter_read,
@@ -94,6 +96,19 @@ STORIES: Final[dict[str, tuple[Step, ...]]] = {
         time_passed(seconds=10),
         presented(ALICE),
         time_passed(seconds=1),
+        DRIVE_AWAY,
+    ),
+    "autocharge": (
+        variable_preset("AuthCtrlr.AutochargeEnabled", "true"),
+        BOOT_ONLINE,
+        cable_plugged(1),
+        time_passed(seconds=4),
+        EvTokenReported(1, id_token_named("ev", "MacAddress")),
+        csms_answers(),
+        charging_started(1),
+        csms_answers(),
+        time_passed(seconds=30),
+        flow_reported(1, "none"),
         DRIVE_AWAY,
     ),
     "remote_start_and_stop": (

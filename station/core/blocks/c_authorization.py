@@ -4,6 +4,7 @@ An authorization is the permission to charge. It is *pending* while an Authorize
 *active* until it ends; it may be active before it has an EVSE. The steps and who takes them:
 
     idToken presented           on_id_token_presented         ends an authorization, or requests one
+    EVCCID reported             on_ev_token_reported          requests one: Autocharge
     request to charge           request_charging              granted, refused, or sent to the CSMS
     answer of the CSMS          on_authorize_response         granted or refused
     link closed while pending   resolve_pending_offline       granted or refused as when offline
@@ -23,6 +24,11 @@ An authorization is the permission to charge. It is *pending* while an Authorize
 5. DisableRemoteAuthorization is set, or the cache has it as not Accepted and DisablePostAuthorize
    is set: refused.
 6. Otherwise an AuthorizeRequest is sent (C01.FR.02, C10.FR.03, C12.FR.05).
+
+**Autocharge.** An EV reports its EVCCID when it is plugged in, not because somebody wants to charge
+or to stop. So it requests a charge only for an EV that has had no authorization and no transaction
+since it was plugged in, and never ends one. It is an identifier that any EV can imitate: the
+feature needs the profile (C-34) and AuthCtrlr.AutochargeEnabled.
 """
 
 from __future__ import annotations
@@ -31,7 +37,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from journal.events import Decision, Event, IdToken
-from journal.observations import IdTokenPresented, LinkClosed, StationStarted
+from journal.observations import EvTokenReported, IdTokenPresented, LinkClosed, StationStarted
 from journal.projections.auth_cache import CachedIdToken
 from journal.projections.authorizations import (
     Authorization,
@@ -84,6 +90,7 @@ from station.ocpp.messages.datatypes import IdTokenInfoType
 NO_ID_TOKEN: Final = IdToken(ref="", type="NoAuthorization")
 
 AUTHORIZATION_ENABLED: Final = "AuthCtrlr.Enabled"
+AUTOCHARGE_ENABLED: Final = "AuthCtrlr.AutochargeEnabled"
 LOCAL_AUTHORIZE_OFFLINE: Final = "AuthCtrlr.LocalAuthorizeOffline"
 LOCAL_PRE_AUTHORIZE: Final = "AuthCtrlr.LocalPreAuthorize"
 OFFLINE_TX_FOR_UNKNOWN_ID: Final = "AuthCtrlr.OfflineTxForUnknownIdEnabled"
@@ -131,6 +138,30 @@ def on_id_token_presented(ctx: Context) -> Iterator[Decision]:
     yield from request_charging(
         ctx, presentation.id_token, evse_id=evse_id, cacheable=presentation.cacheable
     )
+
+
+def on_ev_token_reported(ctx: Context) -> Iterator[Decision]:
+    """Request a charge for the EV that was plugged in. C-34, C01.FR.02."""
+    report = ctx.entry.event
+    assert isinstance(report, EvTokenReported)
+    if may_identify_ev(ctx, report.evse_id):
+        yield from request_charging(ctx, report.id_token, evse_id=report.evse_id)
+
+
+def is_autocharge_enabled(ctx: Context) -> bool:
+    """Whether the EVCCID of an EV is an idToken. C-34."""
+    return ctx.product.profile.supports("C-34") and ctx.variable_boolean(AUTOCHARGE_ENABLED)
+
+
+def may_identify_ev(ctx: Context, evse_id: int) -> bool:
+    """Whether the EVCCID of the EV at an EVSE would request a charge. C-34.
+
+    Not at an EVSE that needs no authorization anyway.
+    """
+    if not is_autocharge_enabled(ctx) or evse_id not in ctx.state.lifecycle.evse_ids:
+        return False
+    evse = ctx.state.evses.by_id(evse_id)
+    return evse.is_plugged_in and _is_unclaimed(ctx, evse_id, evse.cable_reported_seq)
 
 
 def is_just_accepted(ctx: Context, authorization: Authorization) -> bool:
@@ -618,7 +649,10 @@ def next_connection_due_ms(ctx: Context) -> int | None:
     return min((due_ms for due_ms in due_times if due_ms is not None), default=None)
 
 
-OBSERVED: Final[dict[type[Event], Rule]] = {IdTokenPresented: on_id_token_presented}
+OBSERVED: Final[dict[type[Event], Rule]] = {
+    EvTokenReported: on_ev_token_reported,
+    IdTokenPresented: on_id_token_presented,
+}
 RESULTS: Final[dict[str, ResultHandler]] = {"Authorize": on_authorize_response}
 DEADLINES: Final[tuple[Deadline, ...]] = (next_connection_due_ms,)
 REASONS: Final = AUTHORIZATION_REASONS

@@ -112,6 +112,7 @@ class ControlLoop:
         observe: Callable[[Observation], None],
         cable_report_counts: Mapping[int, int],
         on_token_presented: Callable[[TokenPresented], None],
+        on_ev_token: Callable[[int, str], None],
         reading_interval_s: float,
         desired_state: WatchedValue[DesiredState],
         uptime_ms: Callable[[], int],
@@ -125,6 +126,7 @@ class ControlLoop:
             station_power_max_w: of all EVSEs together.
             cable_report_counts: by EVSE, how many CableReported were observed so far.
             on_token_presented: takes a card that was presented.
+            on_ev_token: takes an EVSE and the EVCCID of its EV.
         """
         self._settings = settings
         self._devices = devices
@@ -141,11 +143,11 @@ class ControlLoop:
         self._shown_since_ms = 0
         self._power_max_w = {evse.id: evse.power_max_w for evse in evses}
         self._connector_ids = {evse.id: evse.connectors[0].id for evse in evses}
-        self._clock = AwakeClock()
-        now = self._clock.now()
         self._wiring = devices.wiring
         self._ac_enable = self._find_station_output("ac_enable")
         self._cabinet_fan = self._find_station_output("cabinet_fan")
+        self._clock = AwakeClock()
+        now = self._clock.now()
         self._station_inputs = StationInputs()
         self._power_paths = {evse: self._build_power_path(evse, now) for evse in self._power_max_w}
         self._reporters = {
@@ -156,6 +158,7 @@ class ControlLoop:
                 self._observe,
                 reading_interval_s,
                 settings.meter.silent_s,
+                on_ev_token,
             )
             for evse in evses
         }
@@ -183,18 +186,18 @@ class ControlLoop:
             devices.drivers_by_name(), self._station_inputs.lost_devices, self._on_report
         )
 
-    def _build_power_path(self, evse_id: int, now: float) -> PowerPath:
-        devices = self._devices
-        power_devices = PowerDevices(
     def _find_station_output(self, key: str) -> DigitalOutput | None:
         """An output that belongs to no EVSE; None: it is not wired."""
         channel = self._wiring.outputs[key].get(0)
         return DigitalOutput.at_channel(self._devices.io_modules, channel)
 
-            secc=devices.seccs[evse_id],
-            power_modules=devices.power_modules,
+    def _build_power_path(self, evse_id: int, now: float) -> PowerPath:
+        devices = self._devices
         coil = self._wiring.outputs["contactors"][evse_id]
         bleeder = self._wiring.outputs["bleeder"].get(evse_id)
+        power_devices = PowerDevices(
+            secc=devices.seccs[evse_id],
+            power_modules=devices.power_modules,
             coil=DigitalOutput(devices.io_modules[coil.module], coil.number),
             bleeder=DigitalOutput.at_channel(devices.io_modules, bleeder),
             insulation_monitor=devices.insulation_monitors[evse_id],
@@ -390,7 +393,7 @@ class ControlLoop:
             )
             if repeat:
                 path.output.repeat_module_order()
-            self._reporters[evse_id].report_changes(now)
+            self._reporters[evse_id].report_changes(now, autocharge=desired_state.autocharge)
         self._set_station_outputs(desired_state)
         if repeat:
             self._update_display(desired_state)

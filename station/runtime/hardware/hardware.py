@@ -19,7 +19,7 @@ from drivers.ports import TokenPresented
 from drivers.wire.bus_traffic import BusTraffic
 from drivers.wire.serial_port import OpenPort, SerialPort
 from journal.events import IdToken, Observation
-from journal.observations import CableReported, IdTokenPresented, MeterRead
+from journal.observations import CableReported, EvTokenReported, IdTokenPresented, MeterRead
 from station.config import hardware as hardware_settings
 from station.config.hardware import HardwareSettings
 from station.config.station_toml import DeviceConfig
@@ -142,6 +142,7 @@ class Hardware:
             observe=self._on_observation,
             cable_report_counts=self._cable_report_counts,
             on_token_presented=self._on_token_presented,
+            on_ev_token=self._on_ev_token,
             reading_interval_s=self._reading_interval_s,
             desired_state=desired_state,
             limit_contact=self._limit_contact,
@@ -231,7 +232,15 @@ class Hardware:
     def _on_token_presented(self, token: TokenPresented) -> None:
         self._post_to_station(partial(self._report_token, token))
 
+    def _on_ev_token(self, evse_id: int, evcc_id: str) -> None:
+        self._post_to_station(partial(self._report_ev_token, evse_id, evcc_id))
+
     # --- Called in the station's loop ------------------------------------------------------------
+
+    def _report_ev_token(self, evse_id: int, evcc_id: str) -> None:
+        """C-34: the type of the EVCCID is MacAddress."""
+        id_token = self._reference_for("MacAddress", evcc_id)
+        self._observe(EvTokenReported(evse_id, id_token))
 
     def _report_token(self, token: TokenPresented) -> None:
         uid = token.uid.hex().upper()

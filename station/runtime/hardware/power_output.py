@@ -180,7 +180,13 @@ class PowerOutput:
         self._devices.power_modules.set_group(self._inputs.evse_id, *self._module_order)
 
     def set_controller(
-        self, *, session_open: bool, idle: bool, self_test_passed: bool, suspended: bool
+        self,
+        *,
+        session_open: bool,
+        idle: bool,
+        self_test_passed: bool,
+        suspended: bool,
+        identify_ev: bool = False,
     ) -> None:
         """Send measurements, limits and permissions to the charge controller.
 
@@ -190,6 +196,7 @@ class PowerOutput:
                 ends what still negotiates.
             self_test_passed: of the insulation monitor; without it no power is enabled.
             suspended: the session waits without energy.
+            identify_ev: the controller may begin to communicate, and wait for the authorization.
         """
         secc, inputs = self._devices.secc, self._inputs
         secc.voltage_v, secc.current_a = inputs.output_v, inputs.output_a
@@ -203,8 +210,13 @@ class PowerOutput:
             secc.enabled = enabled
             secc.send_status_now()
         authorized = None if idle else session_open
-        if (secc.start_allowed, secc.authorized) != (session_open, authorized):
-            secc.start_allowed = secc.parameters_done = session_open
+        start_allowed = session_open or identify_ev
+        if (secc.start_allowed, secc.authorized, secc.parameters_done) != (
+            start_allowed,
+            authorized,
+            session_open,
+        ):
+            secc.start_allowed, secc.parameters_done = start_allowed, session_open
             secc.authorized = authorized
 
     def set_poll_intervals(self, *, busy: bool) -> None:

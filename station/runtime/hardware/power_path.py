@@ -167,6 +167,7 @@ class PowerPath:
         self._function_since = now
         self._power_function = PowerFunction.OFF
         self._session_finished = False
+        self._identification_ended = False  # without a session, for the EV that is plugged in
 
     # --- State for protections and reports -------------------------------------------------------
 
@@ -229,6 +230,8 @@ class PowerPath:
                 self._on_ev_end(now)
             case SessionFinished(aborted=True) if self.phase is Phase.SESSION and self.ev_joined:
                 self._on_abort(now, emergency=False)
+            case SessionFinished() if self.phase is Phase.IDLE:
+                self._identification_ended = True
             case SessionFinished():
                 if self.phase is Phase.SESSION and self.ev_joined:
                     self._on_ev_end(now)
@@ -282,6 +285,8 @@ class PowerPath:
             needed = bool(self.inputs.ev_plugged) or step.desired.energy_allowed
             self.self_test.start_if_due(needed=needed, idle=not self.has_session, now=now)
         self._update_ev_joined()
+        if self.inputs.pilot == "A" or self.phase is not Phase.IDLE:
+            self._identification_ended = False
         self._begin_phase(real_now)
         self._take_transition(step)
         self._begin_phase(real_now)
@@ -329,6 +334,19 @@ class PowerPath:
             step.desired.energy_allowed
             and step.ready
             and not (step.blocked or self._request_used or step.outdated)
+        )
+
+    def may_identify_ev(self, step: Step) -> bool:
+        """Whether the controller may communicate with an EV that is not authorized yet.
+
+        After it gave up waiting for the authorization, only a session lets it begin again.
+        """
+        return (
+            self.phase is Phase.IDLE
+            and step.desired.identify_ev
+            and bool(self.inputs.ev_plugged)
+            and step.ready
+            and not (step.blocked or step.outdated or self._identification_ended)
         )
 
     def must_cut(self, step: Step) -> bool:
@@ -412,6 +430,7 @@ class PowerPath:
         self.output.set_controller(
             session_open=session_open,
             idle=idle,
+            identify_ev=self.may_identify_ev(step),
             self_test_passed=self.self_test.has_passed,
             suspended=self.suspended,
         )

@@ -10,6 +10,8 @@
 * When the meter has been silent for `silent_s`, its last reading is reported with its age unless it
   was reported before; from then on there is no newest reading. The first one after that is reported
   at once: a transaction may wait for it. P11
+* With Autocharge the EVCCID of an EV is an idToken: it is reported by `report_ev_token`, once, and
+  not with the EV's other data.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
+
+import msgspec
 
 from drivers.ports import EvInformation, PowerFunction, SeccState
 from journal.events import Observation
@@ -52,10 +56,12 @@ class Reporter:
         observe: Callable[[Observation], None],
         reading_interval_s: float,
         silent_s: float,
+        report_ev_token: Callable[[int, str], None],
     ) -> None:
         """Report nothing yet.
 
         Args:
+            report_ev_token: takes an EVSE and the EVCCID of its EV, once per EV.
             reading_interval_s: between two journaled readings while energy flows.
             silent_s: a meter without a reading for this time is silent.
         """
@@ -66,6 +72,8 @@ class Reporter:
         self._observe = observe
         self._reading_interval_s = reading_interval_s
         self._silent_s = silent_s
+        self._report_ev_token = report_ev_token
+        self._reported_evcc_id: str | None = None
         self._started_at: float | None = None
         self._reported_plugged: bool | None = None
         self._reported_closed: bool | None = None
@@ -96,8 +104,12 @@ class Reporter:
             soc_percent=self._inputs.ev.soc_percent,
         )
 
-    def report_changes(self, now: float) -> None:
-        """Report what has changed since the last call."""
+    def report_changes(self, now: float, *, autocharge: bool = False) -> None:
+        """Report what has changed since the last call.
+
+        Args:
+            autocharge: the EVCCID of an EV is an idToken.
+        """
         if self._started_at is None:
             self._started_at = now
         if (
@@ -107,7 +119,7 @@ class Reporter:
         ):
             return  # F06.FR.06, see above
         self._report_cable_change()
-        self._report_ev_change(now)
+        self._report_ev_change(now, autocharge)
         self._report_flow_change(now)
         self._report_contactor_change(now)
         self._report_silence(now)
@@ -147,12 +159,16 @@ class Reporter:
             self._reported_plugged = plugged
             self._observe(CableReported(self._evse_id, self._connector_id, plugged))
             self._reported_ev = EvInformation()
+            self._reported_evcc_id = None
             if not plugged:
                 self._reported_flow, self._pending_flow = "none", None  # implied by the cable
 
-    def _report_ev_change(self, now: float) -> None:
+    def _report_ev_change(self, now: float, autocharge: bool) -> None:
         """Report the EV's identity once complete; its state of charge is part of the readings."""
         ev = self._inputs.ev
+        if autocharge:
+            self._report_evcc_id(ev.evcc_id)
+            ev = msgspec.structs.replace(ev, evcc_id=None)
         if ev != self._latest_ev:
             self._latest_ev, self._ev_changed_at = ev, now
         if now - self._ev_changed_at < EV_SETTLE_S or _ev_identity(ev) == _ev_identity(
@@ -173,6 +189,11 @@ class Reporter:
                 power_max_w=ev.power_max_w,
             )
         )
+
+    def _report_evcc_id(self, evcc_id: str | None) -> None:
+        if evcc_id is not None and evcc_id != self._reported_evcc_id:
+            self._reported_evcc_id = evcc_id
+            self._report_ev_token(self._evse_id, evcc_id)
 
     # --- Flow ------------------------------------------------------------------------------------
 

@@ -51,8 +51,12 @@ def test_the_table_of_orders_has_every_operation_and_argument() -> None:
 
 def test_the_defaults_of_an_ev_are_those_of_the_code() -> None:
     [meaning] = [row[2] for row in table_rows("op | arguments | meaning") if row[0] == "`plug_in`"]
-    documented = dict(re.findall(r"`(\w+)` \((\d+)\)", meaning))
-    assert documented == {name: f"{getattr(Ev(), name):.0f}" for name in EV_PARSERS}
+    documented = dict(re.findall(r"`(\w+)` \(([0-9A-F]+)\)", meaning))
+    ev = Ev()
+    assert documented == {
+        name: ev.evcc_id.hex().upper() if name == "evcc_id" else f"{getattr(ev, name):.0f}"
+        for name in EV_PARSERS
+    }
 
 
 def test_the_table_of_lines_has_every_line() -> None:

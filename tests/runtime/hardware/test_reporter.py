@@ -22,7 +22,15 @@ def reporter_with_silent_meter() -> tuple[EvseInputs, Reporter, list[Observation
     devices = FakePowerDevices().as_power_devices()
     path = PowerPath(inputs, devices, hardware_settings(), lambda: None, 0.0)
     observed: list[Observation] = []
-    reporter = Reporter(inputs, path, 1, observed.append, reading_interval_s=10, silent_s=2.5)
+    reporter = Reporter(
+        inputs,
+        path,
+        1,
+        observed.append,
+        reading_interval_s=10,
+        silent_s=2.5,
+        report_ev_token=lambda evse_id, evcc_id: None,
+    )
     inputs.apply_report(PilotState("A", 0), 0.0, 100_000)
     return inputs, reporter, observed
 
