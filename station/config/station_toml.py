@@ -442,6 +442,11 @@ def _value_complaints(definition: VariableDefinition, value: str) -> Iterator[st
         yield f"{definition.path} is measured by the station and cannot be set"
     elif refusal := check_value(definition, value):
         yield refusal.info
+    elif definition.preset_condition and value != definition.attributes[0].value:
+        yield (
+            f"{definition.path} has no effect here: the product profile does not answer "
+            f"{definition.preset_condition} with true"
+        )
 
 
 def _certificate_config(number: int, raw: _CertificateRow, base: Path) -> CertificateConfig:

@@ -172,7 +172,7 @@ class VariableRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One variable of a device model file; `core.device_model.model` makes its definition.
 
     `value`, `max` and `values` may refer to a fact of the profile: `$limits.network_slots`.
-    `when` and `writable` may be a condition on answers: `C-51 and not C-13`.
+    `when`, `preset` and `writable` may be a condition on answers: `C-51 and not C-13`.
     """
 
     name: str
@@ -192,6 +192,7 @@ class VariableRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reboot: bool = False  # a change takes effect after a reboot
     may_be_empty: bool = False  # of lists
     rule: str | None = None  # name of a further check: VALUE_RULES
+    preset: str | None = None  # condition for station.toml to set another value
 
 
 class ComponentRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -326,6 +326,16 @@ BAD = {
         good_config_with_variable('component = "EVSE"\nevse = 1\nvariable = "Power"\nvalue = "5"'),
         "[[variable]] 1: EVSE@1.Power is measured by the station and cannot be set",
     ),
+    "a variable that the product does not obey": (
+        good_config_with_variable(
+            'component = "SecurityCtrlr"\nvariable = "AdditionalRootCertificateCheck"\n'
+            'value = "true"'
+        )
+        .replace("ws://", "wss://")
+        .replace("[csms]", 'profile = "evs-flash-300"\n[csms]'),
+        "[[variable]] 1: SecurityCtrlr.AdditionalRootCertificateCheck has no effect here: the "
+        "product profile does not answer AS-2 with true",
+    ),
     "a secret variable": (
         good_config_with_variable(
             'component = "SecurityCtrlr"\nvariable = "BasicAuthPassword"\nvalue = "x"'

@@ -100,6 +100,7 @@ class VariableDefinition(msgspec.Struct, frozen=True, kw_only=True):
     reboot_required: bool = False
     may_be_empty: bool = False
     supports_monitoring: bool = False
+    preset_condition: str = ""  # not met: station.toml cannot set another value; empty: it may
 
     @property
     def path(self) -> str:

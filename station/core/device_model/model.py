@@ -264,6 +264,9 @@ def _build_definition(
     )
 
 
+        preset_condition=""
+        if row.preset is None or profile.meets_condition(row.preset)
+        else row.preset,
 def _applies_to(override: VariableOverride, key: VariableKey) -> bool:
     return (
         override.component == key.component.name
