@@ -212,6 +212,14 @@ class EnergyFlowReported(Observation, frozen=True):
     flow: EnergyFlow  # suspended_ev: the EV takes none; suspended_evse: the EVSE offers none
 
 
+class ModemReported(Observation, frozen=True):
+    """The mobile network modem of the host, as ModemManager reports it. B01."""
+
+    iccid: str | None = None  # of its SIM card
+    imsi: str | None = None
+    signal_dbm: int | None = None
+
+
 class EvStoppedCharging(Observation, frozen=True):
     """The EV ended charging on its own initiative."""
 

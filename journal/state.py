@@ -38,6 +38,7 @@ from journal.projections.lifecycle import Lifecycle
 from journal.projections.link import Link
 from journal.projections.logs import Logs
 from journal.projections.measured_values import MeasuredValues
+from journal.projections.modem import Modem
 from journal.projections.monitors import Monitors
 from journal.projections.network_profiles import NetworkProfiles
 from journal.projections.outbox import Outbox
@@ -94,6 +95,7 @@ class State(msgspec.Struct, frozen=True):
     firmware: Firmware = Firmware()
     logs: Logs = Logs()
     customer_requests: CustomerRequests = CustomerRequests()
+    modem: Modem = Modem()
     health: StationHealth = StationHealth()
     thinnable: Thinnable = Thinnable()
     witness: Witness = Witness()

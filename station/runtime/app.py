@@ -39,10 +39,12 @@ from journal.events import Entry
 from journal.observations import (
     DeadlineReached,
     MeterRead,
+    ModemReported,
     SafeModeEntered,
     StationStarted,
     StationStopping,
 )
+from journal.projections.modem import Modem
 from journal.state import State
 from journal.storage.connection import StoreSettings
 from journal.storage.errors import DiskFull, JournalFailed
@@ -76,6 +78,13 @@ from station.runtime.jobs.firmware import FirmwareUpdateJob
 from station.runtime.jobs.installer_process import DEFAULT_INSTALLER as OWN_INSTALLER
 from station.runtime.jobs.key_pairs import KeyPairJob
 from station.runtime.jobs.logs import LogUploadJob
+from station.runtime.jobs.modem import (
+    FIRST_TIMEOUT_S,
+    ModemUnreadable,
+    find_modem_program,
+    read_modem,
+    watch_modem,
+)
 from station.runtime.live_status import LiveStatus
 from station.runtime.loop.commit_thread import CommitThread
 from station.runtime.loop.initial_observations import initial_observations
@@ -189,6 +198,7 @@ class StationApp:
             level=self.startup.state.health.storage_level,
         )
 
+        self.modem_program = find_modem_program(self.product.device_model)
         self._restart_reason: str | None = None
         self._last_audit: AuditResult | None = None
 
@@ -281,6 +291,8 @@ class StationApp:
                 )
             nursery.start_soon(self._restart_on_failure, "customer data job", self._run_customers)
             nursery.start_soon(self._restart_on_failure, "key pair job", self._run_key_pairs)
+            if self.modem_program is not None:
+                nursery.start_soon(self._restart_on_failure, "modem", self._watch_modem)
 
     async def _limit_while_offline(self) -> None:
         await limit_while_offline(
@@ -351,6 +363,23 @@ class StationApp:
         job = KeyPairJob(self.secrets, observe=self.recorder.observe)
         await job.run(self.recorder.desired_state)
 
+    async def _watch_modem(self) -> None:
+        if self.modem_program is not None:
+            await watch_modem(
+                self.modem_program, self.recorder.observe, lambda: self._current_state().modem
+            )
+
+    async def _read_first_modem(self) -> ModemReported | None:
+        """The modem, before the first BootNotification; later the journal has its SIM card. B01."""
+        if self.modem_program is None or self.startup.state.modem != Modem():
+            return None
+        with trio.move_on_after(FIRST_TIMEOUT_S):
+            try:
+                return await read_modem(self.modem_program)
+            except ModemUnreadable as error:
+                log.warning("modem: %s", error)
+        return None
+
     def _current_state(self) -> State:
         return self.recorder.state
 
@@ -404,6 +433,7 @@ class StationApp:
             self.recorder.observe(observation)
         for observation in configured_limits(self.config.limits, self.startup.state):
             self.recorder.observe(observation)
+        modem = await self._read_first_modem()
         profile = self.config.profile
         self.recorder.observe(
             StationStarted(
@@ -419,6 +449,8 @@ class StationApp:
                 last_entry_uptime_ms=head.uptime_ms if head.at else None,
             )
         )
+        if modem is not None:
+            self.recorder.observe(modem)
         for damage in self.startup.damage_found:
             self.recorder.observe(damage)
         if self.config.complaints:

@@ -12,6 +12,7 @@ from journal.observations import (
     EvIdentified,
     ExternalLimitReported,
     FrameReceived,
+    ModemReported,
     StationStarted,
 )
 from station.ocpp import rpc
@@ -112,6 +113,15 @@ def _describe_limit(event: ExternalLimitReported) -> str:
     return f"{location}: limit by {event.source} ({event.origin}): {periods}{duration}"
 
 
+def _describe_modem(event: ModemReported) -> str:
+    details = (
+        f"ICCID {event.iccid}" if event.iccid else None,
+        f"IMSI {event.imsi}" if event.imsi else None,
+        f"{event.signal_dbm} dBm" if event.signal_dbm is not None else None,
+    )
+    return f"modem: {', '.join(filter(None, details)) or 'no SIM card, no signal'}"
+
+
 _FLOW_PHRASES: Final = {
     "none": "energy transfer stopped",
     "charging": "energy transfer started",
@@ -129,6 +139,10 @@ _STORAGE_PHRASES: Final = {
 # kind -> (source, sentence)
 OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
     "IdTokenPresented": ("EV driver", lambda e: f"presents {e.id_token}{at_evse(e.evse_id)}"),
+    "EvTokenReported": (
+        "EV",
+        lambda e: f"reports its EVCCID {e.id_token} at EVSE {e.evse_id}, for Autocharge",
+    ),
     "StopButtonPressed": ("EV driver", lambda e: f"presses the stop button of EVSE {e.evse_id}"),
     "CallRetryRequested": (
         "operator",
@@ -139,10 +153,6 @@ OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
     "FaultReleaseRequested": (
         "operator",
         lambda e: (
-    "EvTokenReported": (
-        "EV",
-        lambda e: f"reports its EVCCID {e.id_token} at EVSE {e.evse_id}, for Autocharge",
-    ),
             f"releases {' '.join(filter(None, (e.device, e.fault)))}{at_evse(e.evse_id)}"
             f"{f', requested by {e.requested_by}' if e.requested_by else ''}"
         ),
@@ -181,6 +191,7 @@ OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
         lambda e: f"{name_location(e.evse_id)}: fault has ended: {e.device} {e.fault}",
     ),
     "EvIdentified": ("EV", _describe_ev),
+    "ModemReported": ("device", _describe_modem),
     "EvStoppedCharging": ("EV", lambda e: f"{name_location(e.evse_id)}: ends charging"),
     "ExternalLimitReported": ("device", _describe_limit),
     "BusTraceWritten": ("station", _describe_trace),

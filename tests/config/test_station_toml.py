@@ -477,12 +477,12 @@ def test_an_installer_that_cannot_run_is_reported(tmp_path: Path) -> None:
         ("contact_w = 60000", "contact_w and contact_input belong together"),
         ('contact_input = "A2"', "contact_w and contact_input belong together"),
         ('contact_w = 1\ncontact_input = "A0"', "free for a contact are A2, B1"),
+        ('contact_w = 1\ncontact_input = "F9"', 'contact_input: "F9" is not a channel'),
     ],
 )
 def test_limits_that_cannot_work_are_refused(tmp_path: Path, table: str, error: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(error)):
         load_text(tmp_path, f"{GOOD}\n[limits]\n{table}\n")
-        ('contact_w = 1\ncontact_input = "F9"', 'contact_input: "F9" is not a channel'),
 
 
 IO_TABLE = """

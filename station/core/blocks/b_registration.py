@@ -36,6 +36,7 @@ from station.ocpp.messages.b_provisioning import (
     BootNotificationRequest,
     BootNotificationResponse,
     ChargingStationType,
+    ModemType,
 )
 from station.ocpp.messages.g_availability import HeartbeatRequest, HeartbeatResponse
 
@@ -83,10 +84,19 @@ def build_boot_notification(ctx: Context, boot_reason: str) -> CallQueued:
             vendor_name=product.vendor_name,
             serial_number=ctx.variable_text(SERIAL_NUMBER) or None,
             firmware_version=product.firmware_version,
+            modem=_describe_modem(ctx),
         ),
         reason=boot_reason,  # type: ignore[arg-type]
     )
     return CallQueued(lane="boot", action="BootNotification", payload=encode_raw(request))
+
+
+def _describe_modem(ctx: Context) -> ModemType | None:
+    """The SIM card of the host's modem, if it is known. B01.FR.01."""
+    modem = ctx.state.modem
+    if modem.iccid is None and modem.imsi is None:
+        return None
+    return ModemType(iccid=modem.iccid, imsi=modem.imsi)
 
 
 def on_boot_notification_response(

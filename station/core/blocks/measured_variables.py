@@ -121,6 +121,11 @@ def _read_ev_connected(ctx: Context, component: Component) -> str:
     )
 
 
+def _read_modem_signal(ctx: Context, component: Component) -> str | None:
+    level_dbm = ctx.state.modem.signal_dbm
+    return None if level_dbm is None else str(level_dbm)
+
+
 def _read_network_slot(ctx: Context, component: Component) -> str:
     """The slot in use, or the first candidate."""
     candidates = ctx.state.network_profiles.candidates
@@ -161,6 +166,9 @@ SOURCE_READERS: Final[dict[str, SourceReader]] = {
     "monitoring_base": lambda ctx, _: ctx.state.monitors.base,
     "monitoring_level": lambda ctx, _: str(ctx.state.monitors.level),
     "monitors": lambda ctx, _: str(len(ctx.state.monitors.custom)),
+    "modem_iccid": lambda ctx, _: ctx.state.modem.iccid,
+    "modem_imsi": lambda ctx, _: ctx.state.modem.imsi,
+    "modem_signal_dbm": _read_modem_signal,
     "network_slot": _read_network_slot,
     "overload": _read_overload,
     "pilot_state": _device_reader("State"),

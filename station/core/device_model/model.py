@@ -77,6 +77,9 @@ VALUE_SOURCES = {
     "monitoring_base": "The set of monitors that is active.",
     "monitoring_level": "The greatest severity number of events that are sent.",
     "monitors": "Number of monitors the CSMS has set.",
+    "modem_iccid": "ICCID of the SIM card in the modem of the host.",
+    "modem_imsi": "IMSI of that SIM card.",
+    "modem_signal_dbm": "Level at which the modem receives, dBm.",
     "network_slot": "The slot of the network connection profile in use.",
     "overload": "Power is reduced because of heat or load: a boolean.",
     "pilot_state": "Control pilot, A to F.",
@@ -261,12 +264,12 @@ def _build_definition(
         reboot_required=row.reboot,
         may_be_empty=row.may_be_empty,
         supports_monitoring=profile.has_monitoring and not row.constant,
-    )
-
-
         preset_condition=""
         if row.preset is None or profile.meets_condition(row.preset)
         else row.preset,
+    )
+
+
 def _applies_to(override: VariableOverride, key: VariableKey) -> bool:
     return (
         override.component == key.component.name

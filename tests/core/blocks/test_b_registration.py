@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from journal.events import Entry
-from journal.observations import ClockStepped, LinkOpened
+from journal.observations import ClockStepped, LinkOpened, ModemReported
 from journal.projections.clock import ClockCorrected
 from journal.projections.outbox import CallAttempted, CallsDropped
 from journal.projections.security import SecurityEventLogged
@@ -31,6 +31,7 @@ from tests.support.story import (
     given,
     in_transaction,
     of_kind,
+    payload_of,
     queued_payloads,
     response_payload_in,
     result_received_for,
@@ -72,6 +73,35 @@ def test_it_sends_its_serial_number_b01_fr_01() -> None:
     station = given(number, BOOTED, IDLE, csms=answer_nothing)
     [request] = queued_payloads(station.when(LINK_OPENED), "BootNotification")
     assert request["chargingStation"]["serialNumber"] == "EVS-2026-0042"
+
+
+def test_it_sends_the_sim_card_of_its_modem_b01_fr_01() -> None:
+    report = ModemReported(iccid="8949020000123456789", imsi="262011234567890", signal_dbm=-67)
+    station = given(report, BOOTED, IDLE, csms=answer_nothing)
+    [request] = queued_payloads(station.when(LINK_OPENED), "BootNotification")
+    expected = {"iccid": "8949020000123456789", "imsi": "262011234567890"}
+    assert request["chargingStation"]["modem"] == expected
+
+
+def test_a_modem_without_a_sim_card_is_left_out() -> None:
+    station = given(ModemReported(signal_dbm=-90), BOOTED, IDLE, csms=answer_nothing)
+    [request] = queued_payloads(station.when(LINK_OPENED), "BootNotification")
+    assert "modem" not in request["chargingStation"]
+
+
+def test_the_modem_is_in_the_device_model_b06_fr_01() -> None:
+    station = given(ONLINE, ModemReported("8949020000123456789", "262011234567890", -67))
+    [response] = station.when(
+        called(
+            "GetVariables",
+            getVariableData=[
+                {"component": {"name": "DataLink"}, "variable": {"name": name}}
+                for name in ("ICCID", "IMSI", "SignalStrength")
+            ],
+        )
+    )
+    values = [each.get("attributeValue") for each in payload_of(response)["getVariableResult"]]
+    assert values == ["8949020000123456789", "262011234567890", "-67"]
 
 
 def test_each_start_is_reported_b01_fr_03() -> None:
