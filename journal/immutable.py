@@ -11,7 +11,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from struct import Struct
-from typing import Any, Final, TypeVar, get_args, get_origin, overload
+from typing import Annotated, Any, Final, TypeVar, get_args, get_origin, overload
 
 import msgspec
 from rpds import HashTrieMap
@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 CHUNK_NUMBERS = 128  # one append copies at most this many references
 BLOCK_NUMBERS: Final = 1024  # entry numbers in a block: a change copies at most 10 KiB, usually 2
+_EntryNumber = Annotated[int, msgspec.Meta(ge=0)]
 _RECORD: Final = Struct("<HQ")  # a number's place in its block, and the first number of its owner
 
 
@@ -320,11 +321,15 @@ def encode_collection(value: Any) -> Any:
 
 
 def decode_collection(target_type: Any, value: Any) -> Any:
-    """The collection from its plain form, for msgspec's dec_hook."""
+    """The collection from its plain form, for msgspec's dec_hook.
+
+    Raises:
+        msgspec.ValidationError: it is no plain form of this collection.
+    """
     if target_type is EntryQueue:
-        return EntryQueue(value)
+        return EntryQueue(msgspec.convert(value, list[_EntryNumber]))
     if target_type is Backlog:
-        return Backlog(value)
+        return Backlog(msgspec.convert(value, dict[str, list[_EntryNumber]]))
     if get_origin(target_type) is ImmutableMap:
         key_type, value_type = get_args(target_type)
         convert = msgspec.convert
@@ -333,7 +338,7 @@ def decode_collection(target_type: Any, value: Any) -> Any:
                 convert(key, key_type, strict=False): convert(
                     item, value_type, dec_hook=decode_collection
                 )
-                for key, item in value.items()
+                for key, item in convert(value, dict[str, Any]).items()
             }
         )
     raise TypeError(f"{target_type} cannot be decoded")

@@ -7,7 +7,14 @@ import random
 import msgspec
 import pytest
 
-from journal.immutable import BLOCK_NUMBERS, Backlog, decode_collection, encode_collection
+from journal.immutable import (
+    BLOCK_NUMBERS,
+    Backlog,
+    EntryQueue,
+    ImmutableMap,
+    decode_collection,
+    encode_collection,
+)
 
 
 def test_a_backlog_is_in_the_order_of_its_numbers() -> None:
@@ -71,3 +78,21 @@ def test_equal_backlogs_give_equal_bytes_whatever_came_before() -> None:
     encode = msgspec.json.Encoder(enc_hook=encode_collection, order="deterministic").encode
     assert encode(grown) == encode(made)
     assert decode_collection(Backlog, msgspec.json.decode(encode(grown))) == grown
+
+
+@pytest.mark.parametrize(
+    ("collection", "value"),
+    [
+        (ImmutableMap[str, int], 1),
+        (ImmutableMap[str, int], {"a": "b"}),
+        (EntryQueue, {"a": 1}),
+        (EntryQueue, [-1]),
+        (Backlog, [1]),
+        (Backlog, {"a": [-1]}),
+        (Backlog, {"a": 1}),
+    ],
+    ids=str,
+)
+def test_a_value_that_is_no_plain_form_is_refused(collection: object, value: object) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        decode_collection(collection, value)
