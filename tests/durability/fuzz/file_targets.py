@@ -225,7 +225,7 @@ def _export(directory: Path, entries: list[Entry]) -> Iterator[Target]:
             check,
             [original],
             FILE_BYTES_MAX,
-            cpu_max_s=FILE_CPU_MAX_S,
+            cpu_max_s=10 * FILE_CPU_MAX_S,  # a manifest may list thousands of files
             **options,
         )
 
