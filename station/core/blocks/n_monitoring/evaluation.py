@@ -98,9 +98,9 @@ def find_findings(ctx: Context, monitors: Iterable[VariableMonitor]) -> Iterator
         if definition.path != path:
             path = definition.path
             value = read_value(ctx, definition)
-        if value is None or _is_starting(ctx, definition, value):
-            continue
         memory = memories.get(monitor.id)
+        if value is None or (memory and _is_starting(ctx, definition, memory, value)):
+            continue
         transaction_id = None
         if monitor.transaction:
             transaction_id = running_transaction(ctx, definition)
@@ -135,10 +135,14 @@ def running_transaction(ctx: Context, definition: VariableDefinition) -> str | N
     return next((each.transaction_id for each in ctx.state.transactions.open), None)
 
 
-def _is_starting(ctx: Context, definition: VariableDefinition, value: str) -> bool:
-    """Whether the devices have not reported again after a start."""
-    started_for_ms = ctx.uptime_ms - ctx.state.lifecycle.started_ms
-    if not 0 <= started_for_ms < START_MS:
+def _is_starting(
+    ctx: Context, definition: VariableDefinition, memory: MonitorMemory, value: str
+) -> bool:
+    """Whether a memory is of an earlier run, and the devices have not reported again."""
+    started_ms = ctx.state.lifecycle.started_ms
+    if not 0 <= ctx.uptime_ms - started_ms < START_MS:
+        return False
+    if started_ms <= memory.uptime_ms <= ctx.uptime_ms:
         return False
     if definition.source in FAULT_SOURCES:
         return value != "true"

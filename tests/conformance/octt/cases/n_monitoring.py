@@ -494,7 +494,11 @@ def tc_n_21_cs(tester: Tester) -> None:
         )
     finally:
         tester.bench.station.request_operation("emergency_release")
-    tester.expect_status("afterwards", "Available")
+    tester.wait_until(
+        lambda: not tester.bench.station.request_operation("live")["faults"],
+        "afterwards",
+        "no fault",
+    )
 
 
 def tc_n_24_cs(tester: Tester) -> None:

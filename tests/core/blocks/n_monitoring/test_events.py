@@ -23,6 +23,7 @@ from tests.support.story import (
     IDLE,
     LINK_LOST,
     LINK_OPENED,
+    ONLINE,
     Station,
     cable_plugged,
     cable_unplugged,
@@ -31,6 +32,7 @@ from tests.support.story import (
     csms_answers,
     device_faulted,
     device_recovered,
+    given,
     in_transaction,
     meter_read,
     of_kind,
@@ -367,6 +369,13 @@ def test_a_fault_that_is_gone_after_a_restart_is_cleared_n07_fr_14() -> None:
     assert events_in(restarted) == []
     decisions = perform(station, time_passed(seconds=15))
     assert ("TokenReader.Problem", "cleared", "false") in outcomes_in(decisions)
+
+
+def test_a_monitor_that_is_set_at_once_after_a_start_counts_at_once_n07_fr_19() -> None:
+    station = given(ONLINE)
+    set_monitor(station, EVSE_STATE)
+    decisions = perform(station, cable_plugged(1))
+    assert outcomes_in(decisions) == [("EVSE.AvailabilityState", "Delta", "Occupied")]
 
 
 def test_the_event_comes_before_the_status_of_the_connector() -> None:
