@@ -11,7 +11,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
 
-from journal.observations import DeviceFaulted, MeterRead
+from journal.observations import DeviceFaulted, DeviceRecovered, MeterRead
 from journal.projections.network_profiles import CONFIGURED_SLOT
 from station.core.blocks.g_availability import (
     current_connector_status,
@@ -84,13 +84,20 @@ def component_devices(component: Component) -> frozenset[str] | None:
 
 def component_faults(ctx: Context, component: Component) -> list[DeviceFaulted]:
     """The active faults of the devices that belong to a component."""
+    return [fault for fault in ctx.state.faults.active if is_fault_of(component, fault)]
+
+
+def is_fault_of(component: Component, fault: DeviceFaulted | DeviceRecovered) -> bool:
+    """Whether a fault is a problem of a component.
+
+    A fault of the whole station, as of the bus of all modules, is one of a component at each EVSE.
+    """
     devices = component_devices(component)
-    return [
-        fault
-        for fault in ctx.state.faults.active
-        if (devices is None or fault.device in devices)
-        and component.evse_id in (None, fault.evse_id)
-    ]
+    if devices is None:
+        return component.evse_id in (None, fault.evse_id)
+    return fault.device in devices and (
+        component.evse_id in (None, fault.evse_id) or fault.evse_id == 0
+    )
 
 
 def _read_problem(ctx: Context, component: Component) -> str:

@@ -30,8 +30,11 @@ from journal.observations import (
 )
 from station.config.hardware import check_hardware, parse_device, parse_hardware
 from station.config.station_toml import DeviceConfig
+from station.core.blocks.measured_variables import DEVICE_SOURCES
 from station.core.desired import DesiredState
+from station.core.device_model.model import DeviceModel
 from station.core.display import DisplaySituation, EvseSituation, SessionFigures, Words
+from station.profiles import load_profile
 from station.profiles.toml_tables import TableError
 from station.runtime.hardware import assembly
 from station.runtime.hardware.hardware import Hardware
@@ -264,6 +267,21 @@ def plug_line(bench: HardwareBench, line: str) -> None:
     port = bench.world.ports[line]
     assert isinstance(port, MemoryPort)
     port.plug_in()
+
+
+async def test_device_values_are_those_of_the_device_model(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    variables = DeviceModel(load_profile("development")).by_path
+    measured = {path for path, each in variables.items() if each.source in DEVICE_SOURCES}
+    async with run_in_memory(tmp_path) as bench:
+        await bench.start_charging(1)
+        await trio.sleep(5)
+        values = bench.hardware.device_values()
+    assert set(values) == measured
+    assert values["CPPWMController@1.State"] == "C"
+    assert int(values["GroundIsolationProtection@1.Impedance"]) > 100_000
+    assert 0 < int(values["TemperatureSensor[cable]@1/1.Temperature"]) < 80
 
 
 @pytest.mark.parametrize("line", ["meter", "io", "insulation", "secc", "modules"])

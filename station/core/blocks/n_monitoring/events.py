@@ -35,6 +35,7 @@ from station.core.blocks.measured_variables import (
     FAULT_SOURCES,
     component_devices,
     component_faults,
+    is_fault_of,
 )
 from station.core.blocks.n_monitoring.active_monitors import (
     MonitorTable,
@@ -269,12 +270,10 @@ def _root_event_id(ctx: Context, findings: Sequence[Finding], first_id: int) -> 
 
 def _is_own_component(monitor: VariableMonitor, fault: DeviceFaulted | DeviceRecovered) -> bool:
     component = monitor.definition.key.component
-    devices = component_devices(component)
     return (
         monitor.definition.source in PROBLEM_SOURCES
-        and devices is not None
-        and fault.device in devices
-        and component.evse_id in (None, fault.evse_id)
+        and component_devices(component) is not None
+        and is_fault_of(component, fault)
     )
 
 

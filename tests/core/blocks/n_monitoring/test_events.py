@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
-from journal.observations import LinkClosed
+from journal.observations import DeviceFaulted, LinkClosed
 from journal.projections.monitors import EVENT_BURST, MonitorsTriggered
 from station.core.blocks.n_monitoring.evaluation import REST_MS, WAITING_EVENTS_MAX
+from station.runtime.hardware.fault_registry import FAULT_RULES
 from tests.core.blocks.n_monitoring.monitors import (
     EVSE_POWER,
     EVSE_STATE,
@@ -315,6 +317,29 @@ def test_a_fault_is_reported_by_preconfigured_monitors_with_cause_and_code_n07_f
     assert root["techCode"] == "CX017"
     assert root["techInfo"].startswith("contactor/stuck_open")
     assert root["eventNotificationType"] in ("HardWiredMonitor", "PreconfiguredMonitor")
+
+
+STATION_WIDE = {
+    "emergency_stop", "door", "dispenser_door", "dispenser", "breaker", "cooling", "mains",
+    "cabinet",
+    "reader", "display", "module/wrong_count",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(FAULT_RULES))
+def test_every_fault_of_the_hardware_has_an_event_with_its_code(name: str) -> None:
+    rule = FAULT_RULES[name]
+    evse_id = 0 if {name, rule.device} & STATION_WIDE else 1
+    fault = DeviceFaulted(
+        evse_id, rule.device, rule.fault, blocks_charging=True, tech_code=rule.tech_code
+    )
+    station = ready_station()
+    events = events_in(perform(station, fault))
+    assert [event for event in events if event.get("techCode", "") == rule.tech_code]
+    assert events[0]["techInfo"].startswith(name)
+    assert "cause" not in events[0] or any(
+        event["eventId"] == events[0]["cause"] for event in events
+    )
 
 
 def test_the_end_of_a_fault_is_cleared() -> None:
