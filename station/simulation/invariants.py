@@ -40,6 +40,10 @@ begins with its name:
     H01     Each open reservation has an EVSE without an authorization; it is used by its own
             idToken or group, at its own EVSE; its id is carried, and its end reported, once.
             _apply_entries, after_commit
+    N07     eventIds grow; events of thresholds alternate between exceeded and cleared, beginning
+            with exceeded; a monitor rests between two events, and all events are bounded; each is
+            in a NotifyEvent.
+            monitor_checks.py
     E13     An attempt fails only by an error or after the message timeout.
             _check_failed_attempt
     Part 4  One CALL is in flight, and no messageId is sent twice.
@@ -95,6 +99,7 @@ from station.ocpp.messages.e_transactions import TransactionEventRequest
 from station.simulation.certificates import CertificateWorld
 from station.simulation.csms_ledger import TransactionRecord
 from station.simulation.evse_double import EvseDouble
+from station.simulation.monitor_checks import MonitorChecks
 from station.simulation.network import SimulatedConnection
 from station.simulation.reservation_record import ReservationRecord
 from station.simulation.station_process import StationProcess
@@ -180,9 +185,15 @@ class InvariantChecker(SimulationObserver):
         self.reservations = ReservationRecord()
         self._idle_deadlines = 0
         self.set_point_checks = 0
+        self.monitor_checks = MonitorChecks()
         self.renewals_count = 0
         self._last_entry: Entry
         self._is_clock_corrected = False  # by the commit that was written last
+
+    @property
+    def monitor_counts(self) -> tuple[int, int]:
+        """Events of monitors, and those in a NotifyEvent."""
+        return self.monitor_checks.event_count, self.monitor_checks.notified_count
 
     def add_line(self, text: str) -> None:
         """Add an event of the simulation to the transcript."""
@@ -266,6 +277,8 @@ class InvariantChecker(SimulationObserver):
             self._idle_deadlines = 0
 
     def _record_entry(self, entry: Entry) -> None:
+        violation = self.monitor_checks.find_violation(entry)
+        check(violation is None, "N07", violation or "")
         match entry.event:
             case StationStarted():
                 self._in_flight = None

@@ -45,6 +45,7 @@ class RunResult(msgspec.Struct):
     process_starts: int = 0
     transactions: int = 0
     renewals: int = 0
+    monitor_events: int = 0
     resent_count: int = 0
 
 
@@ -185,6 +186,8 @@ class PlanRun(trio.abc.Instrument):
         double = self.world.csms.double
         self.checker.check_completeness(double.ledger.transactions)
         self.checker.check_energy()
+        events, notified = self.checker.monitor_counts
+        check(events == notified, "N07", f"{events} events, {notified} in NotifyEvents")
         if self.world.certificates:
             self.checker.check_private_keys(self.world.certificates)
         noise = tuple(f"response to {message_id}" for message_id in NOISE_MESSAGE_IDS)
@@ -212,6 +215,7 @@ def run_plan(plan: Plan) -> RunResult:
         result.transcript = run.checker.recent_transcript()
     result.entries, result.resent_count = run.checker.seq, run.checker.resent_count
     result.renewals = run.checker.renewals_count
+    result.monitor_events = run.checker.monitor_checks.event_count
     result.process_starts = run.world.process_starts
     result.transactions = len(run.world.csms.double.ledger.transactions)
     return result

@@ -22,6 +22,7 @@ issues.
 8. Renewals of the certificate are drawn from one too, for one of `RENEWALS_EVERY` seeds. That world
    has security profile 3.
 9. Reservations are drawn from one too, for one of `RESERVATIONS_EVERY` seeds, with two sessions.
+10. Monitors that the CSMS sets are drawn from one too, for one of `MONITORS_EVERY` seeds.
 
 Values are drawn by position, and a draw depends on the length of its table: a new value, variable,
 kind or row changes the world of every seed. What is added later gets a random source of its own, as
@@ -46,6 +47,7 @@ METER_FAULT_EVERY: Final = 4  # in one of so many plans meters are silent
 RESERVATIONS_EVERY: Final = 6  # in one of so many plans EVSEs are reserved
 LIMITS_EVERY: Final = 5  # in one of so many plans the power is limited
 RENEWALS_EVERY: Final = 7  # in one of so many plans certificates are renewed
+MONITORS_EVERY: Final = 6  # in one of so many plans the CSMS sets monitors
 SHORT_PLAN_S: Final = 600  # length of most plans; some are four times as long
 
 # Kinds that interact; half of the plans are made of one such row.
@@ -132,6 +134,17 @@ CSMS_FAULTS: Final = (
 )
 
 
+MONITORED_VARIABLES: Final = (
+    ("ChargingStation", "AvailabilityState"),
+    ("ChargingStation", "Power"),
+    ("EVSE", "AvailabilityState"),
+    ("EVSE", "DCCurrent"),
+    ("EVSE", "Power"),
+    ("EVSE", "Problem"),
+    ("PowerContactor", "Active"),
+)
+
+
 def make_plan(seed: int) -> Plan:
     """The plan of a seed."""
     random_source = random.Random(seed)
@@ -147,6 +160,7 @@ def make_plan(seed: int) -> Plan:
     renewals = list(_renewal_events(seed))
     events += renewals
     events += _reservation_events(seed)
+    events += _monitor_events(seed)
     return Plan(
         seed=seed,
         variables=variables,
@@ -276,6 +290,61 @@ def _reservation_event(random_source: random.Random, at_s: float) -> tuple[str, 
     if random_source.random() < 0.3:
         payload["connectorType"] = random_source.choice(["cCCS1", "cCCS1", "cCCS2"])
     return "send_csms_request", {"action": "ReserveNow", "payload": payload}
+
+
+def _monitor_events(seed: int) -> Iterator[ScheduledEvent]:
+    """Monitors of all types, and faults that they report, in one of `MONITORS_EVERY` plans."""
+    if seed % MONITORS_EVERY != MONITORS_EVERY - 3:
+        return
+    random_source = random.Random(f"monitors {seed}")
+    for _ in range(random_source.randint(3, 12)):
+        at_s = round(random_source.uniform(0, SHORT_PLAN_S), 2)
+        action, payload = _monitor_request(random_source)
+        arguments = {"action": action, "payload": payload}
+        yield ScheduledEvent(at_s, "send_csms_request", arguments)
+    for _ in range(random_source.randint(0, 4)):
+        at_s = round(random_source.uniform(0, SHORT_PLAN_S), 2)
+        yield ScheduledEvent(at_s, "raise_fault", ARGUMENT_MAKERS["raise_fault"](random_source))
+
+
+def _monitor_request(random_source: random.Random) -> tuple[str, dict[str, Any]]:
+    kind = random_source.choice(["set", "set", "set", "clear", "base", "level", "report"])
+    if kind == "set":
+        items = [_monitor_item(random_source) for _ in range(random_source.randint(1, 12))]
+        return "SetVariableMonitoring", {"setMonitoringData": items}
+    if kind == "clear":
+        ids = [random_source.randint(100_000, 100_030) for _ in range(4)]
+        return "ClearVariableMonitoring", {"id": ids}
+    if kind == "base":
+        base = random_source.choice(["All", "FactoryDefault", "HardWiredOnly"])
+        return "SetMonitoringBase", {"monitoringBase": base}
+    if kind == "level":
+        return "SetMonitoringLevel", {"severity": random_source.choice([3, 5, 9, 9])}
+    return "GetMonitoringReport", {"requestId": random_source.randint(1, 1000)}
+
+
+def _monitor_item(random_source: random.Random) -> dict[str, Any]:
+    """A SetMonitoringDataType: a variable, a type and values that sessions reach."""
+    name, variable = random_source.choice(MONITORED_VARIABLES)
+    component: dict[str, Any] = {"name": name}
+    if name != "ChargingStation":
+        component["evse"] = {"id": random_source.choice([1, 2])}
+    is_power = variable in ("Power", "DCCurrent")
+    kinds = ["UpperThreshold", "LowerThreshold", "Delta", "Periodic", "PeriodicClockAligned"]
+    kind = random_source.choice(kinds if is_power else kinds[2:])
+    values = [10, 30, 120] if kind.startswith("Periodic") else [0, 1, 100, 20_000]
+    item = {
+        "component": component,
+        "variable": {"name": variable},
+        "type": kind,
+        "value": random_source.choice(values),
+        "severity": random_source.randint(0, 9),
+    }
+    if random_source.random() < 0.3:
+        item["transaction"] = True
+    if random_source.random() < 0.2:
+        item["id"] = random_source.randint(100_000, 100_030)
+    return item
 
 
 def make_limit_event(random_source: random.Random, at_s: float) -> tuple[str, dict[str, Any]]:

@@ -20,6 +20,7 @@ import trio
 from journal.events import Entry, Observation
 from journal.observations import (
     CsmsConfigured,
+    DeadlineReached,
     KeyPairCreated,
     MeterRead,
     StationStarted,
@@ -33,7 +34,7 @@ from journal.storage.connection import StoreSettings
 from journal.storage.store import Store
 from station import RELEASE
 from station.core.blocks.m_certificates import STATION_CERTIFICATE
-from station.core.context import Product
+from station.core.context import Context, Product
 from station.runtime.csms.connection import CsmsConnection
 from station.runtime.csms.dialer import Dialer
 from station.runtime.csms.frame_filter import FrameFilter
@@ -41,6 +42,7 @@ from station.runtime.disk.reserve import DiskReserve
 from station.runtime.jobs.key_pairs import KeyPairJob
 from station.runtime.loop.recorder import Recorder
 from station.runtime.loop.startup import Startup
+from station.runtime.monitored_values import report_monitored_values
 from station.runtime.secrets.references import secrets_in_use
 from station.runtime.timer import report_deadlines
 from station.simulation.certificates import CertificateWorld
@@ -316,6 +318,7 @@ class StationProcess:
             nursery.start_soon(self._link.run)
             nursery.start_soon(self.control_loop.run)
             nursery.start_soon(self.disk_reserve.run)
+            nursery.start_soon(self._run_monitors)
             nursery.start_soon(
                 report_deadlines,
                 self.recorder.desired_state,
@@ -337,6 +340,25 @@ class StationProcess:
             run_blocking=run_blocking,
         )
         await job.run(self.recorder.desired_state)
+
+    async def _run_monitors(self) -> None:
+        """As in the real program, but only once the CSMS has set a monitor: a month has seconds."""
+        while not self.recorder.state.monitors.custom:
+            await self.recorder.committed.wait()
+        await report_monitored_values(
+            self._present_context,
+            self._read_meter,
+            dict,
+            self.recorder.observe,
+            self.recorder.wait_until_idle,
+        )
+
+    def _present_context(self) -> Context:
+        head, state = self.recorder.head, self.recorder.state
+        uptime_ms = self.environment.clock.uptime_ms()
+        at = self.recorder.station_time(state)
+        entry = Entry(head.seq, at, uptime_ms, DeadlineReached(uptime_ms))
+        return Context(self.product, state, entry)
 
     async def _stop_on_restart(self) -> None:
         await self.recorder.desired_state.wait_part_changed(

@@ -21,6 +21,7 @@ from journal.projections.outbox import CallQueued, Outbox
 from journal.state import State, apply_entry
 from station.core import outbox_rules
 from station.core.blocks import e_transaction_events, e_transactions
+from station.core.blocks.n_monitoring import evaluation
 from station.core.context import Context
 from station.core.desired import compute_desired_state
 from station.simulation import station_process
@@ -31,6 +32,7 @@ from station.simulation.invariants import own_certificates
 from station.simulation.run_plan import run_plan
 from station.simulation.seeds import (
     ARGUMENT_MAKERS,
+    MONITORS_EVERY,
     RELATED_EVENTS,
     RENEWALS_EVERY,
     make_plan,
@@ -75,6 +77,12 @@ def test_certificates_are_renewed_in_one_of_seven_worlds_a02() -> None:
     results = [run_plan(plan) for _ in range(2)]
     assert results[0].head == results[1].head
     assert results[0].renewals, "no certificate was installed"
+
+
+def test_monitors_are_triggered_in_one_of_six_worlds_n07() -> None:
+    results = [run_plan(make_plan(seed)) for seed in range(3, 30, MONITORS_EVERY)]
+    assert [result.violation for result in results] == [""] * len(results)
+    assert sum(result.monitor_events for result in results) > 20
 
 
 def test_the_first_200_seeds_have_every_kind_of_event() -> None:
@@ -181,6 +189,11 @@ def delete_keys_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(station_process, "secrets_in_use", keys_of_certificates)
 
 
+def never_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A monitor is triggered as often as its value changes."""
+    monkeypatch.setattr(evaluation, "is_resting", lambda memory, uptime_ms: False)
+
+
 # How the station is broken, the promise it breaks, and the seeds that are tried.
 VARIANTS: tuple[tuple[SimulationFault, str, range], ...] = (
     (publish_before_commit, "P3", range(30)),
@@ -189,6 +202,7 @@ VARIANTS: tuple[tuple[SimulationFault, str, range], ...] = (
     (lose_queued_calls, "P2", range(30)),
     (ignore_late_responses, "P2", range(100)),
     (end_without_register, "P11", range(60)),
+    (never_rest, "N07", range(3, 120, MONITORS_EVERY)),
     (delete_keys_of_requests, "A02", range(6, 300, RENEWALS_EVERY)),
 )
 
