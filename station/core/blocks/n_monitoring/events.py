@@ -298,10 +298,11 @@ def next_monitor_due_ms(ctx: Context) -> int | None:
 
 def _due_times_ms(ctx: Context) -> Iterator[int]:
     table, monitors = table_of(ctx), ctx.state.monitors
-    severity_max = evaluated_severity(ctx)
-    for monitor in table.periodic:
-        if monitor.severity <= severity_max:
-            yield from _periodic_due_times_ms(ctx, monitor)
+    if table.periodic:
+        severity_max = evaluated_severity(ctx)
+        for monitor in table.periodic:
+            if monitor.severity <= severity_max:
+                yield from _periodic_due_times_ms(ctx, monitor)
     yield from _start_due_times_ms(ctx)
     last_ms = monitors.last_event_ms
     if last_ms is None or ctx.uptime_ms < last_ms:
