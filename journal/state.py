@@ -36,6 +36,7 @@ from journal.projections.faults import Faults
 from journal.projections.firmware import Firmware
 from journal.projections.lifecycle import Lifecycle
 from journal.projections.link import Link
+from journal.projections.local_list import LocalList
 from journal.projections.logs import Logs
 from journal.projections.measured_values import MeasuredValues
 from journal.projections.modem import Modem
@@ -79,6 +80,7 @@ class State(msgspec.Struct, frozen=True):
     reported_statuses: ReportedStatuses = ReportedStatuses()
     authorizations: Authorizations = Authorizations()
     auth_cache: AuthCache = AuthCache()
+    local_list: LocalList = LocalList()
     reservations: Reservations = Reservations()
     transactions: Transactions = Transactions()
     ready_evses: ReadyEvses = ReadyEvses()

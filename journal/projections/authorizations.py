@@ -25,7 +25,7 @@ from journal.projections.outbox import (
     TransactionEventSummary,
 )
 
-AuthorizedBy = Literal["CSMS", "Cache", "OfflineUnknownId", "Remote", "NotNeeded"]
+AuthorizedBy = Literal["CSMS", "Cache", "LocalList", "OfflineUnknownId", "Remote", "NotNeeded"]
 
 
 class AuthorizationRequested(Decision, frozen=True, kw_only=True):

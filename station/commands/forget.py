@@ -6,7 +6,8 @@ every entry and every digest as it is. Order of the steps:
 1. A running station erases: it gets the request over its control socket and records it. Without a
    station, the command records the request first, so that after a power cut the next start of the
    station continues.
-2. A value that an undelivered message needs stays until that message is delivered.
+2. A value that an undelivered message needs stays until that message is delivered; one in the Local
+   Authorization List, until the CSMS removes it from there (D01.FR.09).
 3. Journals that were set aside are rewritten without the value.
 4. Every other file of the data directory is searched; files that contain the value are listed.
 """
@@ -32,7 +33,8 @@ ERASURE_TIMEOUT_S: Final = 5.0  # a running station erases at once, unless a mes
 POLL_INTERVAL_S: Final = 0.1
 
 PENDING_TEXT: Final = (
-    "requested. Erased once no undelivered message needs it and no other process reads the journal."
+    "requested. Erased once no undelivered message needs it, the CSMS has removed it from the "
+    "Local Authorization List, and no other process reads the journal."
 )
 
 
@@ -43,7 +45,8 @@ def forget_command(path: Path, person: str) -> None:
     """Erase the value of an idToken from JOURNAL; entries keep its reference only.
 
     TOKEN is the value that was presented, REF its reference in the journal: # and 16 hex digits.
-    A running station erases it. A value that an undelivered message needs is erased after delivery.
+    A running station erases it. A value that an undelivered message needs is erased after delivery,
+    one in the Local Authorization List after the CSMS has removed it.
     """
     with open_journal(path) as reader:
         known = {ref: reader.value_of(ref) for ref in _find_references(reader, person)}

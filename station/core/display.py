@@ -45,12 +45,13 @@ from journal.projections.evses import Evse
 from journal.projections.transactions import Transaction
 from station.core.blocks.c_authorization import (
     AUTHORIZATION_ENABLED,
-    LOCAL_AUTHORIZE_OFFLINE,
-    OFFLINE_TX_FOR_UNKNOWN_ID,
     connection_due_ms,
 )
-from station.core.blocks.c_authorization_cache import CACHE_ENABLED
 from station.core.blocks.c_id_token import authorization_allows_evse, may_start_before_accepted
+from station.core.blocks.c_local_authorization import (
+    OFFLINE_TX_FOR_UNKNOWN_ID,
+    accepts_known_offline,
+)
 from station.core.blocks.evse_conditions import (
     is_closed_for_firmware,
     is_in_service,
@@ -396,10 +397,7 @@ def _free_words(ctx: Context, evse: Evse) -> Words:
         return _words("evse.available_free", "ready")
     if ctx.may_send_calls or ctx.variable_boolean(OFFLINE_TX_FOR_UNKNOWN_ID):
         return _words("evse.available", "ready")
-    knows_cards = ctx.variable_boolean(CACHE_ENABLED) and ctx.variable_boolean(
-        LOCAL_AUTHORIZE_OFFLINE
-    )
-    if knows_cards:
+    if accepts_known_offline(ctx):
         return _words("evse.available_offline", "ready")
     return _words("evse.closed_offline", "closed")
 

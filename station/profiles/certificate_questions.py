@@ -100,6 +100,8 @@ OPTIONAL_PROFILE_FEATURES = {
     "AS-2": "a new CSMSRootCertificate is signed by the one it replaces",
     "AS-3": "renewal of the station's own certificates, with CertSigningWaitMinimum",
     "DM-3": "variable monitoring, with OfflineMonitoringEventQueuingSeverity",
+    "LA-1": "Local Authorization List",
+    "LA-3": "choice not to ask again for a refusal of the Local Authorization List",
     "R-1": "reservations by connector type",
     "R-2": "reservations without an EVSE",
     "R-3": "reservations can be disabled",

@@ -80,8 +80,8 @@ def _check_choices(profile: Profile) -> Iterator[str]:
         ]
         if not any(profile.supports(part) for part in parts):
             yield f"[features] {group}: at least one of {', '.join(parts)} must be true"
-    if profile.supports("C-01") and not (profile.supports("C-02") or profile.supports("C-49")):
-        yield "[features] C-01 needs C-02 or C-49: offline nothing else can authorize"
+    if profile.supports("C-01") and not any(map(profile.supports, ("C-02", "C-49", "LA-1"))):
+        yield "[features] C-01 needs C-02, C-49 or LA-1: offline nothing else can authorize"
     if "Heartbeat" not in profile.time_sources:
         yield "[features] C-23 must list Heartbeat"
     if profile.limits.network_slots < 2:

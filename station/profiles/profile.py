@@ -146,6 +146,14 @@ class MonitorRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     factory_default: bool = True  # of preconfigured ones: active with FactoryDefault
 
 
+class LocalList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits of the Local Authorization List, published in LocalAuthListCtrlr."""
+
+    entries: int = 100_000  # idTokens
+    items_per_message: int = 200
+    bytes_per_message: int = 65_536
+
+
 class ResponseTime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A row of the response-time table of the certificate, in seconds; None: not measured."""
 
@@ -241,6 +249,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     smart_charging: SmartCharging = SmartCharging()
     monitoring: Monitoring = Monitoring()
     monitor: tuple[MonitorRow, ...] = ()
+    local_list: LocalList = LocalList()
     certificate: ProductCertificate | None = None
     response_time: tuple[ResponseTime, ...] = ()
     component: tuple[ComponentRow, ...] = ()

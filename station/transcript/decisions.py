@@ -20,6 +20,7 @@ from journal.projections.energy_ledger import (
 )
 from journal.projections.external_limits import ExternalLimitNotified
 from journal.projections.lifecycle import ResetOrdered
+from journal.projections.local_list import LocalListChanged, LocalListReplaced
 from journal.projections.monitors import MonitorEvent, MonitorSet
 from journal.projections.outbox import CallAttempted, CallAttemptFailed, CallQueued
 from journal.projections.power_limits import PowerLimitsDecided
@@ -87,6 +88,7 @@ def _describe_authorization_request(event: AuthorizationRequested) -> str:
 _AUTHORIZATION_SOURCES: Final = {
     "CSMS": "accepted by the CSMS",
     "Cache": "accepted in the authorization cache",
+    "LocalList": "accepted in the local authorization list",
     "OfflineUnknownId": "unknown, accepted while offline",
     "Remote": "started by the CSMS",
     "NotNeeded": "no authorization needed",
@@ -163,6 +165,20 @@ _REMOVAL_PHRASES: Final = {
     "transaction_ended": "its transaction has ended",
     "not_started": "its transaction was not started",
 }
+
+
+def _describe_list_replacement(event: LocalListReplaced) -> str:
+    return (
+        f"replaces the local authorization list: version {event.version_number}, "
+        f"idTokens: {len(event.id_tokens)}"
+    )
+
+
+def _describe_list_change(event: LocalListChanged) -> str:
+    return (
+        f"changes the local authorization list: version {event.version_number}, "
+        f"{len(event.updated)} added or replaced, {len(event.removed_refs)} removed"
+    )
 
 
 def _describe_profile(event: ChargingProfileInstalled) -> str:
@@ -306,6 +322,8 @@ DECISION_SENTENCES: Final[dict[str, Sentence]] = {
     "AuthCacheUsed": lambda e: f"keeps {e.ref} in the authorization cache until {e.expires_at}",
     "AuthCacheEntryExpired": lambda e: f"removes {e.ref} from the authorization cache: expired",
     "AuthCacheCleared": lambda e: "clears the authorization cache",
+    "LocalListChanged": _describe_list_change,
+    "LocalListReplaced": _describe_list_replacement,
     "TransactionStarted": _describe_transaction_start,
     "TransactionAuthorized": lambda e: (
         f"authorizes {e.id_token} in transaction {shorten_id(e.transaction_id)}"

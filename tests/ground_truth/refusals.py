@@ -162,6 +162,53 @@ def remote_authorization_disabled(script: SceneScript) -> None:
     )
 
 
+def _send_local_list(script: SceneScript, id_token: str, status: str) -> None:
+    """A Full update with one idToken."""
+    entry = {
+        "idToken": {"idToken": id_token, "type": "ISO14443"},
+        "idTokenInfo": {"status": status},
+    }
+    script.csms_calls(
+        2, "SendLocalList", versionNumber=1, updateType="Full", localAuthorizationList=[entry]
+    )
+
+
+def offline_and_listed_as_blocked(script: SceneScript) -> None:
+    id_token = script.accepted_id_token()
+    _send_local_list(script, id_token, "Blocked")
+    script.go_offline(10, 110)
+    _refuse_token(
+        script,
+        id_token,
+        "the CSMS could not be asked, and the IdToken is in the Local Authorization List as "
+        "Blocked (C13.FR.02)",
+        60,
+    )
+
+
+def list_post_authorize_disabled(script: SceneScript) -> None:
+    id_token = script.accepted_id_token()
+    script.set_variable("LocalAuthListCtrlr.DisablePostAuthorize", "true")
+    _send_local_list(script, id_token, "Invalid")
+    _refuse_token(
+        script,
+        id_token,
+        "the Local Authorization List has the IdToken as Invalid, and DisablePostAuthorize or "
+        "DisableRemoteAuthorization does not allow asking the CSMS (C14.FR.03)",
+    )
+
+
+def local_list_with_a_token_twice(script: SceneScript) -> None:
+    entry = {
+        "idToken": {"idToken": ALICE, "type": "ISO14443"},
+        "idTokenInfo": {"status": "Accepted"},
+    }
+    script.csms_calls(
+        10, "SendLocalList", versionNumber=1, updateType="Full", localAuthorizationList=[entry] * 2
+    )
+    script.add_question("reply", "InvalidValue", "SendLocalList")
+
+
 # --- By the state of the station -----------------------------------------------------------------
 
 
@@ -282,6 +329,7 @@ def reservation_not_enabled(script: SceneScript) -> None:
 
 
 def local_list_not_enabled(script: SceneScript) -> None:
+    script.set_variable("LocalAuthListCtrlr.Enabled", "false")
     script.csms_calls(10, "SendLocalList", versionNumber=1, updateType="Full")
     script.add_question("reply", "NotEnabled", "SendLocalList")
 
@@ -300,6 +348,8 @@ SCENES: Final[tuple[SceneBuilder, ...]] = (
     link_lost_during_authorize,
     post_authorize_disabled,
     remote_authorization_disabled,
+    offline_and_listed_as_blocked,
+    list_post_authorize_disabled,
     evse_faulted,
     evse_inoperative,
     station_not_accepted,
@@ -313,4 +363,5 @@ SCENES: Final[tuple[SceneBuilder, ...]] = (
     evse_reserved,
     reservation_not_enabled,
     local_list_not_enabled,
+    local_list_with_a_token_twice,
 )

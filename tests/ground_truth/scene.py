@@ -24,6 +24,8 @@ VARIABLES: Final = {
     "AuthCtrlr.LocalAuthorizeOffline": "true",
     "AuthCtrlr.LocalPreAuthorize": "false",
     "AuthCtrlr.OfflineTxForUnknownIdEnabled": "false",
+    "LocalAuthListCtrlr.DisablePostAuthorize": "false",
+    "LocalAuthListCtrlr.Enabled": "true",
     "OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]": "5",
     "OCPPCommCtrlr.MessageAttempts[TransactionEvent]": "3",
     "OCPPCommCtrlr.RetryBackOffRandomRange": "0",

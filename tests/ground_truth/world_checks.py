@@ -351,6 +351,14 @@ _REFUSAL_ANSWERS: Final[AnswerChecks] = {
     rf"{_CSMS_UNREACHABLE}, and the IdToken is cached as (\w+)": lambda world, seq, evse, match: (
         world.was_disturbed(seq) and world.has_csms_status(seq, match[2])
     ),
+    rf"{_CSMS_UNREACHABLE}, and the IdToken is in the Local Authorization List": (
+        lambda world, seq, evse, match: (
+            world.was_disturbed(seq) and world.was_requested(seq, "SendLocalList")
+        )
+    ),
+    r"the Local Authorization List has the IdToken": lambda world, seq, evse, match: (
+        world.was_requested(seq, "SendLocalList")
+    ),
     _CSMS_UNREACHABLE: lambda world, seq, evse, match: world.was_disturbed(seq),
     r"the CSMS had not accepted": lambda world, seq, evse, match: world.was_disturbed(seq),
     r"(no EVSE was free|another IdToken|another transaction)": lambda world, seq, evse, match: any(
@@ -360,6 +368,9 @@ _REFUSAL_ANSWERS: Final[AnswerChecks] = {
 _AUTHORIZATION_ANSWERS: Final[AnswerChecks] = {
     r"the (CSMS accepted the IdToken|IdToken was cached as Accepted)": (
         lambda world, seq, evse, match: world.has_csms_status(seq, "Accepted")
+    ),
+    r"the IdToken is in the Local Authorization List as Accepted": (
+        lambda world, seq, evse, match: world.was_requested(seq, "SendLocalList")
     ),
     r"the CSMS requested the start": lambda world, seq, evse, match: world.was_requested(
         seq, "RequestStartTransaction"
@@ -382,6 +393,11 @@ _START_ANSWERS: Final[AnswerChecks] = {
     r"the (?:CSMS accepted|IdToken was cached).* TxStartPoint (\w+) was reached": (
         lambda world, seq, evse, match: (
             world.has_csms_status(seq, "Accepted") and world.has_start_point(match[1])
+        )
+    ),
+    r"the IdToken is in the Local Authorization List.* TxStartPoint (\w+) was reached": (
+        lambda world, seq, evse, match: (
+            world.was_requested(seq, "SendLocalList") and world.has_start_point(match[1])
         )
     ),
     r"an EV was plugged in: TxStartPoint (EVConnected) was reached": (

@@ -191,7 +191,7 @@ BAD = {
     ),
     "offline without any authorization": (
         "[features]\nC-49 = false",
-        "[features] C-01 needs C-02 or C-49: offline nothing else can authorize",
+        "[features] C-01 needs C-02, C-49 or LA-1: offline nothing else can authorize",
     ),
     "one network slot": (
         "[limits]\nnetwork_slots = 1",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from journal.events import IdToken
 from journal.observations import EvTokenReported
 from station.transcript.lines import format_entry
 from tests.support.story import (
@@ -56,6 +57,24 @@ def remote_stop(station: Station) -> list:  # type: ignore[type-arg]
     return station.when(
         called("RequestStopTransaction", transactionId=station.open_transaction.transaction_id)
     )
+
+
+def list_sent(version: int, id_token: IdToken | None = None, status: str = "") -> Step:
+    """The CSMS replaces the Local Authorization List by one idToken, or by none."""
+    return _send_list("Full", version, id_token, status)
+
+
+def list_changed(version: int, id_token: IdToken, status: str) -> Step:
+    """The CSMS adds or replaces an idToken of the Local Authorization List."""
+    return _send_list("Differential", version, id_token, status)
+
+
+def _send_list(update_type: str, version: int, id_token: IdToken | None, status: str) -> Step:
+    request: Json = {"versionNumber": version, "updateType": update_type}
+    if id_token is not None:
+        entry = {"idToken": id_token_payload(id_token), "idTokenInfo": {"status": status}}
+        request["localAuthorizationList"] = [entry]
+    return called("SendLocalList", **request)
 
 
 REMOTE_START_ALICE: Json = {"remoteStartId": 17, "evseId": 2, "idToken": id_token_payload(ALICE)}
@@ -148,6 +167,43 @@ STORIES: Final[dict[str, tuple[Step, ...]]] = {
         time_passed(seconds=30),
         LINK_OPENED,
         csms_answers(),
+    ),
+    "local_list_online_and_offline": (
+        variable_preset("AuthCtrlr.LocalPreAuthorize", "true"),
+        BOOT_ONLINE,
+        list_sent(1, ALICE, "Accepted"),
+        list_changed(2, BOB, "Blocked"),
+        called("GetLocalListVersion"),
+        # Listed as refused: the CSMS is asked, and accepts
+        cable_plugged(2),
+        csms_answers(),
+        presented(BOB, evse_id=2),
+        authorize_answered("Accepted"),
+        cable_unplugged(2),
+        csms_answers(),
+        # Listed as accepted: granted without asking
+        cable_plugged(1),
+        presented(ALICE),
+        charging_started(1),
+        csms_answers(),
+        time_passed(seconds=10),
+        presented(ALICE),
+        DRIVE_AWAY,
+        # Offline the list decides, and counts before the cache
+        LINK_LOST,
+        presented(BOB, evse_id=2),
+        cable_plugged(1),
+        presented(ALICE),
+        charging_started(1),
+        time_passed(seconds=30),
+        presented(ALICE),
+        DRIVE_AWAY,
+        LINK_OPENED,
+        csms_answers(),
+        # An update that is too old, and the end of the list
+        list_changed(2, ALICE, "Blocked"),
+        list_sent(3),
+        presented(ALICE, evse_id=2),
     ),
     "refused_token": (
         BOOT_ONLINE,

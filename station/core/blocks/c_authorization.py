@@ -12,18 +12,18 @@ An authorization is the permission to charge. It is *pending* while an Authorize
     no idToken needed           authorize_without_token       granted by the cable alone
     no cable in time            expire_authorizations         ended with EVConnectTimeout
 
-`c_id_token` finds out what an idToken means; `c_authorization_cache` keeps what the CSMS answered.
+`c_id_token` finds out what an idToken means; `d_local_list` keeps the list that the CSMS sent, and
+`c_authorization_cache` what it answered.
 
 `request_charging` takes the first of these that applies:
 
 1. `local_refusal`: refused, whatever the CSMS would answer.
 2. AuthCtrlr.Enabled is false: granted, no authorization is needed.
-3. No call can be sent: the cache decides, then OfflineTxForUnknownIdEnabled (C12, C15.FR.08).
-4. The cache has it as Accepted, for this EVSE, and LocalPreAuthorize or DisableRemoteAuthorization
-   is set: granted (C12.FR.02, C12.FR.04).
-5. DisableRemoteAuthorization is set, or the cache has it as not Accepted and DisablePostAuthorize
-   is set: refused.
-6. Otherwise an AuthorizeRequest is sent (C01.FR.02, C10.FR.03, C12.FR.05).
+3. No call can be sent, and the CSMS has not accepted the station: refused (B03.FR.01).
+4. The first row of `c_local_authorization.DECISION_TABLE` that applies: granted, refused, or an
+   AuthorizeRequest is sent.
+
+Without an answer to that request the rows for a CSMS that cannot be asked decide.
 
 **Autocharge.** An EV reports its EVCCID when it is plugged in, not because somebody wants to charge
 or to stop. So it requests a charge only for an EV that has had no authorization and no transaction
@@ -38,7 +38,6 @@ from typing import Final, NamedTuple
 
 from journal.events import Decision, Event, IdToken
 from journal.observations import EvTokenReported, IdTokenPresented, LinkClosed, StationStarted
-from journal.projections.auth_cache import CachedIdToken
 from journal.projections.authorizations import (
     Authorization,
     AuthorizationBoundToEvse,
@@ -52,7 +51,6 @@ from journal.projections.authorizations import (
 from journal.projections.outbox import CallQueued
 from station.core.blocks.c_authorization_cache import (
     cache_id_token_info,
-    find_cache_entry,
     renew_cache_entry,
 )
 from station.core.blocks.c_authorization_reasons import AUTHORIZATION_REASONS
@@ -61,15 +59,20 @@ from station.core.blocks.c_id_token import (
     authorization_allows_evse,
     authorization_of_token,
     bound_authorizations,
-    cached_group,
-    cached_refusal,
-    evse_allowed,
     find_evse_for,
     group_of_authorization,
     has_free_evse,
+    known_group,
     local_refusal,
     make_claimant,
     may_start_before_accepted,
+)
+from station.core.blocks.c_local_authorization import (
+    DecisionRow,
+    LocalInfo,
+    Source,
+    find_local_info,
+    select_row,
 )
 from station.core.blocks.evse_conditions import charging_state, is_in_service
 from station.core.blocks.h_kept_evses import Claimant, find_obstacle
@@ -91,11 +94,6 @@ NO_ID_TOKEN: Final = IdToken(ref="", type="NoAuthorization")
 
 AUTHORIZATION_ENABLED: Final = "AuthCtrlr.Enabled"
 AUTOCHARGE_ENABLED: Final = "AuthCtrlr.AutochargeEnabled"
-LOCAL_AUTHORIZE_OFFLINE: Final = "AuthCtrlr.LocalAuthorizeOffline"
-LOCAL_PRE_AUTHORIZE: Final = "AuthCtrlr.LocalPreAuthorize"
-OFFLINE_TX_FOR_UNKNOWN_ID: Final = "AuthCtrlr.OfflineTxForUnknownIdEnabled"
-DISABLE_REMOTE_AUTHORIZATION: Final = "AuthCtrlr.DisableRemoteAuthorization"
-DISABLE_POST_AUTHORIZE: Final = "AuthCacheCtrlr.DisablePostAuthorize"
 EV_CONNECTION_TIMEOUT: Final = "TxCtrlr.EVConnectionTimeOut"
 
 # A card presented again so soon is a second tap of an EV driver who has not seen that the first one
@@ -192,8 +190,8 @@ def end_by_id_token(
 
 
 def _authorization_of_group(ctx: Context, presentation: IdTokenPresented) -> Authorization | None:
-    """The first authorization on an EVSE that has the cached group of the idToken."""
-    group = cached_group(ctx, presentation.id_token)
+    """The first authorization on an EVSE that has the group that is known of the idToken."""
+    group = known_group(find_local_info(ctx, presentation.id_token))
     for authorization in bound_authorizations(ctx, presentation):
         if group is not None and group_of_authorization(ctx, authorization) == group:
             return authorization
@@ -211,6 +209,12 @@ def _request_stop(ctx: Context, presentation: IdTokenPresented) -> Iterator[Deci
         yield AuthorizationRefused(
             id_token=presentation.id_token, status="NoEvseFree", because="no_evse_free"
         )
+        return
+    info = find_local_info(ctx, presentation.id_token)
+    row = select_row(ctx, info, None, can_ask=True)
+    if row.decision.startswith("refuse"):  # DisablePostAuthorize, DisableRemoteAuthorization
+        request = ChargingRequest(presentation.id_token, presentation.evse_id)
+        yield request.refuse(_refusal_of_row(row, info, None))
         return
     yield from _queue_authorize_request(
         ctx,
@@ -234,15 +238,15 @@ class ChargingRequest(NamedTuple):
     group: IdToken | None = None
 
     def grant(
-        self, authorized_by: AuthorizedBy, cache_entry: CachedIdToken | None = None
+        self, authorized_by: AuthorizedBy, info: LocalInfo | None = None
     ) -> AuthorizationGranted:
-        """Grant it, with the group and the EVSEs of the cache entry if the cache decided."""
+        """Grant it, with the group and the EVSEs of the list or cache if one of them decided."""
         return grant_authorization(
             self.id_token,
             authorized_by,
             evse_id=self.evse_id,
-            group=cache_entry.group_id_token if cache_entry else self.group,
-            allowed_evse_ids=cache_entry.allowed_evse_ids if cache_entry else (),
+            group=info.group_id_token if info else self.group,
+            allowed_evse_ids=info.allowed_evse_ids if info else (),
             remote_start_id=self.remote_start_id,
         )
 
@@ -280,71 +284,97 @@ def request_charging(
 def _decide_request(
     ctx: Context, request: ChargingRequest, *, cacheable: bool
 ) -> Iterator[Decision]:
-    """Decide a request that nothing local refuses: points 2 to 6 of the module text."""
+    """Decide a request that nothing local refuses: points 2 to 4 of the module text."""
     id_token, evse_id = request.id_token, request.evse_id
     if not ctx.variable_boolean(AUTHORIZATION_ENABLED, default=True):
         yield request.grant("NotNeeded")
         return
-    cache_entry = find_cache_entry(ctx, id_token)
+    info = find_local_info(ctx, id_token)
     if not ctx.may_send_calls:
-        yield from _decide_offline(ctx, request, cache_entry, "not_asked")
+        yield from _decide_without_csms(ctx, request, info, "not_asked")
         return
-    remote_disabled = ctx.variable_boolean(DISABLE_REMOTE_AUTHORIZATION)
-    accepted = cache_entry is not None and cache_entry.status == "Accepted"
-    decide_locally = ctx.variable_boolean(LOCAL_PRE_AUTHORIZE) or remote_disabled
-    if cache_entry and accepted and decide_locally and evse_allowed(cache_entry, evse_id):
-        yield request.grant("Cache", cache_entry)  # C12.FR.02, C12.FR.04
-        yield from renew_cache_entry(ctx, id_token)
-        return
-    if remote_disabled or (
-        cache_entry and not accepted and ctx.variable_boolean(DISABLE_POST_AUTHORIZE)
-    ):
-        yield request.refuse(
-            cached_refusal(cache_entry, "cached_online")
-            if cache_entry
-            else Refusal("Unknown", "not_cached_online")
+    row = select_row(ctx, info, evse_id, can_ask=True)
+    if row.decision == "grant":
+        yield from _grant_locally(ctx, request, info)
+    elif row.decision != "ask":
+        yield request.refuse(_refusal_of_row(row, info, evse_id))
+    elif not has_room_to_ask(ctx, id_token, evse_id):
+        yield from _decide_without_csms(ctx, request, info, "too_many_pending")
+    else:
+        yield from _queue_authorize_request(
+            ctx,
+            id_token,
+            evse_id=evse_id,
+            remote_start_id=request.remote_start_id,
+            cacheable=cacheable,
+            because=_code_of_authorize_request(info),
         )
-        return
-    if not has_room_to_ask(ctx, id_token, evse_id):
-        yield from _decide_offline(ctx, request, cache_entry, "too_many_pending")
-        return
-    yield from _queue_authorize_request(
-        ctx,
-        id_token,
-        evse_id=evse_id,
-        remote_start_id=request.remote_start_id,
-        cacheable=cacheable,
-        because=_code_of_authorize_request(cache_entry),
-    )  # C01.FR.02, C10.FR.03, C12.FR.05
 
 
-def _code_of_authorize_request(cache_entry: CachedIdToken | None) -> str:
-    if cache_entry is None:
+def _code_of_authorize_request(info: LocalInfo | None) -> str:
+    if info is None:
         return "not_cached"
-    return "cached_accepted" if cache_entry.status == "Accepted" else "cached_refused"
+    if info.is_outdated:
+        return "listed_outdated"
+    return f"{_CODES[info.source]}_{'accepted' if info.is_accepted else 'refused'}"
 
 
-def _decide_offline(
-    ctx: Context, request: ChargingRequest, cache_entry: CachedIdToken | None, because: str
+def _decide_without_csms(
+    ctx: Context, request: ChargingRequest, info: LocalInfo | None, because: str
 ) -> Iterator[Decision]:
-    """Decide by the cache, or by OfflineTxForUnknownIdEnabled. C12, C15.FR.08.
+    """Decide a request that the CSMS does not answer. C12, C13, C15.FR.08.
 
     Args:
+        info: what the list or the cache has of the idToken.
         because: why there is no answer, a code of NO_ANSWER_TEXTS.
     """
     if not may_start_before_accepted(ctx):
         yield request.refuse(Refusal("CSNotAccepted", "not_registered"))
-    elif cache_entry and ctx.variable_boolean(LOCAL_AUTHORIZE_OFFLINE):
-        if cache_entry.status == "Accepted" and evse_allowed(cache_entry, request.evse_id):
-            yield request.grant("Cache", cache_entry)
-            yield from renew_cache_entry(ctx, request.id_token)
-        else:
-            yield request.refuse(cached_refusal(cache_entry, f"{because}/cached"))
-    elif cache_entry is None and ctx.variable_boolean(OFFLINE_TX_FOR_UNKNOWN_ID):
-        yield request.grant("OfflineUnknownId")
+        return
+    row = select_row(ctx, info, request.evse_id, can_ask=False)
+    if row.decision == "grant":
+        yield from _grant_locally(ctx, request, info)
     else:
-        cause = "cache_not_used" if cache_entry else "not_cached"
-        yield request.refuse(Refusal("Offline", f"{because}/{cause}"))
+        yield request.refuse(_refusal_of_row(row, info, request.evse_id, because))
+
+
+def _grant_locally(
+    ctx: Context, request: ChargingRequest, info: LocalInfo | None
+) -> Iterator[Decision]:
+    """Grant by the list, by the cache, or as unknown while offline. C12.FR.02, C13, C14, C15."""
+    if info is None:
+        yield request.grant("OfflineUnknownId")
+        return
+    yield request.grant(info.source, info)
+    if info.source == "Cache":
+        yield from renew_cache_entry(ctx, request.id_token)
+
+
+def _refusal_of_row(
+    row: DecisionRow, info: LocalInfo | None, evse_id: int | None, because: str = ""
+) -> Refusal:
+    """The refusal of a row; an idToken that is accepted may charge at another EVSE. C01.FR.21.
+
+    Args:
+        because: why there is no answer, a code of NO_ANSWER_TEXTS; empty: it was not to be asked.
+    """
+    if info is None:
+        if row.decision == "refuse as Unknown":
+            return Refusal("Unknown", "not_cached_online")
+        return Refusal("Offline", f"{because}/not_cached")
+    code = _CODES[info.source]
+    if row.decision == "refuse as Offline":
+        return Refusal("Offline", f"{because}/{_NOT_USED_CODES[info.source]}")
+    if info.is_accepted and not info.allows_evse(evse_id):
+        return Refusal("NotAllowedTypeEVSE", "other_evses_only")
+    return Refusal(info.status, f"{because}/{code}" if because else f"{code}_online")
+
+
+_CODES: Final[dict[Source, str]] = {"LocalList": "listed", "Cache": "cached"}
+_NOT_USED_CODES: Final[dict[Source, str]] = {
+    "LocalList": "list_not_used",
+    "Cache": "cache_not_used",
+}
 
 
 def grant_authorization(
@@ -538,8 +568,8 @@ def _resolve_offline(
     if refusal:
         yield charging_request.refuse(refusal)
         return
-    yield from _decide_offline(
-        ctx, charging_request, find_cache_entry(ctx, request.id_token), because
+    yield from _decide_without_csms(
+        ctx, charging_request, find_local_info(ctx, request.id_token), because
     )
 
 

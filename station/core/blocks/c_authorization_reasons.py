@@ -22,6 +22,11 @@ from station.core.reasons import Reason, Reasons, ReasonTable
 _GRANTED_REASONS: Final = {
     "CSMS": Reason("the CSMS accepted the IdToken", "C01.FR.02"),
     "Cache": Reason("the IdToken was cached as Accepted", "C12.FR.02", ("offline", "cache_entry")),
+    "LocalList": Reason(
+        "the IdToken is in the Local Authorization List as Accepted",
+        "C13.FR.03, C14.FR.02",
+        ("offline", "list_entry"),
+    ),
     "OfflineUnknownId": Reason(
         "the CSMS could not be asked, and OfflineTxForUnknownIdEnabled accepts unknown IdTokens",
         "C15.FR.08",
@@ -46,6 +51,16 @@ NO_ANSWER_TEXTS: Final = {
 # Why an idToken is refused without an answer of the CSMS
 _OFFLINE_REASONS: Final = {
     "cached": Reason("the IdToken is cached as {event.status}", "C12.FR.02"),
+    "listed": Reason(
+        "the IdToken is in the Local Authorization List as {event.status}",
+        "C13.FR.02",
+        ("offline", "list_entry"),
+    ),
+    "list_not_used": Reason(
+        "LocalAuthorizeOffline does not allow using the Local Authorization List",
+        "",
+        ("offline", "list_entry"),
+    ),
     "cache_not_used": Reason("LocalAuthorizeOffline does not allow using the cache"),
     "not_cached": Reason(
         "the IdToken is not cached: only OfflineTxForUnknownIdEnabled would accept it",
@@ -62,7 +77,7 @@ _REFUSAL_REASONS: Final = {
         f"{code}/{cause}": Reason(
             f"{text}, and {reason.text}",
             reason.requirement,
-            ("offline", "cache_entry"),
+            reason.facts or ("offline", "cache_entry"),
             after=reason.after,
         )
         for code, text in NO_ANSWER_TEXTS.items()
@@ -73,13 +88,19 @@ _REFUSAL_REASONS: Final = {
         "DisableRemoteAuthorization does not allow asking the CSMS",
         facts=("cache_entry",),
     ),
+    "listed_online": Reason(
+        "the Local Authorization List has the IdToken as {event.status}, and DisablePostAuthorize "
+        "or DisableRemoteAuthorization does not allow asking the CSMS",
+        "C14.FR.03",
+        ("list_entry",),
+    ),
     "evse_taken": Reason(
         "another IdToken is authorized at EVSE {event.evse_id}", facts=("authorization_at_evse",)
     ),
     "master_pass": Reason(
         "it is in the master pass group, which cannot start transactions",
         "C12.FR.09",
-        ("cache_entry",),
+        ("cache_entry", "list_entry"),
     ),
     "no_evse_free": Reason(
         "no EVSE was free, and the IdToken can stop no open transaction",
@@ -93,7 +114,9 @@ _REFUSAL_REASONS: Final = {
         "the CSMS had not accepted the station", "B03.FR.01", ("registration", "offline")
     ),
     "other_evses_only": Reason(
-        "the CSMS allows the IdToken at other EVSEs only", "C01.FR.21", ("cache_entry",)
+        "the CSMS allows the IdToken at other EVSEs only",
+        "C01.FR.21",
+        ("cache_entry", "list_entry"),
     ),
     "other_transaction": Reason(
         "another transaction was open at EVSE {event.evse_id}", "C01.FR.23", ("has_transaction",)
@@ -113,6 +136,24 @@ AUTHORIZATION_REASONS: Final[Reasons] = {
                 "the IdToken is cached as Accepted, and the CSMS decides nevertheless",
                 "C01.FR.05",
                 ("cache_entry",),
+            ),
+            "listed_accepted": Reason(
+                "the Local Authorization List has the IdToken as Accepted, and the CSMS decides "
+                "nevertheless",
+                "C01.FR.05",
+                ("list_entry",),
+            ),
+            "listed_refused": Reason(
+                "the Local Authorization List has the IdToken with another status than Accepted, "
+                "so the CSMS decides",
+                "C14.FR.03",
+                ("list_entry",),
+            ),
+            "listed_outdated": Reason(
+                "the entry of the IdToken in the Local Authorization List has expired, so the CSMS "
+                "decides",
+                "C14.FR.05",
+                ("list_entry",),
             ),
             "cached_refused": Reason(
                 "the IdToken is cached as {cause.status}, and the CSMS decides nevertheless",

@@ -29,9 +29,8 @@ from typing import Final, NamedTuple
 
 from journal.events import IdToken
 from journal.observations import IdTokenPresented
-from journal.projections.auth_cache import CachedIdToken
 from journal.projections.authorizations import Authorization
-from station.core.blocks.c_authorization_cache import find_cache_entry
+from station.core.blocks.c_local_authorization import LocalInfo, find_local_info
 from station.core.blocks.evse_conditions import is_in_service, out_of_service_cause
 from station.core.blocks.h_kept_evses import Claimant, find_kept_evses, find_obstacle
 from station.core.context import Context
@@ -63,10 +62,9 @@ def bound_authorizations(ctx: Context, presentation: IdTokenPresented) -> Iterat
             yield authorization
 
 
-def cached_group(ctx: Context, id_token: IdToken) -> IdToken | None:
-    """The group of an idToken that is cached as Accepted. C09.FR.11: no other status may stop."""
-    cache_entry = find_cache_entry(ctx, id_token)
-    return cache_entry.group_id_token if cache_entry and cache_entry.status == "Accepted" else None
+def known_group(info: LocalInfo | None) -> IdToken | None:
+    """The group of an idToken that is known as Accepted. C09.FR.11: no other status may stop."""
+    return info.group_id_token if info and info.is_accepted else None
 
 
 def group_of_authorization(ctx: Context, authorization: Authorization) -> IdToken | None:
@@ -152,14 +150,14 @@ def make_claimant(
     """An idToken with its group, for what is kept for reservations. H03.FR.07, H03.FR.08.
 
     Args:
-        group: as the CSMS sent it with the idToken; None: it is looked up in the cache.
-        asks_csms: the CSMS can still be asked for the group if it is not in the cache.
+        group: as the CSMS sent it with the idToken; None: it is looked up in list and cache.
+        asks_csms: the CSMS can still be asked for the group if neither has the idToken.
     """
     if group is not None:
         return Claimant(id_token, group)
-    group = cached_group(ctx, id_token)
-    is_group_known = not (asks_csms and ctx.may_send_calls and not find_cache_entry(ctx, id_token))
-    return Claimant(id_token, group, is_group_known)
+    info = find_local_info(ctx, id_token)
+    is_group_known = not (asks_csms and ctx.may_send_calls and info is None)
+    return Claimant(id_token, known_group(info), is_group_known)
 
 
 def local_refusal(ctx: Context, claimant: Claimant, evse_id: int | None) -> Refusal | None:
@@ -169,11 +167,11 @@ def local_refusal(ctx: Context, claimant: Claimant, evse_id: int | None) -> Refu
         refusal = _refusal_at_evse(ctx, claimant, evse_id)
         if refusal:
             return refusal
-    cache_entry = find_cache_entry(ctx, id_token)
-    group = cache_entry.group_id_token if cache_entry else None
+    info = find_local_info(ctx, id_token)
+    group = info.group_id_token if info else None
     master_group = ctx.variable_text(MASTER_PASS_GROUP_ID)
     if master_group and group and group.ref == master_group:
-        return Refusal("Invalid", "master_pass")  # C12.FR.09
+        return Refusal("Invalid", "master_pass")  # C12.FR.09, C16.FR.03
     return None
 
 
@@ -192,26 +190,6 @@ def _refusal_at_evse(ctx: Context, claimant: Claimant, evse_id: int) -> Refusal 
     if transaction and transaction.id_token not in (None, claimant.id_token):
         return Refusal("NotAtThisTime", "other_transaction")  # C01.FR.23
     return None
-
-
-def evse_allowed(cache_entry: CachedIdToken, evse_id: int | None) -> bool:
-    """Whether the cache entry allows the EVSE; every one if it names none. C01.FR.21."""
-    return (
-        not cache_entry.allowed_evse_ids
-        or evse_id is None
-        or evse_id in cache_entry.allowed_evse_ids
-    )
-
-
-def cached_refusal(cache_entry: CachedIdToken, because: str) -> Refusal:
-    """A refusal by the cache; an accepted idToken may charge elsewhere. C01.FR.21.
-
-    Args:
-        because: the code of a refusal by the cached status.
-    """
-    if cache_entry.status == "Accepted":
-        return Refusal("NotAllowedTypeEVSE", "other_evses_only")
-    return Refusal(cache_entry.status, because)
 
 
 def may_start_before_accepted(ctx: Context) -> bool:

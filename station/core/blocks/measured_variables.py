@@ -169,6 +169,7 @@ SOURCE_READERS: Final[dict[str, SourceReader]] = {
     "ev_connected": _read_ev_connected,
     "identity": lambda ctx, _: ctx.state.lifecycle.identity,
     "insulation_ohm": _device_reader("Impedance"),
+    "local_list_entries": lambda ctx, _: str(ctx.state.local_list.count),
     "message_timeout": _read_message_timeout,
     "monitoring_base": lambda ctx, _: ctx.state.monitors.base,
     "monitoring_level": lambda ctx, _: str(ctx.state.monitors.level),

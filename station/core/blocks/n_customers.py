@@ -3,7 +3,8 @@
 A person is identified by an idToken. The Authorization Cache has what the CSMS answered for it, the
 journal has what was done with it. Entries hold only a reference; the value is in a side table, and
 erasing it there erases the person without breaking the hash chain (N10). A value that an
-undelivered message still needs is erased after the message is delivered (P2 before N10).
+undelivered message still needs is erased after the message is delivered (P2 before N10), and one in
+the Local Authorization List after the CSMS has removed it from there (N10.FR.02, N10.FR.03).
 
 A report needs a search of the journal: CustomerInformationRequested orders it, a job reports
 CustomerDataFound, and the pages are queued then.
@@ -49,6 +50,10 @@ CLEARED_LATER_TEXT: Final = (
     "The data has been cleared, except what an open transaction still has to report; that is "
     "cleared after the transaction."
 )
+CLEARED_EXCEPT_LIST_TEXT: Final = (
+    "The data has been cleared, except from the Local Authorization List; update it with "
+    "SendLocalList."
+)
 
 
 def customer_information(
@@ -85,9 +90,15 @@ def customer_information(
             request_id=request.request_id, id_token=person, clear=request.clear
         )
     else:
-        text = CLEARED_LATER_TEXT if is_reference_needed(ctx.state, person.ref) else CLEARED_TEXT
         yield from _request_erasure(person)
-        yield from _queue_report(ctx, request.request_id, (text,))
+        yield from _queue_report(ctx, request.request_id, (_describe_clearing(ctx, person.ref),))
+
+
+def _describe_clearing(ctx: Context, ref: str) -> str:
+    """What has been cleared, and what has not yet. N10.FR.06."""
+    if ctx.state.local_list.has_reference(ref):
+        return CLEARED_EXCEPT_LIST_TEXT
+    return CLEARED_LATER_TEXT if is_reference_needed(ctx.state, ref) else CLEARED_TEXT
 
 
 def _requested_id_token(request: CustomerInformationRequest) -> IdToken | None:
@@ -150,8 +161,11 @@ def erasable_references(ctx: Context) -> tuple[str, ...]:
 
 
 def is_reference_needed(state: State, ref: str) -> bool:
-    """Whether a message that carries the value may still be sent. P2 comes before N10."""
-    return ref in set(_needed_references(state))
+    """Whether the list has the idToken, or a message that carries it may still be sent.
+
+    P2 comes before N10, and only the CSMS changes the list (N10.FR.03).
+    """
+    return state.local_list.has_reference(ref) or ref in set(_needed_references(state))
 
 
 def _needed_references(state: State) -> Iterator[str]:

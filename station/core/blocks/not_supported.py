@@ -13,7 +13,6 @@ from typing import Final
 from journal.events import Decision
 from station.core.context import Call, CallHandler, Context, call_result, status_info
 from station.ocpp.messages import Datatype
-from station.ocpp.messages.d_local_list import GetLocalListVersionResponse, SendLocalListResponse
 from station.ocpp.messages.l_firmware import PublishFirmwareResponse, UnpublishFirmwareResponse
 
 UNSUPPORTED_REQUEST: Final = status_info("UnsupportedRequest")
@@ -31,10 +30,6 @@ def _fixed_response(response: Datatype) -> CallHandler:
 
 
 _RESPONSES: Final[dict[str, Datatype]] = {
-    # D01: there is no local list
-    "SendLocalList": SendLocalListResponse(status="Failed", status_info=NOT_ENABLED),
-    # D02.FR.03
-    "GetLocalListVersion": GetLocalListVersionResponse(version_number=0),
     # L03: only for Local Controllers
     "PublishFirmware": PublishFirmwareResponse(status="Rejected", status_info=UNSUPPORTED_REQUEST),
     # L04: no firmware was published

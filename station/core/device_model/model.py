@@ -73,6 +73,7 @@ VALUE_SOURCES = {
     "ev_connected": "An EV is plugged in: a boolean.",
     "identity": "The station's identity.",
     "insulation_ohm": "Insulation resistance of the DC output.",
+    "local_list_entries": "Number of idTokens in the Local Authorization List.",
     "message_timeout": "Seconds, of the network connection profile in use.",
     "monitoring_base": "The set of monitors that is active.",
     "monitoring_level": "The greatest severity number of events that are sent.",

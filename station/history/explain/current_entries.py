@@ -39,6 +39,7 @@ from journal.projections.firmware import (
     FirmwareWaitingForTransactions,
 )
 from journal.projections.lifecycle import ResetOrdered, RestartOrdered
+from journal.projections.local_list import LocalListChanged, LocalListReplaced
 from journal.projections.outbox import CallQueued, TransactionEventSummary
 from journal.projections.registration import RegistrationAnswered
 from journal.projections.reservations import (
@@ -90,6 +91,7 @@ class CurrentEntries:
         self.offline_seq = 0  # since which there is no link
         self.registration_seq = 0
         self.cache_seqs: dict[str, int] = {}  # reference of an idToken -> its AuthCacheUpdated
+        self.list_seqs: dict[str, int] = {}  # reference of an idToken -> its LocalListChanged
         self.last_expired = "", 0  # reference and entry of the last AuthCacheEntryExpired
         self.cable_seqs: dict[int, int] = {}  # evse_id -> last CableReported
         self.flow_seqs: dict[int, int] = {}  # evse_id -> last EnergyFlowReported
@@ -162,6 +164,7 @@ class CurrentEntries:
                 self.reservations.pop(reservation_id, None)
             case _:
                 self._apply_cache(entry)
+                self._apply_local_list(entry)
                 self._apply_transaction(entry)
 
     def _apply_cache(self, entry: Entry) -> None:
@@ -176,6 +179,17 @@ class CurrentEntries:
                 self.cache_seqs.clear()
             case CustomerDataCleared(refs=refs) | ErasureRequested(refs=refs):
                 self._drop_cached(refs)
+            case _:
+                pass
+
+    def _apply_local_list(self, entry: Entry) -> None:
+        match entry.event:
+            case LocalListReplaced(id_tokens=id_tokens):
+                self.list_seqs = {each.id_token.ref: entry.seq for each in id_tokens}
+            case LocalListChanged(updated=updated, removed_refs=removed):
+                for ref in removed:
+                    self.list_seqs.pop(ref, None)
+                self.list_seqs |= {each.id_token.ref: entry.seq for each in updated}
             case _:
                 pass
 
@@ -330,6 +344,11 @@ def _cache_entry(current: CurrentEntries, subject: _Subject) -> Iterator[int]:
     yield current.cache_seqs.get(ref) or (expired_seq if expired_ref == ref else 0)
 
 
+def _list_entry(current: CurrentEntries, subject: _Subject) -> Iterator[int]:
+    """The entry that put the idToken into the Local Authorization List, or changed it there."""
+    yield current.list_seqs.get(subject.event.id_token.ref, 0)
+
+
 def _transaction_entry(attribute: str) -> FactFinder:
     """Finds an entry of the open transaction."""
 
@@ -382,6 +401,7 @@ FACTS: Final[dict[str, FactFinder]] = {
     "authorizations": lambda current, subject: iter(current.authorization_seqs.values()),
     "cable": _entry_of_evse("cable_seqs"),
     "cache_entry": _cache_entry,
+    "list_entry": _list_entry,
     "change_scheduled": lambda current, subject: iter(
         (current.scheduled_seqs.get((subject.event.evse_id, subject.event.connector_id), 0),)
     ),

@@ -72,7 +72,7 @@ from station.runtime.csms.guarded_stream import (
     UpgradeRefused,
 )
 from station.runtime.csms.outgoing import build_call_frame, build_reply_frame
-from station.runtime.csms.receive_quota import Admission, ReceiveQuota
+from station.runtime.csms.receive_quota import LIST_ACTION, Admission, ReceiveQuota
 from station.runtime.csms.slot_rotation import SlotRotation
 from station.runtime.csms.tls import (
     CsmsCertificateRefused,
@@ -474,7 +474,12 @@ class CsmsConnection:
         is_awaited = bool(message_id) and f'"{message_id}"' in message[:ID_SEARCH_MAX]
         if is_awaited:
             self._awaited_message_id = ""  # a second answer is not awaited
-        return self._current_quota().admit(len(message), trio.current_time(), is_awaited=is_awaited)
+        return self._current_quota().admit(
+            len(message),
+            trio.current_time(),
+            is_awaited=is_awaited,
+            is_list=f'"{LIST_ACTION}"' in message[:ID_SEARCH_MAX],
+        )
 
     async def _send_frames(self, websocket: WebSocketConnection, connection_number: int) -> str:
         """Send each reply and call of the desired state once, while this connection is current.

@@ -9,8 +9,11 @@ up by frames and refilled with time, bound what is recorded of them:
              frame beyond the bulk allowance all of it. Used up: the connection is closed.
 
 The answer to a call of this station uses up nothing but bulk: a backlog of a month is delivered
-without a pause. What the station sends uses up the frames allowance too, except TransactionEvents:
-a short GetBaseReport is answered with 150 KB, which are in the journal as well. Sending is never
+without a pause. A SendLocalList uses up no bulk, because a list of 100,000 idTokens has some 15 MB
+of long frames; it uses up `LIST_COST_FACTOR` times its size of the frames allowance, because its
+idTokens are written as the frame, as the decision and in the side table: a day has room for five
+such lists. What the station sends uses up the frames allowance too, except TransactionEvents: a
+short GetBaseReport is answered with 150 KB, which are in the journal as well. Sending is never
 refused; the next received frame is.
 
 No real CSMS comes near the limits; it would have to send more than one request a second, day and
@@ -27,6 +30,8 @@ WHOLE_BYTES: Final = 4 * 1024  # of a frame; most requests are under 1 KiB
 FRAME_COST_BYTES: Final = 2 * 1024  # entries of a short request and its reply
 BULK_BYTES_MAX: Final = 8 * 1024 * 1024  # hundreds of the longest requests there are
 BULK_BYTES_PER_HOUR: Final = 4 * 1024 * 1024  # some 100 MB a day
+LIST_ACTION: Final = "SendLocalList"
+LIST_COST_FACTOR: Final = 3
 FRAME_BYTES_MAX: Final = 256 * 1024 * 1024  # a day's worth at once: 100,000 requests
 HOURS_PER_DAY: Final = 24
 UNCOUNTED_ACTION: Final = "TransactionEvent"  # what it reports happened at the station
@@ -79,14 +84,20 @@ class ReceiveQuota:
         if action != UNCOUNTED_ACTION:
             self._frames.charge(size_bytes)
 
-    def admit(self, size_bytes: int, now_s: float, *, is_awaited: bool) -> Admission:
+    def admit(
+        self, size_bytes: int, now_s: float, *, is_awaited: bool, is_list: bool = False
+    ) -> Admission:
         """Record the frame whole, or by its digest, or close the connection.
 
         Args:
             size_bytes: of the frame.
             now_s: trio time.
             is_awaited: it is the answer to the call in flight.
+            is_list: it is a SendLocalList.
         """
+        if is_list:
+            cost = FRAME_COST_BYTES + LIST_COST_FACTOR * size_bytes
+            return "whole" if self._frames.use(cost, now_s) else "close"
         bulk = max(0, size_bytes - WHOLE_BYTES)
         is_within_bulk = self._bulk.use(bulk, now_s)
         if is_awaited and is_within_bulk:

@@ -26,12 +26,13 @@ def build_report_pages(
 
     Args:
         id_token: of the customer.
-        state: has the Authorization Cache.
+        state: has the Authorization Cache and the Local Authorization List.
         entries: of CUSTOMER_EVENT_KINDS with this idToken, oldest first.
     """
     pages: list[str] = []
     for sentence in (
         *_describe_cache_entry(id_token, state),
+        *_describe_list_entry(id_token, state),
         *_describe_transactions(id_token, entries),
     ):
         if pages and len(pages[-1]) + 1 + len(sentence) <= PAGE_CHARACTERS_MAX:
@@ -47,6 +48,14 @@ def _describe_cache_entry(id_token: IdToken, state: State) -> Iterator[str]:
         until = f", until {cached.expires_at}" if cached.expires_at else ""
         group = ", member of a group" if cached.group_id_token else ""
         yield f"Authorization Cache: {cached.type}, {cached.status}{until}{group}."
+
+
+def _describe_list_entry(id_token: IdToken, state: State) -> Iterator[str]:
+    listed = state.local_list.find(id_token)
+    if listed is not None:
+        until = f", until {listed.expires_at}" if listed.expires_at else ""
+        group = ", member of a group" if listed.group_id_token else ""
+        yield f"Local Authorization List: {id_token.type}, {listed.status}{until}{group}."
 
 
 def _describe_transactions(id_token: IdToken, entries: Iterable[Entry]) -> Iterator[str]:

@@ -24,6 +24,7 @@ from station.profiles import Profile
 
 CASES = Path(__file__).with_name("cases.json")
 CORE = "Core"
+LOCAL_LIST = "Local Authorization List Management"
 SMART_CHARGING = "Smart Charging"
 SUBTYPES = frozenset({"Mode 1/2 only"})  # never claimed: no profile describes such a product
 
@@ -206,6 +207,8 @@ def _claimed_profiles(product: Profile) -> Iterator[str]:
         yield from product.certificate.profiles
         return
     yield CORE
+    if product.supports("LA-1"):
+        yield LOCAL_LIST
     if product.charging_rate_units:
         yield SMART_CHARGING
 

@@ -2,8 +2,9 @@
 
 The scope is every requirement of the use cases that the certified test cases of Core belong to,
 with those added to them by errata up to 2025-06, and of the other use cases that are built (A02 to
-A04, H, I, O, K01 to K13, N02 to N08). `ids.json` lists the party that each one binds: station, csms
-(a Local Controller is one), both, or the operator (who makes certificates and chooses passwords).
+A04, C13, C14, D, H, I, O, K01 to K13, N02 to N08). `ids.json` lists the party that each one binds:
+station, csms (a Local Controller is one), both, or the operator (who makes certificates and chooses
+passwords).
 
 A requirement is held if it is cited
 * by a test module that names it: `_b05_fr_02`, `B05.FR.02`, `B05.FR.02/03`, `B07.FR.01 to 13`; or

@@ -18,6 +18,7 @@ from station.runtime.csms.connection import BEYOND_QUOTA, FRAME_BYTES_MAX, QUOTA
 from station.runtime.csms.receive_quota import (
     BULK_BYTES_MAX,
     FRAME_COST_BYTES,
+    LIST_COST_FACTOR,
     WHOLE_BYTES,
     Admission,
     ReceiveQuota,
@@ -59,6 +60,32 @@ def test_a_flood_writes_less_than_a_gigabyte_a_day(
     written = counts["whole"] * (size_bytes + FRAME_COST_BYTES) + counts["digest"] * DIGEST_BYTES
     assert written < WRITTEN_MAX
     assert counts["close"]
+
+
+LIST_PART_BYTES = 30_000  # a SendLocalList with 200 idTokens
+
+
+def test_a_long_local_list_is_recorded_whole_d01_fr_11() -> None:
+    """100,000 idTokens at once, in more bytes than the bulk allowance has."""
+    quota = ReceiveQuota(0.0)
+    for part in range(500):
+        admission = quota.admit(LIST_PART_BYTES, part / 10, is_awaited=False, is_list=True)
+        assert admission == "whole"
+    assert 500 * LIST_PART_BYTES > BULK_BYTES_MAX
+    assert quota.admit(WHOLE_BYTES + 1, 50.0, is_awaited=False) == "whole"  # bulk is left
+
+
+@pytest.mark.parametrize("day", [1, 2])
+def test_local_lists_without_end_write_less_than_a_gigabyte_a_day(day: int) -> None:
+    quota, written, now_s = ReceiveQuota(0.0), 0, 0.0
+    while now_s < day * DAY_S:
+        if quota.admit(250_000, now_s, is_awaited=False, is_list=True) == "close":
+            now_s += 10
+            continue
+        now_s += 0.5
+        if now_s >= (day - 1) * DAY_S:
+            written += LIST_COST_FACTOR * 250_000  # frame, decision and side table
+    assert 0 < written < WRITTEN_MAX
 
 
 REPORT_BYTES = 150_000  # NotifyReports of one GetBaseReport

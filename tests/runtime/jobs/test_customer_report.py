@@ -12,7 +12,18 @@ from station.runtime.jobs.customer_report import (
     build_report_pages,
 )
 from tests.durability.golden import station_kinds
-from tests.support.story import ALICE, BOB, BOOTED, JOURNAL_ID, NOON, ONLINE, given, presented
+from tests.support.story import (
+    ALICE,
+    BOB,
+    BOOTED,
+    JOURNAL_ID,
+    NOON,
+    ONLINE,
+    called,
+    given,
+    id_token_payload,
+    presented,
+)
 
 EMPTY = State(JOURNAL_ID)
 
@@ -40,6 +51,17 @@ def test_the_cache_entry_is_reported() -> None:
     station = given(ONLINE, presented(ALICE, evse_id=1))
     assert build_report_pages(ALICE, station.state, []) == (
         "Authorization Cache: ISO14443, Accepted, until 2026-03-31T12:00:00.000Z.",
+    )
+    assert build_report_pages(BOB, station.state, []) == ()
+
+
+def test_the_entry_of_the_local_list_is_reported_n09_fr_05() -> None:
+    info = {"status": "Blocked", "cacheExpiryDateTime": "2026-12-24T18:00:00Z"}
+    entry = {"idToken": id_token_payload(ALICE), "idTokenInfo": info}
+    request = {"versionNumber": 1, "updateType": "Full", "localAuthorizationList": [entry]}
+    station = given(ONLINE, called("SendLocalList", **request))
+    assert build_report_pages(ALICE, station.state, []) == (
+        "Local Authorization List: ISO14443, Blocked, until 2026-12-24T18:00:00.000Z.",
     )
     assert build_report_pages(BOB, station.state, []) == ()
 

@@ -64,14 +64,21 @@ def _always_available() -> None:
     )
 
 
-def _use_cache_without_pre_authorize() -> None:
-    """Authorize from the cache although LocalPreAuthorize is false."""
-    from station.core.blocks import c_authorization
+def replace_row_variable(variable: str, replacement: str) -> Patch:
+    """Rows of the decision table depend on another variable; `-`: they never apply."""
 
-    assert isinstance(c_authorization.LOCAL_PRE_AUTHORIZE, str)
-    replace_attribute(
-        c_authorization, "LOCAL_PRE_AUTHORIZE", lambda _: "AuthCtrlr.LocalAuthorizeOffline"
-    )
+    def change(table: Any) -> Any:
+        assert any(row.variable == variable for row in table), f"no row has {variable}"
+        return tuple(
+            row._replace(variable=replacement) if row.variable == variable else row for row in table
+        )
+
+    def patch() -> None:
+        from station.core.blocks import c_local_authorization
+
+        replace_attribute(c_local_authorization, "DECISION_TABLE", change)
+
+    return patch
 
 
 def _skip_numbers(payload: dict[str, Any]) -> None:
@@ -180,10 +187,9 @@ def _ignore_deauthorization() -> None:
 
 
 def _find_no_cache_entry() -> None:
-    from station.core.blocks import c_authorization, c_id_token
+    from station.core.blocks import c_local_authorization
 
-    for module in (c_authorization, c_id_token):
-        replace_attribute(module, "find_cache_entry", lambda _: lambda *args: None)
+    replace_attribute(c_local_authorization, "find_cache_entry", lambda _: lambda *args: None)
 
 
 def _patch_constant_result(block: str, name: str, result: Any = None) -> Patch:
@@ -421,7 +427,7 @@ MUTANTS: Mapping[str, Mutant] = {
         "no message is marked as offline",
     ),
     "pre-authorize": Mutant(
-        _use_cache_without_pre_authorize,
+        replace_row_variable("AuthCtrlr.LocalPreAuthorize", "AuthCtrlr.LocalAuthorizeOffline"),
         ("TC_C_36_CS",),
         "the cache is used although LocalPreAuthorize is false",
     ),
@@ -756,7 +762,7 @@ MUTANTS: Mapping[str, Mutant] = {
         "no customer information is reported",
     ),
     "remote-authorization": Mutant(
-        _another_variable("c_authorization", "DISABLE_REMOTE_AUTHORIZATION", "-"),
+        replace_row_variable("AuthCtrlr.DisableRemoteAuthorization", "-"),
         ("TC_E_52_CS",),
         "AuthorizeRequest is sent although DisableRemoteAuthorization is true",
     ),
@@ -766,7 +772,7 @@ MUTANTS: Mapping[str, Mutant] = {
         "clock-aligned values are sent during a transaction too",
     ),
     "cached-refusal": Mutant(
-        _another_variable("c_authorization", "DISABLE_POST_AUTHORIZE", "AuthCacheCtrlr.Enabled"),
+        replace_row_variable("AuthCacheCtrlr.DisablePostAuthorize", "AuthCacheCtrlr.Enabled"),
         ("TC_C_12_CS",),
         "a token refused in the cache is not checked with the CSMS",
     ),
