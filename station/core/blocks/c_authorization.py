@@ -62,6 +62,7 @@ from station.core.blocks.c_id_token import (
     find_evse_for,
     group_of_authorization,
     has_free_evse,
+    has_stopping_transaction,
     known_group,
     local_refusal,
     make_claimant,
@@ -154,12 +155,19 @@ def is_autocharge_enabled(ctx: Context) -> bool:
 def may_identify_ev(ctx: Context, evse_id: int) -> bool:
     """Whether the EVCCID of the EV at an EVSE would request a charge. C-34.
 
-    Not at an EVSE that needs no authorization anyway.
+    A transaction may have started with the cable, before any authorization (E02).
     """
     if not is_autocharge_enabled(ctx) or evse_id not in ctx.state.lifecycle.evse_ids:
         return False
-    evse = ctx.state.evses.by_id(evse_id)
-    return evse.is_plugged_in and _is_unclaimed(ctx, evse_id, evse.cable_reported_seq)
+    evse, transaction = ctx.state.evses.by_id(evse_id), ctx.state.transactions.on_evse(evse_id)
+    return (
+        evse.is_plugged_in
+        and ctx.state.authorizations.on_evse(evse_id) is None
+        and (transaction is None or transaction.id_token is None)
+        and not has_stopping_transaction(ctx, evse_id)
+        and is_in_service(ctx, evse_id)
+        and evse.cable_reported_seq > ctx.state.transactions.last_end_seq(evse_id)
+    )
 
 
 def is_just_accepted(ctx: Context, authorization: Authorization) -> bool:

@@ -94,6 +94,17 @@ def test_after_its_transaction_the_ev_needs_a_new_plug() -> None:
     assert of_kind(station.when(REPORTED), AuthorizationRequested) != []
 
 
+def test_a_transaction_that_began_with_the_cable_is_authorized_e02() -> None:
+    start_point = variable_preset("TxCtrlr.TxStartPoint", "EVConnected")
+    station = given(ENABLED, start_point, ONLINE, cable_plugged(1))
+    assert station.open_transaction.id_token is None
+    assert desired_evse(station, 1).identify_ev
+    station.with_csms(accept_everything, REPORTED)
+    assert station.open_transaction.id_token == EV
+    assert not desired_evse(station, 1).identify_ev
+    assert station.when(REPORTED) == []
+
+
 def test_a_card_that_was_presented_first_is_used() -> None:
     station = given(ENABLED, ONLINE, presented(ALICE), cable_plugged(1))
     assert not desired_evse(station, 1).identify_ev
