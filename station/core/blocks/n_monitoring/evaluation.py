@@ -20,7 +20,8 @@ Levels, not edges
     * if the severity is above the level of SetMonitoringLevel (N07.FR.15),
     * for `REST_MS` after an event of the same monitor, and while no events are left
       (`Monitors.left_events`): a Delta of 0 on a noisy value costs one event in 5 s, and all
-      monitors together one a second (P6). The more severe go first,
+      monitors together one a second (P6), `BATCH_EVENTS` of them in one message. The more severe go
+      first,
     * while `WAITING_EVENTS_MAX` notifications wait to be sent,
     * for `START_MS` after a start, until the devices have reported faults and positions again; a
       fault that was reported counts at once.
@@ -38,7 +39,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Final, Literal, NamedTuple
 
-from journal.projections.monitors import MonitorMemory
+from journal.projections.monitors import EVENT_REFILL_MS, MonitorMemory
 from station.core.blocks.measured_variables import FAULT_SOURCES, read_measured_value
 from station.core.blocks.n_monitoring.active_monitors import value_group
 from station.core.context import Context
@@ -51,6 +52,7 @@ REST_MS: Final = 5_000  # between two events of a monitor that is not periodic
 START_MS: Final = 10_000  # from a start until the devices have reported
 SEVERE_MAX: Final = 4  # severity number that may use up all events; others leave half of them
 LESS_SEVERE_RESERVE: Final = 50  # events that only the more severe may use
+BATCH_EVENTS: Final = 10  # events that must be left before any is sent: they share a message
 WAITING_EVENTS_MAX: Final = 1_000  # NotifyEvent calls that wait to be sent
 PERIODIC_GRACE_MS: Final = 2_000  # for a new value of a device, before the last one is reported
 
@@ -222,15 +224,25 @@ def now_unix_ms(ctx: Context) -> int:
 def allow_findings(ctx: Context, findings: Iterable[Finding]) -> list[Finding]:
     """Those that may be reported now, the more severe first. P6."""
     left = ctx.state.monitors.left_events(ctx.uptime_ms)
+    for_severe = left if left >= BATCH_EVENTS else 0
+    for_others = left - LESS_SEVERE_RESERVE
+    for_others = for_others if for_others >= BATCH_EVENTS else 0
     allowed = []
     for finding in sorted(findings, key=lambda each: (each.monitor.severity, each.monitor.id)):
         if finding.outcome in ("exceeded", "cleared", "changed"):
-            reserve = 0 if finding.monitor.severity <= SEVERE_MAX else LESS_SEVERE_RESERVE
-            if left <= reserve:
+            if (for_severe if finding.monitor.severity <= SEVERE_MAX else for_others) <= 0:
                 continue
-            left -= 1
+            for_severe, for_others = for_severe - 1, for_others - 1
         allowed.append(finding)
     return allowed
+
+
+def ms_until_more_events(left: int) -> int:
+    """The time until more events may be sent than now; 0: nothing is held back."""
+    for enough in (BATCH_EVENTS, LESS_SEVERE_RESERVE + BATCH_EVENTS):
+        if left < enough:
+            return (enough - left) * EVENT_REFILL_MS
+    return 0
 
 
 def has_fresh_value(definition: VariableDefinition) -> bool:

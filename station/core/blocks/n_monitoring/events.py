@@ -25,6 +25,7 @@ from journal.observations import (
     ValuesMeasured,
 )
 from journal.projections.monitors import (
+    EVENT_REFILL_MS,
     MonitorBegin,
     MonitorCleared,
     MonitorEvent,
@@ -43,7 +44,6 @@ from station.core.blocks.n_monitoring.active_monitors import (
     custom_monitor,
 )
 from station.core.blocks.n_monitoring.evaluation import (
-    LESS_SEVERE_RESERVE,
     PERIODIC_GRACE_MS,
     PROBLEM_SOURCES,
     REST_MS,
@@ -55,6 +55,7 @@ from station.core.blocks.n_monitoring.evaluation import (
     has_fresh_value,
     is_enabled,
     is_resting,
+    ms_until_more_events,
     periodic_due_ms,
     read_value,
     running_transaction,
@@ -310,8 +311,9 @@ def _due_times_ms(ctx: Context) -> Iterator[int]:
     passed_ms = ctx.uptime_ms - last_ms
     if passed_ms < REST_MS:
         yield from _rested_times_ms(ctx, table)
-    if monitors.left_events(ctx.uptime_ms) <= LESS_SEVERE_RESERVE:
-        yield last_ms + (passed_ms // 1000 + 1) * 1000
+    held_ms = ms_until_more_events(monitors.left_events(ctx.uptime_ms))
+    if held_ms:
+        yield ctx.uptime_ms - passed_ms % EVENT_REFILL_MS + held_ms
 
 
 def _periodic_due_times_ms(ctx: Context, monitor: VariableMonitor) -> Iterator[int]:
