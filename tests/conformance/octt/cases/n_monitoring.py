@@ -582,8 +582,9 @@ def tc_n_53_cs(tester: Tester) -> None:
     monitor_id = set_monitor(tester, "preparation", "Power", "UpperThreshold", UNREACHED_W)
     states.reset_and_boot(tester)
     found = get_monitors(tester, "step 1", monitoringCriteria=["ThresholdMonitoring"])
-    [kept] = [each for each in found if each["id"] == monitor_id]
-    check_fields("step 3", kept, {"type": "UpperThreshold", "value": UNREACHED_W})
+    kept = [each for each in found if each["id"] == monitor_id]
+    require("step 3", len(kept) == 1, f"monitor {monitor_id} must be kept: {found}")
+    check_fields("step 3", kept[0], {"type": "UpperThreshold", "value": UNREACHED_W})
 
 
 def tc_n_22_cs(tester: Tester) -> None:
