@@ -25,7 +25,9 @@ from journal.projections.outbox import (
     TransactionEventSummary,
 )
 
-AuthorizedBy = Literal["CSMS", "Cache", "LocalList", "OfflineUnknownId", "Remote", "NotNeeded"]
+AuthorizedBy = Literal[
+    "CSMS", "Cache", "LocalList", "OfflineUnknownId", "Remote", "NotNeeded", "Reservation"
+]
 
 
 class AuthorizationRequested(Decision, frozen=True, kw_only=True):

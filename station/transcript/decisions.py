@@ -91,6 +91,7 @@ _AUTHORIZATION_SOURCES: Final = {
     "LocalList": "accepted in the local authorization list",
     "OfflineUnknownId": "unknown, accepted while offline",
     "Remote": "started by the CSMS",
+    "Reservation": "reserved for it, accepted while offline",
     "NotNeeded": "no authorization needed",
 }
 

@@ -19,7 +19,8 @@ An authorization is the permission to charge. It is *pending* while an Authorize
 
 1. `local_refusal`: refused, whatever the CSMS would answer.
 2. AuthCtrlr.Enabled is false: granted, no authorization is needed.
-3. No call can be sent, and the CSMS has not accepted the station: refused (B03.FR.01).
+3. No call can be sent, and the CSMS has not accepted the station: refused (B03.FR.01);
+   the list and the cache do not have it, and a reservation is for it: granted (H03.FR.01 to 03).
 4. The first row of `c_local_authorization.DECISION_TABLE` that applies: granted, refused, or an
    AuthorizeRequest is sent.
 
@@ -76,7 +77,7 @@ from station.core.blocks.c_local_authorization import (
     select_row,
 )
 from station.core.blocks.evse_conditions import charging_state, is_in_service
-from station.core.blocks.h_kept_evses import Claimant, find_obstacle
+from station.core.blocks.h_kept_evses import Claimant, find_obstacle, has_reservation
 from station.core.blocks.i_tariff_and_cost import receive_authorization_info
 from station.core.context import (
     Context,
@@ -330,7 +331,7 @@ def _code_of_authorize_request(info: LocalInfo | None) -> str:
 def _decide_without_csms(
     ctx: Context, request: ChargingRequest, info: LocalInfo | None, because: str
 ) -> Iterator[Decision]:
-    """Decide a request that the CSMS does not answer. C12, C13, C15.FR.08.
+    """Decide a request that the CSMS does not answer. C12, C13, C15.FR.08, H03.
 
     Args:
         info: what the list or the cache has of the idToken.
@@ -338,6 +339,9 @@ def _decide_without_csms(
     """
     if not may_start_before_accepted(ctx):
         yield request.refuse(Refusal("CSNotAccepted", "not_registered"))
+        return
+    if info is None and has_reservation(ctx, request.id_token, request.evse_id):
+        yield request.grant("Reservation")  # the CSMS made it; asking again is optional: H03 S1
         return
     row = select_row(ctx, info, request.evse_id, can_ask=False)
     if row.decision == "grant":

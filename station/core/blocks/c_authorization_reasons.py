@@ -32,6 +32,11 @@ _GRANTED_REASONS: Final = {
         "C15.FR.08",
         ("offline",),
     ),
+    "Reservation": Reason(
+        "the CSMS could not be asked, and had made a reservation for the IdToken",
+        "H03.FR.01, H03.FR.02, H03.FR.03",
+        ("offline",),
+    ),
     "Remote": Reason("no further authorization was needed", "F01.FR.02"),
     "NotNeeded": Reason("AuthCtrlr.Enabled is false: no authorization is needed", "C01.FR.01"),
 }

@@ -181,6 +181,21 @@ def find_obstacle(ctx: Context, claimant: Claimant, evse_id: int) -> str | None:
     return None if kept is None else kept.keeps_away(claimant, evse_id)
 
 
+def has_reservation(ctx: Context, id_token: IdToken, evse_id: int | None) -> bool:
+    """Whether a pending reservation is for this idToken, at this EVSE or before it has one."""
+    return any(
+        reservation.id_token == id_token and serves(ctx, reservation, evse_id)
+        for reservation in pending_reservations(ctx)
+    )
+
+
+def serves(ctx: Context, reservation: Reservation, evse_id: int | None) -> bool:
+    """Whether the reservation is for this EVSE; an EV driver who has none yet may use any."""
+    if reservation.evse_id or evse_id is None:
+        return reservation.evse_id == (evse_id or 0)
+    return evse_id in evses_with_connector(ctx.product.profile, reservation.connector_type)
+
+
 def evses_with_connector(profile: Profile, connector_type: str) -> Choices:
     """The EVSEs that have a connector of the type; an empty one: all."""
     return frozenset(

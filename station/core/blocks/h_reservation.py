@@ -45,7 +45,12 @@ from station.core.blocks.evse_conditions import (
     closing_cause,
     pending_reservations,
 )
-from station.core.blocks.h_kept_evses import Claimant, KeptEvses, evses_with_connector
+from station.core.blocks.h_kept_evses import (
+    Claimant,
+    KeptEvses,
+    evses_with_connector,
+    serves,
+)
 from station.core.blocks.not_supported import NOT_ENABLED, NOT_FOUND
 from station.core.blocks.transfer_fields import has_passed, to_utc_text
 from station.core.context import (
@@ -187,7 +192,7 @@ def use_reservations(ctx: Context) -> Iterator[Decision]:
         fitting = [
             each
             for each in open_reservations
-            if claimant.matches(each) and _serves(ctx, each, authorization.evse_id)
+            if claimant.matches(each) and serves(ctx, each, authorization.evse_id)
         ]
         if not fitting:
             continue
@@ -196,13 +201,6 @@ def use_reservations(ctx: Context) -> Iterator[Decision]:
         is_own = reservation.id_token == claimant.id_token
         because = "id_token" if is_own else "group_id_token"
         yield ReservationUsed(reservation.reservation_id, authorization.seq, because)
-
-
-def _serves(ctx: Context, reservation: Reservation, evse_id: int | None) -> bool:
-    """Whether the reservation is for this EVSE; an EV driver who has none yet may use any."""
-    if reservation.evse_id or evse_id is None:
-        return reservation.evse_id == (evse_id or 0)
-    return evse_id in evses_with_connector(ctx.product.profile, reservation.connector_type)
 
 
 # --- Ended ---------------------------------------------------------------------------------------

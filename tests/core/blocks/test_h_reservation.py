@@ -435,6 +435,31 @@ def test_without_the_csms_an_unknown_group_does_not_count_h03_fr_08() -> None:
     assert len(of_kind(station.when(presented(ALICE)), AuthorizationGranted)) == 1
 
 
+@pytest.mark.parametrize(("evse_id", "connector_type"), [(1, None), (None, CCS), (None, None)])
+def test_offline_a_reservation_authorizes_its_idtoken_h03_fr_01_h03_fr_02_h03_fr_03(
+    evse_id: int | None, connector_type: str | None
+) -> None:
+    station = given(ONLINE, reserve(evse_id, connector_type=connector_type), LINK_LOST)
+    station.when(cable_plugged(1))
+    assert of_kind(station.when(presented(BOB)), AuthorizationGranted) == []
+    [granted] = of_kind(station.when(presented(ALICE)), AuthorizationGranted)
+    assert (granted.evse_id, granted.authorized_by) == (1, "Reservation")
+    [used] = of_kind([entry.event for entry in station.entries], ReservationUsed)
+    assert used.reservation_id == 1
+
+
+def test_offline_a_cached_refusal_comes_before_a_reservation_c12_fr_02() -> None:
+    def blocks(action: str, payload: Json) -> Json | None:
+        if action == "Authorize":
+            return {"idTokenInfo": {"status": "Blocked"}}
+        return accept_everything(action, payload)
+
+    station = given(ONLINE, reserve(1))
+    station.with_csms(blocks, presented(ALICE))
+    assert reservation_ids(station) == [1]  # refused, so it is not used
+    assert of_kind(station.when(LINK_LOST, presented(ALICE)), AuthorizationGranted) == []
+
+
 def test_an_authorization_without_idtoken_leaves_a_reserved_evse_c01_fr_01() -> None:
     station = given(variable_preset("AuthCtrlr.Enabled", "false"), ONLINE, reserve(1))
     assert of_kind(station.when(cable_plugged(1)), AuthorizationGranted) == []
@@ -719,6 +744,19 @@ def test_an_immediate_reset_keeps_it_reserved_b11_fr_05() -> None:
 )
 def test_reservations_are_matched_with_evses(choices: list[set[int]], served: int) -> None:
     assert count_served(map(frozenset, choices)) == served
+
+
+def test_a_person_with_a_reservation_is_erased_after_it_n10_fr_03() -> None:
+    station = given(ONLINE, reserve(1, group=FAMILY, seconds=60))
+    request: Json = {"requestId": 1, "report": False, "clear": True}
+    station.with_csms(
+        accept_everything,
+        called("CustomerInformation", **request, idToken=id_token_payload(ALICE)),
+        time_passed(seconds=59),
+    )
+    assert station.desired.references_to_erase == ()
+    station.with_csms(accept_everything, time_passed(seconds=2))
+    assert station.desired.references_to_erase == ("#alice",)
 
 
 def test_a_reservation_is_recorded_with_references_only() -> None:
