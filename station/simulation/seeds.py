@@ -260,7 +260,7 @@ def _reservation_events(seed: int) -> Iterator[ScheduledEvent]:
         yield ScheduledEvent(at_s, kind, arguments)
         if random_source.random() < 0.5:
             presentation = {
-                "id_token": random_source.choice(ID_TOKENS),
+                "id_token": random_source.choice(ID_TOKENS[:-2]),
                 "evse_id": random_source.choice([None, 1, 2]),
             }
             yield ScheduledEvent(round(at_s + 5, 2), "present_id_token", presentation)
@@ -268,7 +268,7 @@ def _reservation_events(seed: int) -> Iterator[ScheduledEvent]:
 
 def _reservation_event(random_source: random.Random, at_s: float) -> tuple[str, dict[str, Any]]:
     """Kind and arguments of an event about a reservation, some seconds after the beginning."""
-    kind = random_source.choice(["reserve", "reserve", "reserve", "cancel", "disable", "enable"])
+    kind = random_source.choice([*["reserve"] * 7, "cancel", "disable", "enable", "enable"])
     if kind == "cancel":
         payload: dict[str, Any] = {"reservationId": random_source.randint(1, 4)}
         return "send_csms_request", {"action": "CancelReservation", "payload": payload}
@@ -281,14 +281,14 @@ def _reservation_event(random_source: random.Random, at_s: float) -> tuple[str, 
     payload = {
         "id": random_source.randint(1, 4),
         "expiryDateTime": expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "idToken": {"idToken": random_source.choice(ID_TOKENS), "type": "ISO14443"},
+        "idToken": {"idToken": random_source.choice(ID_TOKENS[:-2]), "type": "ISO14443"},
     }
     if random_source.random() < 0.5:
         payload["evseId"] = random_source.choice([1, 2])
     if random_source.random() < 0.3:
         payload["groupIdToken"] = {"idToken": "FAMILY", "type": "Central"}
     if random_source.random() < 0.3:
-        payload["connectorType"] = random_source.choice(["cCCS1", "cCCS1", "cCCS2"])
+        payload["connectorType"] = random_source.choice([*["cCCS1"] * 5, "cCCS2"])
     return "send_csms_request", {"action": "ReserveNow", "payload": payload}
 
 
