@@ -37,7 +37,7 @@ def test_the_sections_of_the_rules_are_in_the_table_in_order() -> None:
 
 
 def test_the_profile_shown_can_be_loaded(tmp_path: Path) -> None:
-    [example] = re.findall(r"```toml\n(.*?)```", PROFILES_README, re.DOTALL)
+    example = re.findall(r"```toml\n(.*?)```", PROFILES_README, re.DOTALL)[0]
     path = tmp_path / "kerbside.toml"
     path.write_text(example, "utf-8")
     assert load_profile(path).evse_ids == (1,)
