@@ -24,7 +24,7 @@ from drivers.ports import (
     SeccHeartbeat,
     TokenPresented,
 )
-from drivers.settings import DeviceSettings, ModulesSettings
+from drivers.settings import DeviceSettings
 from drivers.wiring import NORMALLY_OFF, StationWiring, wire_name
 from station.commands.shared.control_client import (
     DEVICES_SOCKET,
@@ -196,8 +196,7 @@ def _silent_devices(probe: HardwareProbe) -> Iterator[str]:
         if not device.answers:
             yield device.name
         else:
-            settings = probe.settings_of(device.kind)
-            yield from (f"module {address}" for address in _silent_modules(device, settings))
+            yield from (f"module {address}" for address in _silent_modules(probe, device))
 
 
 def _heading(kind: str, settings: DeviceSettings) -> str:
@@ -221,7 +220,7 @@ def _state_text(probe: HardwareProbe, device: DeviceProbe) -> str:
     if not device.report_count:
         return "NO ANSWER"
     texts = (describe_report(device, report, probe.wiring) for report in device.iter_reports())
-    values = [*filter(None, texts), *_module_texts(device, probe.settings_of(device.kind))]
+    values = [*filter(None, texts), *_module_texts(probe, device)]
     return ", ".join(filter(None, (device.identity, *values))) or "answers"
 
 
@@ -262,13 +261,13 @@ def _input_text(module: int, report: DigitalInputs, wiring: StationWiring) -> st
     return f"inputs {report.bits:08b}, not normal: {', '.join(unusual) or 'none'}{watchdog}"
 
 
-def _module_texts(device: DeviceProbe, settings: DeviceSettings) -> list[str]:
+def _module_texts(probe: HardwareProbe, device: DeviceProbe) -> list[str]:
     """How many rectifier modules answer, with the addresses of the others and of faulty ones."""
     answering = _answering_modules(device)
     if not answering:
         return []
     texts = [f"{len(answering)} modules answer"]
-    if silent := _silent_modules(device, settings):
+    if silent := _silent_modules(probe, device):
         texts.append(f"NO ANSWER: {', '.join(map(str, silent))}")
     texts += [
         f"module {address}: {', '.join(sorted(state.faults))}"
@@ -286,9 +285,8 @@ def _answering_modules(device: DeviceProbe) -> dict[int, ModuleState]:
     return {address: state for address, state in states.items() if address not in lost}
 
 
-def _silent_modules(device: DeviceProbe, settings: DeviceSettings) -> list[int]:
+def _silent_modules(probe: HardwareProbe, device: DeviceProbe) -> list[int]:
     """Configured addresses without an answer; none for other devices than rectifier modules."""
-    if device.is_bus or not isinstance(settings, ModulesSettings):
+    if device.is_bus or device.kind != "modules":
         return []
-    configured = {address for group in settings.groups for address in group}
-    return sorted(configured - set(_answering_modules(device)))
+    return sorted(probe.rectifier_addresses - set(_answering_modules(device)))

@@ -150,6 +150,12 @@ class HardwareProbe:
         """Of the I/O modules."""
         return self._drivers.wiring
 
+    @property
+    def rectifier_addresses(self) -> frozenset[int]:
+        """Addresses of the rectifier modules that are wired to an EVSE of the station."""
+        groups = self._settings.modules.groups[: len(self._evse_ids)]
+        return frozenset(address for group in groups for address in group)
+
     def settings_of(self, kind: str) -> DeviceSettings:
         """The table of a kind of device."""
         settings: DeviceSettings = getattr(self._settings, kind)
