@@ -53,7 +53,7 @@ class _Site:
 
     async def _is_charging(self, evse_id: int) -> bool:
         state: dict[str, Any] = await asyncio.to_thread(self.station.read_evse, evse_id)
-        return bool(state["flow"] == "charging")
+        return bool(state["power_w"])
 
     async def _request(self, operation: str, **arguments: Any) -> None:
         await asyncio.to_thread(self.station.request_operation, operation, **arguments)
