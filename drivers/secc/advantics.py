@@ -140,6 +140,7 @@ class AdvanticsSecc:
         self._was_found = False  # in this run
         self._reset_to_safe()
         self._report: Callable[[DeviceReport], None] = lambda _: None
+        self._encoded: dict[str, tuple[SignalValues, CanFrame]] = {}  # the last of each message
         self._ev_information = EvInformation()
         self._ev_values: dict[str, SignalValues] = {}
 
@@ -253,8 +254,8 @@ class AdvanticsSecc:
     # --- Messages to the controller --------------------------------------------------------------
 
     def _status_frame(self) -> CanFrame:
-        return wire.POWER_MODULES_STATUS.encode(
-            self._index,
+        return self._encode(
+            wire.POWER_MODULES_STATUS,
             Present_Voltage=_clamp_value(_to_tenths(self.voltage_v), 0, 0xFFFF),
             Present_Current=_clamp_value(_to_tenths(self.current_a), -0x8000, 0x7FFF),
             Power_Modules_Temperature=_encode_temperature(self.modules_c),
@@ -264,8 +265,8 @@ class AdvanticsSecc:
         )
 
     def _parameters_frame(self) -> CanFrame:
-        return wire.DC_POWER_PARAMETERS.encode(
-            self._index,
+        return self._encode(
+            wire.DC_POWER_PARAMETERS,
             Maximum_Voltage=_clamp_value(_to_tenths(self.voltage_max_v), 0, 0xFFFF),
             Maximum_Charge_Current=_clamp_value(_to_tenths(self.current_max_a), 0, 0xFFFF),
         )
@@ -274,8 +275,8 @@ class AdvanticsSecc:
         pressed = trio.current_time() < self._stop_pressed_until
         if not pressed:
             self._stop_pressed_until = 0.0
-        return wire.SEQUENCE_CONTROL.encode(
-            self._index,
+        return self._encode(
+            wire.SEQUENCE_CONTROL,
             Start_Charge_Authorisation=int(self._start_allowed),
             CCS_Authorisation_Done=int(self._authorized is not None),
             CCS_Authorisation_Valid=int(self._authorized is True),
@@ -285,7 +286,16 @@ class AdvanticsSecc:
 
     def _outputs_frame(self) -> CanFrame:
         red, green, blue = self.leds
-        return wire.OUTPUTS.encode(self._index, Led1=red, Led2=green, Led3=blue)
+        return self._encode(wire.OUTPUTS, Led1=red, Led2=green, Led3=blue)
+
+    def _encode(self, message: wire.Message, **values: int) -> CanFrame:
+        """The frame of a message; the last one again if no value has changed."""
+        last = self._encoded.get(message.name)
+        if last is not None and last[0] == values:
+            return last[1]
+        frame = message.encode(self._index, **values)
+        self._encoded[message.name] = values, frame
+        return frame
 
     # --- Messages of the controller --------------------------------------------------------------
 

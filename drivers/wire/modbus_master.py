@@ -117,17 +117,28 @@ class ModbusMaster:
         tries = 1 + (self.retries if retries is None else retries)
         frame = encode_request(request)
         refusal: ExceptionResponse | None = None
-        async with self._lock:
+        await self._take_line()
+        try:
             for _ in range(tries):
                 match await self._attempt_request(request, frame, timeout_ms / 1000):
                     case Response(values):
                         return values
                     case ExceptionResponse(code) as refusal if code != ExceptionCode.BUSY:
                         break
+        finally:
+            self._lock.release()
         name = f"{self.path} unit {request.unit}: function {request.function} at {request.address}"
         if refusal is not None:
             raise CommandRefused(f"{name}: {refusal}")
         raise NoResponse(f"{name}: no answer in {tries} tries of {timeout_ms} ms")
+
+    async def _take_line(self) -> None:
+        """Take the lock; a free one without a turn of the loop, which would wake it once more."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._lock.locked():
+            await self._lock.acquire()
+        else:
+            self._lock.acquire_nowait()
 
     def close(self) -> None:
         """Close the port; the next request opens it again."""
@@ -139,7 +150,9 @@ class ModbusMaster:
         self, request: Request, frame: bytes, timeout_s: float
     ) -> Response | ExceptionResponse | None:
         """Send once. None: no response in time."""
-        await trio.sleep_until(max(self._silence_until, self._late_response_until(request)))
+        not_before = max(self._silence_until, self._late_response_until(request))
+        if not_before > trio.current_time():
+            await trio.sleep_until(not_before)
         try:
             port = self._ensure_open()
             port.drain_input()

@@ -121,16 +121,28 @@ class SerialPort:
                 return data
 
     async def send(self, data: bytes) -> None:
-        """Write all bytes, waiting while the kernel's buffer is full. Raises PortLost."""
-        async with self._send_lock:  # a checkpoint
-            rest = memoryview(data)
-            while rest:
-                try:
-                    rest = rest[os.write(self._require_fd(), rest) :]
-                except BlockingIOError:
-                    await trio.lowlevel.wait_writable(self._require_fd())
-                except OSError as error:
-                    raise PortLost(f"{self._path}: write: {error.strerror}") from error
+        """Write all bytes, waiting while the kernel's buffer is full. Raises PortLost.
+
+        Usually all fits: then the lock is not taken, and no other task runs in between.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        rest = memoryview(data)
+        if not self._send_lock.locked():
+            rest = rest[self._write(rest) :]
+        if not rest:
+            return
+        async with self._send_lock:
+            while rest := rest[self._write(rest) :]:
+                await trio.lowlevel.wait_writable(self._require_fd())
+
+    def _write(self, data: memoryview) -> int:
+        """Write without waiting; the number of bytes written. Raises PortLost."""
+        try:
+            return os.write(self._require_fd(), data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise PortLost(f"{self._path}: write: {error.strerror}") from error
 
     def drain_input(self) -> None:
         """Discard what the kernel has received. Raises PortLost on EOF or EIO."""

@@ -8,12 +8,14 @@ port.
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 import msgspec
 
 CR = b"\r"
 BEL = b"\x07"
+LINE_END = re.compile(rb"[\r\x07]")
 LINE_MAX = 64  # the longest legal line has 31 bytes; more than this is noise
 BIT_RATES = {
     10_000: 0,
@@ -105,17 +107,22 @@ class Decoder:
     def feed(self, data: bytes) -> list[CanFrame | AdapterReply | AdapterCommand]:
         """Add received bytes; returns what they complete, in order."""
         items: list[CanFrame | AdapterReply | AdapterCommand] = []
-        for byte in data:
-            if byte == BEL[0]:
+        start = 0
+        for end in LINE_END.finditer(data):
+            self._extend_line(data[start : end.start()])
+            start = end.end()
+            if end[0] == BEL:
                 self._line.clear()
                 items.append(AdapterReply.REFUSED)
-            elif byte == CR[0]:
-                self._finish_line(items)
-            elif len(self._line) < LINE_MAX:
-                self._line.append(byte)
             else:
-                self._overlong = True
+                self._finish_line(items)
+        self._extend_line(data[start:])
         return items
+
+    def _extend_line(self, data: bytes) -> None:
+        room = LINE_MAX - len(self._line)
+        self._line += data[:room]
+        self._overlong = self._overlong or len(data) > room
 
     def _finish_line(self, items: list[CanFrame | AdapterReply | AdapterCommand]) -> None:
         line, overlong = bytes(self._line), self._overlong
