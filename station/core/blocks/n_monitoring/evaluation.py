@@ -101,7 +101,9 @@ def find_findings(ctx: Context, monitors: Iterable[VariableMonitor]) -> Iterator
             path = definition.path
             value = read_value(ctx, definition)
         memory = memories.get(monitor.id)
-        if value is None or (memory and _is_starting(ctx, definition, memory, value)):
+        if value is None:
+            continue
+        if memory and not monitor.is_periodic and _is_starting(ctx, definition, memory, value):
             continue
         transaction_id = None
         if monitor.transaction:

@@ -88,3 +88,11 @@ def test_periodic_monitors_continue_after_a_reboot_n07_fr_13() -> None:
     set_monitor(station, EVSE_STATE, "Periodic", 20)
     perform(station, station_restarted(boot_id="boot-2"), IDLE, LINK_OPENED, csms_answers())
     assert 2 <= len(events_in(perform(station, time_passed(seconds=60)))) <= 4
+
+
+def test_a_periodic_event_that_is_due_after_a_start_is_not_held_back_n08_fr_06() -> None:
+    station = ready_station()
+    set_monitor(station, EVSE_STATE, "Periodic", 2)
+    steps = (station_restarted(gap_s=5), IDLE, LINK_OPENED, csms_answers())
+    decisions = perform(station, *steps, time_passed(seconds=3))
+    assert events_in(decisions)
