@@ -33,6 +33,9 @@ begins with its name:
     SC.01   The limits in force are those that profiles and external limits give at that moment;
             set-points exceed neither the limit of their EVSE nor together that of the station.
             _check_power_limits, on_set_points
+    D01     The Local Authorization List is the one the CSMS sent and the station accepted, after
+            every commit and every start.
+            _apply_entries
     A02     With security profile 3 the station has one or two certificates at any time, and
             each has its private key; so has each CSR under way. At the end there is one, and no
             private key of another.
@@ -99,6 +102,7 @@ from station.ocpp.messages.e_transactions import TransactionEventRequest
 from station.simulation.certificates import CertificateWorld
 from station.simulation.csms_ledger import TransactionRecord
 from station.simulation.evse_double import EvseDouble
+from station.simulation.local_list_model import LocalListModel
 from station.simulation.monitor_checks import MonitorChecks
 from station.simulation.network import SimulatedConnection
 from station.simulation.reservation_record import ReservationRecord
@@ -182,6 +186,7 @@ class InvariantChecker(SimulationObserver):
         self._first_registers_wh: dict[int, Decimal] = {}
         self._registers_wh: dict[int, Decimal] = {}  # the newest
         self._unaccounted: list[EnergyUnaccounted] = []
+        self._local_list = LocalListModel()
         self.reservations = ReservationRecord()
         self._idle_deadlines = 0
         self.set_point_checks = 0
@@ -263,6 +268,8 @@ class InvariantChecker(SimulationObserver):
             self.state = apply_entry(self.state, entry)
             failed = self.state.health.failed_rule
             check(not failed, "P8", f"rule {failed} failed")
+        difference = self._local_list.describe_difference(self.state.local_list)
+        check(not difference, "D01", f"the local list has {difference}")
 
     def _check_deadline_effect(self, entry: Entry) -> None:
         """A deadline without an effect must not be repeated endlessly. P6."""
@@ -302,6 +309,7 @@ class InvariantChecker(SimulationObserver):
             case CallRetryRequested(call_seqs=calls):
                 self._parked_calls -= set(calls) if calls else set(self._parked_calls)
             case CallResultQueued(message_id=message_id, payload=payload):
+                self._local_list.on_response(message_id, payload)
                 text = rpc.encode_result(message_id, payload)
                 self._allowed_replies.setdefault(message_id, []).append(text)
             case CallErrorQueued(
@@ -402,6 +410,8 @@ class InvariantChecker(SimulationObserver):
                 self._finish_attempt(message_id, answered=True)
             case rpc.CallErrorFrame(message_id=message_id):
                 self._finish_attempt(message_id, answered=False)
+            case rpc.CallFrame(action="SendLocalList") as call:
+                self._local_list.on_request(call.message_id, call.payload)
 
     def _finish_attempt(self, message_id: str, *, answered: bool) -> None:
         attempt = self._attempt_by_id.get(message_id)

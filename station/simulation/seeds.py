@@ -23,6 +23,8 @@ issues.
    has security profile 3.
 9. Reservations are drawn from one too, for one of `RESERVATIONS_EVERY` seeds, with two sessions.
 10. Monitors that the CSMS sets are drawn from one too, for one of `MONITORS_EVERY` seeds.
+11. Updates of the Local Authorization List are drawn from one too, for one of `LIST_EVERY` seeds,
+   with power cuts near them.
 
 Values are drawn by position, and a draw depends on the length of its table: a new value, variable,
 kind or row changes the world of every seed. What is added later gets a random source of its own, as
@@ -48,6 +50,7 @@ RESERVATIONS_EVERY: Final = 6  # in one of so many plans EVSEs are reserved
 LIMITS_EVERY: Final = 5  # in one of so many plans the power is limited
 RENEWALS_EVERY: Final = 7  # in one of so many plans certificates are renewed
 MONITORS_EVERY: Final = 6  # in one of so many plans the CSMS sets monitors
+LIST_EVERY: Final = 6  # in one of so many plans the Local Authorization List changes
 SHORT_PLAN_S: Final = 600  # length of most plans; some are four times as long
 
 # Kinds that interact; half of the plans are made of one such row.
@@ -161,9 +164,10 @@ def make_plan(seed: int) -> Plan:
     events += renewals
     events += _reservation_events(seed)
     events += _monitor_events(seed)
+    events += _list_events(seed)
     return Plan(
         seed=seed,
-        variables=variables,
+        variables=variables | _list_variables(seed),
         events=tuple(sorted(events, key=lambda event: event.at_s)),
         security_profile=3 if renewals else 1,
     )
@@ -404,6 +408,54 @@ def _profile_payload(
     is_station = purpose == "ChargingStationMaxProfile"
     evse_id = 0 if is_station else random_source.choice([0, 1, 2])
     return {"evseId": evse_id, "chargingProfile": profile}
+
+
+def _list_variables(seed: int) -> dict[str, str]:
+    """Whether the list decides without the CSMS, in one of `LIST_EVERY` plans."""
+    if seed % LIST_EVERY != 1:
+        return {}
+    random_source = random.Random(f"list variables {seed}")
+    names = ("AuthCtrlr.LocalPreAuthorize", "LocalAuthListCtrlr.DisablePostAuthorize")
+    return {name: random_source.choice(["true", "true", "false"]) for name in names}
+
+
+def _list_events(seed: int) -> Iterator[ScheduledEvent]:
+    """Updates of the list, some with a power cut, in one of `LIST_EVERY` plans."""
+    if seed % LIST_EVERY != 1:
+        return
+    random_source = random.Random(f"list {seed}")
+    times_s = sorted(random_source.uniform(0, SHORT_PLAN_S) for _ in range(12))
+    for version, at_s in enumerate(times_s, start=1):
+        sent = version - random_source.choice([0, 0, 0, 0, 1, 3])  # at times a VersionMismatch
+        payload = _list_payload(random_source, max(sent, 0))
+        request = {"action": "SendLocalList", "payload": payload}
+        yield ScheduledEvent(round(at_s, 2), "send_csms_request", request)
+        if random_source.random() < 0.3:
+            when = random_source.choice(["before", "after"])
+            cut = {"when": when, "gap_s": 5.0, "host": random_source.random() < 0.5}
+            yield ScheduledEvent(round(at_s, 2), "kill_at_commit", cut)
+
+
+def _list_payload(random_source: random.Random, version: int) -> dict[str, Any]:
+    """A SendLocalListRequest with some of the EV drivers, each once."""
+    update_type = random_source.choice(["Full", "Differential", "Differential"])
+    tokens = random_source.sample(sorted({*ID_TOKENS}), random_source.randint(0, 4))
+    items = []
+    for id_token in tokens:
+        item: dict[str, Any] = {"idToken": {"idToken": id_token, "type": "ISO14443"}}
+        if update_type == "Full" or random_source.random() < 0.7:
+            info: dict[str, Any] = {
+                "status": random_source.choice(["Accepted", "Accepted", "Blocked", "Invalid"])
+            }
+            if random_source.random() < 0.3:
+                info["groupIdToken"] = {"idToken": "FLEET", "type": "Central"}
+            if random_source.random() < 0.3:
+                until = START_TIME + timedelta(seconds=random_source.randint(0, SHORT_PLAN_S))
+                info["cacheExpiryDateTime"] = until.strftime("%Y-%m-%dT%H:%M:%SZ")
+            item["idTokenInfo"] = info
+        items.append(item)
+    payload: dict[str, Any] = {"versionNumber": version, "updateType": update_type}
+    return payload | ({"localAuthorizationList": items} if items else {})
 
 
 def _random_events(random_source: random.Random) -> Iterator[ScheduledEvent]:

@@ -232,6 +232,8 @@ class StationBench:
         if self.profile.has_monitoring:
             csms.call("SetMonitoringBase", {"monitoringBase": "FactoryDefault"})
             csms.call("SetMonitoringLevel", {"severity": 9})
+        if self.profile.supports("LA-1"):
+            csms.call("SendLocalList", {"versionNumber": 1, "updateType": "Full"})
         if self.profile.charging_rate_units:
             csms.call("ClearChargingProfile", {"chargingProfileCriteria": {}})
         self.wait_settled()

@@ -11,9 +11,11 @@ from types import ModuleType
 from tests.conformance.octt.cases import (
     a_security,
     b_provisioning,
+    b_reports,
     b_reset,
     c_authorization,
     c_cache,
+    d_local_list,
     e_offline,
     e_points,
     e_transactions,
@@ -37,9 +39,11 @@ CaseFunction = Callable[[Tester], None]
 MODULES: tuple[ModuleType, ...] = (
     a_security,
     b_provisioning,
+    b_reports,
     b_reset,
     c_authorization,
     c_cache,
+    d_local_list,
     e_transactions,
     e_points,
     e_offline,

@@ -509,6 +509,11 @@ def request_base_report(tester: Tester, step: str, base: str) -> list[Payload]:
     tester.send_call(
         step, "GetBaseReport", request, {"status": "Accepted", "statusInfo": NO_ERROR_INFO}
     )
+    return collect_report(tester, request_id)
+
+
+def collect_report(tester: Tester, request_id: int) -> list[Payload]:
+    """Consume all parts of a report; returns the reported variables."""
     rows: list[Payload] = []
     seq_no = 0
     more = True

@@ -15,7 +15,9 @@ from tests.conformance.octt.mutants import (
     advanced_security,
     core,
     k_smart_charging,
+    local_list,
     n_monitoring,
+    reports,
     reservation,
     runtime,
     user_interface,
@@ -28,6 +30,8 @@ MUTANTS: Mapping[str, Mutant] = {
     **k_smart_charging.MUTANTS,
     **n_monitoring.MUTANTS,
     **reservation.MUTANTS,
+    **local_list.MUTANTS,
+    **reports.MUTANTS,
     **runtime.MUTANTS,
     **user_interface.MUTANTS,
 }
