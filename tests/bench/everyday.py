@@ -45,11 +45,12 @@ class _Site:
     async def charge(self) -> None:
         """Begin to charge at every EVSE."""
         for evse_id in EVSE_IDS:
-            await self._request("present_token", id_token="04A224B2", evse_id=evse_id)
+            card = f"04A224B{evse_id}"
+            await self._request("present_token", id_token=card, type="ISO14443", evse_id=evse_id)
             await self._request("plug_in", evse_id=evse_id, ev=EV)
-        async with asyncio.timeout(TIMEOUT_S):
-            while False in [await self._is_charging(evse_id) for evse_id in EVSE_IDS]:
-                await asyncio.sleep(0.2)
+            async with asyncio.timeout(TIMEOUT_S):
+                while not await self._is_charging(evse_id):
+                    await asyncio.sleep(0.2)
 
     async def _is_charging(self, evse_id: int) -> bool:
         state: dict[str, Any] = await asyncio.to_thread(self.station.read_evse, evse_id)
