@@ -27,12 +27,14 @@ class ReservationRecord:
         self._grants: dict[int, AuthorizationGranted] = {}
         self._uncarried: set[int] = set()  # used; no TransactionEvent has carried the id
         self._unreported: list[int] = []  # ended by themselves, in order
+        self._without_effect: set[int] = set()  # open while reservations were disabled
 
     def broken_by_entry(self, entry: Entry) -> Iterator[str]:
         """Record an entry; what it breaks."""
         match entry.event:
             case ReservationMade() as made:
                 self.open[made.reservation_id] = made
+                self._without_effect.discard(made.reservation_id)
                 self.made_count += 1
             case AuthorizationGranted() as granted:
                 self._grants[entry.seq] = granted
@@ -41,6 +43,8 @@ class ReservationRecord:
             case ReservationEnded(reservation_id=number, because=because):
                 if self.open.pop(number, None) is None:
                     yield f"reservation {number} ended, but was not open"
+                if because == "taken" and number not in self._without_effect:
+                    yield f"the EVSE of reservation {number} was taken by another EV driver"
                 self.ended_count += 1
                 if because != "cancelled":
                     self._unreported.append(number)
@@ -85,6 +89,7 @@ class ReservationRecord:
         if self._unreported:
             yield f"reservations {self._unreported} ended, and the CSMS does not receive it"
         if state.variables.values.get("ReservationCtrlr.Enabled") == "false":
+            self._without_effect |= self.open.keys()
             return
         untaken = {
             evse_id

@@ -22,6 +22,7 @@ from journal.state import State, apply_entry
 from station.core import outbox_rules
 from station.core.blocks import e_transaction_events, e_transactions
 from station.core.blocks.n_monitoring import evaluation
+from station.core.blocks.h_kept_evses import KeptEvses
 from station.core.context import Context
 from station.core.desired import compute_desired_state
 from station.simulation import station_process
@@ -35,6 +36,7 @@ from station.simulation.seeds import (
     MONITORS_EVERY,
     RELATED_EVENTS,
     RENEWALS_EVERY,
+    RESERVATIONS_EVERY,
     make_plan,
 )
 from station.simulation.station_process import ObservedRecorder
@@ -194,6 +196,11 @@ def never_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "is_resting", lambda memory, uptime_ms: False)
 
 
+def ignore_reservations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reservation keeps no EV driver away."""
+    monkeypatch.setattr(KeptEvses, "keeps_away", lambda kept, claimant, evse_id: None)
+
+
 # How the station is broken, the promise it breaks, and the seeds that are tried.
 VARIANTS: tuple[tuple[SimulationFault, str, range], ...] = (
     (publish_before_commit, "P3", range(30)),
@@ -203,6 +210,7 @@ VARIANTS: tuple[tuple[SimulationFault, str, range], ...] = (
     (ignore_late_responses, "P2", range(100)),
     (end_without_register, "P11", range(60)),
     (never_rest, "N07", range(3, 120, MONITORS_EVERY)),
+    (ignore_reservations, "H01", range(RESERVATIONS_EVERY - 1, 300, RESERVATIONS_EVERY)),
     (delete_keys_of_requests, "A02", range(6, 300, RENEWALS_EVERY)),
 )
 
