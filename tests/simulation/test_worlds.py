@@ -21,8 +21,8 @@ from journal.projections.outbox import CallQueued, Outbox
 from journal.state import State, apply_entry
 from station.core import outbox_rules
 from station.core.blocks import e_transaction_events, e_transactions
-from station.core.blocks.n_monitoring import evaluation
 from station.core.blocks.h_kept_evses import KeptEvses
+from station.core.blocks.n_monitoring import evaluation
 from station.core.context import Context
 from station.core.desired import compute_desired_state
 from station.simulation import station_process
