@@ -41,13 +41,27 @@ def decode_toml(content: bytes) -> dict[str, Any]:
     """The tables of a TOML file; numbers with a fraction are Decimal.
 
     Raises:
-        ValueError: as `decode_text`, or its values are nested too deeply.
+        ValueError: as `decode_text`, its values are nested too deeply, or one contains U+0000,
+            which no path, text of OCPP or name may contain.
         tomllib.TOMLDecodeError: it is no TOML.
     """
     try:
-        return tomllib.loads(decode_text(content), parse_float=Decimal)
+        tables = tomllib.loads(decode_text(content), parse_float=Decimal)
+        has_nul = _contains_nul(tables)
     except RecursionError:
         raise ValueError("its values are nested too deeply") from None
+    if has_nul:
+        raise ValueError("a value contains the character U+0000")
+    return tables
+
+
+def _contains_nul(value: Any) -> bool:
+    """Whether a text in it, or the name of a key, contains U+0000."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_contains_nul(key) or _contains_nul(item) for key, item in value.items())
+    return isinstance(value, list) and any(map(_contains_nul, value))
 
 
 def convert_table(raw: Mapping[str, Any], struct_type: type[Kind], table: str = "") -> Kind:

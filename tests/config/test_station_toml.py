@@ -435,6 +435,20 @@ def test_utf_16_is_called_so(tmp_path: Path) -> None:
         load_text(tmp_path, text)
 
 
+def test_a_value_with_a_nul_or_nested_too_deeply_is_an_error(tmp_path: Path) -> None:
+    """Neither a path of the system nor a text of OCPP may contain U+0000."""
+    for text, reason in (
+        (
+            GOOD + '[hardware.meter]\nport = "/dev/tty\\u0000S1"\n',
+            "contains the character U\\+0000",
+        ),
+        (f"deep = {'[' * 2000}{']' * 2000}\n" + GOOD, "nested too deeply"),
+    ):
+        (tmp_path / "station.toml").write_text(text, "utf-8")
+        with pytest.raises(ConfigError, match=f"^station.toml: .*{reason}$"):
+            load_config(tmp_path / "station.toml")
+
+
 def test_a_file_that_is_not_utf_8_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "station.toml").write_bytes(b"# \xff")
     with pytest.raises(ConfigError, match=r"^station.toml: byte 2 is not UTF-8$"):
