@@ -179,6 +179,21 @@ def test_an_instance_must_be_named_b06_fr_15() -> None:
     assert result["variable"] == requested["variable"]  # B06.FR.14
 
 
+@pytest.mark.parametrize(
+    ("component", "code"),
+    [("EVSE", "OccurrenceConstraintViolation"), ("E" * 50, "FormatViolation")],
+)
+def test_a_report_of_too_many_variables_or_bytes_is_refused_b08_fr_06_b08_fr_17_b08_fr_18(
+    component: str, code: str
+) -> None:
+    station = given(ONLINE)
+    count = 101 if component == "EVSE" else 100
+    variables = [{"component": {"name": component, "instance": "I" * 50}}] * count
+    decisions = station.when(called("GetReport", requestId=3, componentVariable=variables))
+    assert error_code_in(decisions) == code
+    assert not queued_payloads(decisions, "NotifyReport")
+
+
 def test_too_many_asked_for_b06_fr_16() -> None:
     decisions = given(ONLINE).when(called("GetVariables", getVariableData=[HEARTBEAT] * 101))
     assert error_code_in(decisions) == "OccurrenceConstraintViolation"

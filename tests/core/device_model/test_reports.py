@@ -107,7 +107,7 @@ def test_one_instance_of_a_variable_tc_b_55() -> None:
     assert paths == ["DeviceDataCtrlr.ItemsPerMessage[GetReport]"]
 
 
-def test_an_evse_left_out_means_every_evse_b08_fr_23_tc_b_56() -> None:
+def test_an_evse_or_instance_left_out_means_all_b08_fr_23_b08_fr_25_tc_b_56() -> None:
     paths = custom_report_paths(ReportFilter(Component("EVSE"), "AvailabilityState"))
     assert paths == ["EVSE@1.AvailabilityState", "EVSE@2.AvailabilityState"]
     assert custom_report_paths(ReportFilter(Component("Controller"), "Problem")) == [
