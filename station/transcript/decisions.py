@@ -365,7 +365,7 @@ DECISION_SENTENCES: Final[dict[str, Sentence]] = {
         f"uses reservation {e.reservation_id} for the authorization of entry {e.authorization_seq}"
     ),
     "ReservationEnded": lambda e: (
-        f"ends reservation {e.reservation_id}: {e.because.replace('_', ' ')}"
+        f"ends reservation {e.reservation_id}: {e.because.replace('_', ' ')}".rstrip(": ")
     ),
     "AvailabilityChanged": _describe_availability,
     "AvailabilityScheduled": _describe_availability,

@@ -10,6 +10,7 @@ import pytest
 
 from station.core import evse_status, outbox_rules
 from station.core.blocks import c_authorization, e_start_stop_points, e_transactions, l_firmware
+from station.core.blocks.c_local_authorization import LocalInfo
 from station.history.regression.replayed_case import DecisionDiffers
 from tests.ground_truth.analyst import Analyst, CommandResult, run_station
 from tests.ground_truth.days import plan_day
@@ -45,7 +46,7 @@ BROKEN: Final[dict[str, tuple[object, str, object]]] = {
         "end_authorization",
         lambda authorization, trigger, stopped, because: None,
     ),
-    "offline_and_other_evses_only": (c_authorization, "evse_allowed", lambda cached, evse_id: True),
+    "offline_and_other_evses_only": (LocalInfo, "allows_evse", lambda info, evse_id: True),
     "evse_inoperative": (
         evse_status,
         "is_connector_usable",

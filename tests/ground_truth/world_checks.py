@@ -356,6 +356,9 @@ _REFUSAL_ANSWERS: Final[AnswerChecks] = {
             world.was_disturbed(seq) and world.was_requested(seq, "SendLocalList")
         )
     ),
+    r"(a reservation names it|no more EVSEs are free than there are reservations)": (
+        lambda world, seq, evse, match: world.was_requested(seq, "ReserveNow")
+    ),
     r"the Local Authorization List has the IdToken": lambda world, seq, evse, match: (
         world.was_requested(seq, "SendLocalList")
     ),

@@ -68,7 +68,8 @@ TEXT_LENGTH_MIN: Final = 12  # the same for free text
 _PEM: Final = re.compile(r"-----BEGIN .*?-----END [A-Z ]+-----\s*", re.DOTALL)
 _SECRET: Final = re.compile(r"<secret [0-9a-f]{32}>")
 _URL: Final = re.compile(r"\b([a-z][a-z0-9+.-]*)://[^\s\"'<>]+", re.IGNORECASE)
-_EMAIL: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+# `EVSE@1.Power` is a variable of the device model.
+_EMAIL: Final = re.compile(r"[\w.+-]+@(?!\d{1,3}\.[A-Z])[\w-]+(?:\.[\w-]+)+")
 _IPV4: Final = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])")
 _COLON_ADDRESS: Final = re.compile(r"(?<![\w:])(?:[0-9a-fA-F]{0,4}:){3,7}[0-9a-fA-F]{0,4}(?![\w:])")
 _TOKEN: Final = re.compile(r"#[0-9a-f]{16}(?!\w)")

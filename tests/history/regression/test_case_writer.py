@@ -63,3 +63,10 @@ def test_a_redacted_event_can_be_decoded(path: Path) -> None:
     decoded = event_registry().decode(type(event).__name__, type(event).VERSION, redacted)
     assert type(decoded) is type(event)
     assert redactor.redact_document(body, is_observation=is_observation) == redacted
+
+
+def test_the_path_of_a_variable_is_no_mail_address() -> None:
+    redactor = Redactor()
+    text = '{"variable":"EVSE@1.Power","info":"ask jo@host.example"}'
+    redactor.learn_names(text)
+    assert redactor.redact_document(text) == '{"variable":"EVSE@1.Power","info":"ask mail-1"}'
