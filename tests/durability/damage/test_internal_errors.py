@@ -18,7 +18,6 @@ from station.core import decide
 from station.core import desired as desired_module
 from station.core.context import Context
 from station.core.desired import FAILED_RETRY_MS
-from station.core.display import DisplaySituation
 from station.core.evse_status import OUT_OF_ORDER_MS
 from station.simulation.evse_double import SimulatedEv
 from station.simulation.faulty_csms import ALICE as ALICE_UID
@@ -157,12 +156,12 @@ def test_a_failure_at_a_start_is_kept_although_a_start_clears_earlier_ones(
 def test_a_desired_state_that_cannot_be_computed_disables_charging(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fails(ctx: Context) -> DisplaySituation:
+    def fails(ctx: Context) -> Decimal:
         raise AttributeError("nothing")
 
     station = station_with_fault(ONLINE, in_transaction(1))
     assert station.desired.evses[0].energy_allowed
-    monkeypatch.setattr(desired_module, "describe_display", fails)
+    monkeypatch.setattr(desired_module, "_station_power_w", fails)
     station.when(cable_unplugged(2))
     desired = station.desired
     assert desired.failure == "AttributeError: nothing"
