@@ -205,7 +205,7 @@ def ignore_reservations(monkeypatch: pytest.MonkeyPatch) -> None:
 VARIANTS: tuple[tuple[SimulationFault, str, range], ...] = (
     (publish_before_commit, "P3", range(30)),
     (count_seq_no_in_memory, "P2", range(30)),
-    (retry_by_wall_clock, "P6", range(60)),  # the deadline, on uptime, has no effect
+    (retry_by_wall_clock, "P7", range(60)),
     (lose_queued_calls, "P2", range(30)),
     (ignore_late_responses, "P2", range(100)),
     (end_without_register, "P11", range(60)),
