@@ -6,8 +6,9 @@ function, so that a new end-to-end test needs no mark. `test_marks.py` checks th
 
 `make test` runs with `-n 4`: each test goes to any worker, except that tests of one group stay in
 one worker. `TOGETHER` are files whose tests share a fixture that takes seconds to make. Each file
-is a group. `ALONE` are tests that measure times, with the mark `alone`: they run after the others,
-one at a time.
+is a group. `IN_REAL_TIME` are tests of devices in real time; they are one group, so that they do
+not slow each other down. `ALONE` are tests that measure times, with the mark `alone`: they run
+after the others, one at a time.
 """
 
 from __future__ import annotations
@@ -80,14 +81,15 @@ ALONE: Final = (
     "tests/bench",
     "tests/core/blocks/k_smart_charging/test_schedule.py",
     "tests/core/test_floods.py",
-    "tests/drivers/emulators/test_station.py",
     "tests/durability/fuzz",
-    "tests/e2e/test_own_pauses.py",
     "tests/e2e/test_power_limits.py",
-    "tests/e2e/test_safety.py",
     "tests/e2e/test_service.py",
     "tests/runtime/csms/test_guarded_stream.py",
     "tests/runtime/hardware/test_device_thread.py",
+)
+
+IN_REAL_TIME: Final = (
+    "tests/drivers/emulators/test_station.py",
     "tests/runtime/hardware/test_power_path.py",
     "tests/runtime/hardware/test_protections.py",
 )
@@ -136,6 +138,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def group_of(nodeid: str) -> str:
     """Tests with the same result run in one worker, in their order; others have their own."""
+    if _is_listed(nodeid, IN_REAL_TIME):
+        return "in real time"
     return nodeid.partition("::")[0] if _is_listed(nodeid, TOGETHER) else nodeid
 
 

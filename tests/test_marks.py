@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ALONE, SLOW, TOGETHER, group_of
+from tests.conftest import ALONE, IN_REAL_TIME, SLOW, TOGETHER, group_of
 
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("place", sorted({*SLOW, *ALONE, *TOGETHER}))
+@pytest.mark.parametrize("place", sorted({*SLOW, *ALONE, *IN_REAL_TIME, *TOGETHER}))
 def test_a_listed_place_exists(place: str) -> None:
     path, _, name = place.partition("::")
     assert (ROOT / path).exists()
@@ -28,6 +28,8 @@ def test_a_listed_place_exists(place: str) -> None:
 def test_tests_of_a_group_are_distributed_together() -> None:
     browser = "tests/page/test_browser.py"
     assert group_of(f"{browser}::test_a") == group_of(f"{browser}::test_b[1]") == browser
+    power_path, protections = IN_REAL_TIME[1:]
+    assert group_of(f"{power_path}::test_a") == group_of(f"{protections}::test_b")
     assert group_of("tests/test_marks.py::test_a") != group_of("tests/test_marks.py::test_b")
 
 

@@ -129,13 +129,9 @@ class EmulatedCabinet:
         """The modules wired to one EVSE."""
         return [module for module in self.modules if module.evse_id == evse_id]
 
-    def set_point_w(self, evse_id: int) -> int:
-        """The power that the last commands allow at one EVSE, voltage by current of its modules."""
-        return sum(
-            module.set_voltage_mv * module.set_current_ma // 1_000_000
-            for module in self.modules_on_evse(evse_id)
-            if module.on
-        )
+    def set_point_ma(self, evse_id: int) -> int:
+        """The current that the last commands allow at one EVSE: of all its modules."""
+        return sum(module.set_current_ma for module in self.modules_on_evse(evse_id) if module.on)
 
     def tick(self) -> None:
         """Apply the guard: after `GUARD_TIMEOUT_S` without a command, every module switches off."""

@@ -282,7 +282,7 @@ def _describe_evse(station: EmulatedStation, evse_id: int) -> Arguments:
         "energy_exact_wh": f"{station.registers[evse_id]:f}",
         "soc": None if stage.ev is None else round(stage.ev.soc, 3),
         "bus_voltage_v": round(stage.bus_v, 3),
-        "set_point_w": station.cabinet.set_point_w(evse_id),
+        "set_point_a": station.cabinet.set_point_ma(evse_id) / 1000,
         "secc_state": secc.state.name,
         "pilot": secc.pilot_letter,
         "violations": list(stage.violations),

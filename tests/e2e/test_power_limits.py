@@ -49,8 +49,9 @@ def output_w(station: StationProcess) -> float:
 
 
 def set_point_w(station: StationProcess) -> float:
-    """What the modules were told on their bus."""
-    return float(station.read_emulated_evse(1)["set_point_w"])
+    """What the commands on the modules' bus allow: their current at the voltage of the output."""
+    evse = station.read_emulated_evse(1)
+    return float(evse["voltage_v"]) * float(evse["set_point_a"])
 
 
 def time_until(

@@ -66,7 +66,7 @@ async def test_the_order_world_returns_the_true_state(world: EmulatedStation) ->
         "energy_exact_wh": "0",
         "soc": None,
         "bus_voltage_v": 0.0,
-        "set_point_w": 0,
+        "set_point_a": 0.0,
         "secc_state": "NOT_AVAILABLE",
         "pilot": "A",
         "violations": [],
