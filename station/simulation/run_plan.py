@@ -173,6 +173,7 @@ class PlanRun(trio.abc.Instrument):
             or state.pending_replies.pending
             or state.lifecycle.restart
             or not all(call.is_finished for call in self.world.csms.calls)
+            or any(account.find_gap() for account in state.energy_ledger.accounts)
             or (self.world.certificates and len(own_certificates(state)) != 1)
         )
 

@@ -73,6 +73,12 @@ def test_another_process_with_other_hashes_gives_the_same_journal_p4() -> None:
     assert process.stdout.strip() == run_plan(make_plan(7)).head
 
 
+def test_a_world_lasts_until_energy_of_no_transaction_is_listed_p11() -> None:
+    """While energy flows on it is listed every 15 minutes only; this world had ended before."""
+    result = run_plan(make_plan(30_004))
+    assert not result.violation, format_failure(30_004, result)
+
+
 def test_certificates_are_renewed_in_one_of_seven_worlds_a02() -> None:
     plan = make_plan(6)
     assert plan.security_profile == 3
