@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -23,6 +23,13 @@ RATE_PERIOD_MS: Final = 3_600_000
 THRESHOLD_OUTCOMES: Final = ("exceeded", "cleared")
 
 
+class _ThresholdOutcome(NamedTuple):
+    """The outcome of a monitor with a threshold, and the transaction it is about."""
+
+    outcome: str
+    transaction_id: str | None
+
+
 class MonitorChecks:
     """Records of its own about the events of one world, from the entries.
 
@@ -35,7 +42,8 @@ class MonitorChecks:
         self.event_count = 0
         self.notified_count = 0
         self._event_id = 0
-        self._last_outcome: dict[int, str] = {}  # by monitor with a threshold
+        # by monitor with a threshold; a monitor of transactions begins again with each of them
+        self._last_outcome: dict[int, _ThresholdOutcome] = {}
         self._last_ms: dict[int, int] = {}  # uptime of its last event, by monitor
         self._counted_ms: list[int] = []  # uptimes of the events that are bounded, in this boot
         self._boot_id = ""
@@ -76,10 +84,12 @@ class MonitorChecks:
             self._last_ms[event.monitor_id] = entry.uptime_ms
             self._counted_ms.append(entry.uptime_ms)
             if event.outcome in THRESHOLD_OUTCOMES:
-                before = self._last_outcome.get(event.monitor_id, "cleared")
-                if event.outcome == before:
+                before = self._last_outcome.get(event.monitor_id)
+                if event.outcome == _read_outcome(before, event.transaction_id):
                     return f"monitor {event.monitor_id} is {event.outcome} twice"
-                self._last_outcome[event.monitor_id] = event.outcome
+                self._last_outcome[event.monitor_id] = _ThresholdOutcome(
+                    event.outcome, event.transaction_id
+                )
         return self._check_rate(entry.uptime_ms)
 
     def _check_rate(self, uptime_ms: int) -> str | None:
@@ -92,3 +102,10 @@ class MonitorChecks:
         if len(self._counted_ms) > allowed:
             return f"{len(self._counted_ms)} events, {allowed} are allowed"
         return None
+
+
+def _read_outcome(last: _ThresholdOutcome | None, transaction_id: str | None) -> str:
+    """The outcome before an event; before the first one in a transaction: "cleared"."""
+    if last is None or last.transaction_id != transaction_id:
+        return "cleared"
+    return last.outcome
