@@ -222,12 +222,14 @@ def tc_b_37_cs(tester: Tester) -> None:
 
 
 def tc_b_11_cs(tester: Tester) -> None:
-    tester.configure_variable(COMM, "OfflineThreshold", 60)  # so that the bench restores it
+    configured = 60  # within the range of a percentage too: LimitChangeSignificance
+    tester.configure_variable(COMM, "OfflineThreshold", configured)
+    whole, fraction = f"{configured}", f"{configured}.1"
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    values = ("300", "300.1", "true", now, "abc")
+    values = (whole, fraction, "true", now, "abc")
     accepted_of = {  # (component, variable): values of its data type
-        (COMM, "OfflineThreshold"): {"300"},
-        ("SmartChargingCtrlr", "LimitChangeSignificance"): {"300", "300.1"},
+        (COMM, "OfflineThreshold"): {whole},
+        ("SmartChargingCtrlr", "LimitChangeSignificance"): {whole, fraction},
         ("AuthCtrlr", "AuthorizeRemoteStart"): {"true"},
         ("ClockCtrlr", "NextTimeOffsetTransitionDateTime"): {now},
     }
