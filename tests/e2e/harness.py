@@ -17,6 +17,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.e2e.process_guard import guard_group, release_group
+
 IDENTITY = "CS001"
 PASSWORD = "correct-horse-battery-staple"  # 16 to 40 characters: SecurityCtrlr.BasicAuthPassword
 POLL_S = 0.02
@@ -127,6 +129,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        guard_group(self._popen.pid)
         self._started.append(self._popen)
 
     def kill(self) -> None:
@@ -155,6 +158,7 @@ class Process:
                 continue  # the whole group has ended already
             finally:
                 popen.wait()
+                release_group(popen.pid)
 
     def read_log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""

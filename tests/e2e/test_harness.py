@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 import threading
 import tomllib
@@ -115,3 +116,42 @@ def test_wait_until_returns_the_value_or_names_the_condition() -> None:
     assert wait_until(lambda: values.pop(0), 10, "number") == 7
     with pytest.raises(TimeoutError, match="no rain within"):
         wait_until(lambda: False, 0.05, "rain")
+
+
+STARTS_A_PROCESS = """
+import sys, time
+from pathlib import Path
+from tests.e2e.harness import Process
+
+class Sleeper(Process):
+    PROGRAM = (sys.executable, "-c", "import time; time.sleep(600)")
+
+ended, running = (Sleeper(log=Path(sys.argv[1])) for _ in range(2))
+ended.spawn()
+ended.close()
+running.spawn()
+print(running.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_killed_test_run_leaves_no_station(short_directory: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTS_A_PROCESS, str(short_directory / "log")],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as run:
+        assert run.stdout is not None
+        pid = int(run.stdout.readline())
+        assert _is_running(pid)
+        run.kill()
+    wait_until(lambda: not _is_running(pid), 10, "end of the process")
+
+
+def _is_running(pid: int) -> bool:
+    """Whether a process runs; one that ended and is not reaped yet does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
