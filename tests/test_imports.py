@@ -88,6 +88,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "station.core.evse_status",
         "station.core.meter_values",
         "station.core.outbox_rules",
+        "station.core.report_messages",
         "station.core.reuse",
         "station.core.x509",
     ),

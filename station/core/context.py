@@ -6,7 +6,8 @@ same decisions. The state already holds the entry; what the rule itself yields i
 ends.
 
 The functions below the classes build the decisions that most handlers need: the answer to a CALL
-(`call_result`, `call_error`, `status_info`) and a CALL of the station (`queue_call`).
+(`call_result`, `call_error`, `status_info`) and a CALL of the station (`queue_call`), and convert
+idTokens and components from and to messages.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from journal.events import Decision, Entry, IdToken, derived_uuid
 from journal.projections.outbox import CallQueued, ConnectorStatusSummary
 from journal.projections.pending_replies import CallErrorQueued, CallResultQueued
 from journal.state import State
-from station.core.device_model.model import DeviceModel, split_list
+from station.core.device_model.model import Component, DeviceModel, split_list
 from station.ocpp.messages import Datatype, encode
-from station.ocpp.messages.datatypes import IdTokenType, StatusInfoType
+from station.ocpp.messages.datatypes import ComponentType, EVSEType, IdTokenType, StatusInfoType
 from station.profiles import Profile
 
 
@@ -177,3 +178,22 @@ def id_token_from_message(message_id_token: IdTokenType) -> IdToken:
 def id_token_for_message(id_token: IdToken) -> IdTokenType:
     """An IdToken for a message; the reference is replaced by the value when it is sent."""
     return IdTokenType(id_token=id_token.ref, type=id_token.type)  # type: ignore[arg-type]
+
+
+def component_from_message(component: ComponentType) -> Component:
+    """A component of a received message as the device model has it."""
+    evse = component.evse
+    return Component(
+        component.name,
+        component.instance or None,
+        evse.id if evse else None,
+        evse.connector_id if evse else None,
+    )
+
+
+def component_for_message(component: Component) -> ComponentType:
+    """A component of the device model for a message."""
+    evse = None
+    if component.evse_id is not None:
+        evse = EVSEType(id=component.evse_id, connector_id=component.connector_id)
+    return ComponentType(name=component.name, instance=component.instance, evse=evse)

@@ -15,7 +15,6 @@ from typing import Final
 import msgspec
 
 from journal.events import Decision
-from journal.projections.outbox import CallQueued
 from journal.projections.variables import VariableChanged
 from station.core.blocks import a_security, b_networks
 from station.core.blocks.measured_variables import read_measured_value
@@ -24,8 +23,8 @@ from station.core.context import (
     CallHandler,
     Context,
     Rule,
-    call_error,
     call_result,
+    component_from_message,
     status_info,
 )
 from station.core.device_model.definitions import (
@@ -34,17 +33,22 @@ from station.core.device_model.definitions import (
     check_readable,
     check_settable,
 )
-from station.core.device_model.model import Component, attribute_value
+from station.core.device_model.model import attribute_value
 from station.core.device_model.reports import (
     CRITERIA,
     INVENTORIES,
-    ReportFilter,
     report_data,
     select_variables,
-    split_into_messages,
 )
 from station.core.reasons import Reason
-from station.ocpp.messages import format_timestamp
+from station.core.report_messages import (
+    REPORT_QUEUED,
+    check_message_size,
+    filter_of_request,
+    is_report_queued,
+    limits_of_message,
+    queue_numbered_report,
+)
 from station.ocpp.messages.b_provisioning import (
     GetBaseReportRequest,
     GetBaseReportResponse,
@@ -59,23 +63,14 @@ from station.ocpp.messages.b_provisioning import (
     SetVariablesRequest,
     SetVariablesResponse,
 )
-from station.ocpp.messages.datatypes import ComponentType, StatusInfoType
+from station.ocpp.messages.datatypes import StatusInfoType
 
-ITEMS_PER_MESSAGE: Final = "DeviceDataCtrlr.ItemsPerMessage[{}]"
+CONTROLLER: Final = "DeviceDataCtrlr"
+GET_LIMITS: Final = limits_of_message(CONTROLLER, "GetVariables")
+SET_LIMITS: Final = limits_of_message(CONTROLLER, "SetVariables")
+REPORT_LIMITS: Final = limits_of_message(CONTROLLER, "GetReport")  # B07: of GetBaseReport too
+REPORT_ACTION: Final = "NotifyReport"
 INVALID_SECRET: Final = "<unfit secret>"  # in place of one that broke its rule or was not stored
-BYTES_PER_MESSAGE: Final = "DeviceDataCtrlr.BytesPerMessage[{}]"
-REPORT_QUEUED: Final = status_info("InvalidMessageSeq", "an earlier report is still being sent")
-
-
-def component_from_message(component: ComponentType) -> Component:
-    """A component of a message as the device model has it."""
-    evse = component.evse
-    return Component(
-        component.name,
-        component.instance or None,
-        evse.id if evse else None,
-        evse.connector_id if evse else None,
-    )
 
 
 def read_attribute(
@@ -93,22 +88,11 @@ def read_attribute(
 def get_variables(ctx: Context, call: Call, request: GetVariablesRequest) -> Iterator[Decision]:
     """One result for each attribute requested. B06.FR.01 to 17."""
     items = request.get_variable_data
-    if refusal := _check_message_size(ctx, call, "GetVariables", len(items)):
+    if refusal := check_message_size(ctx, call, len(items), GET_LIMITS):
         yield refusal
         return
     results = tuple(_get_variable(ctx, item) for item in items)
     yield call_result(call, GetVariablesResponse(get_variable_result=results))
-
-
-def _check_message_size(ctx: Context, call: Call, action: str, items: int) -> Decision | None:
-    """A CALLERROR for a message over its limits. B06.FR.16, B06.FR.17, B08.FR.17, B08.FR.18."""
-    items_max = ctx.variable_integer(ITEMS_PER_MESSAGE.format(action))
-    if items_max and items > items_max:
-        return call_error(call, "OccurrenceConstraintViolation", f"at most {items_max} items")
-    bytes_max = ctx.variable_integer(BYTES_PER_MESSAGE.format(action))
-    if bytes_max and len(call.payload) > bytes_max:
-        return call_error(call, "FormatViolation", f"at most {bytes_max} bytes")
-    return None
 
 
 def _get_variable(ctx: Context, item: GetVariableDataType) -> GetVariableResultType:
@@ -150,7 +134,7 @@ def _refusal_info(refusal: Refusal | None) -> StatusInfoType | None:
 def set_variables(ctx: Context, call: Call, request: SetVariablesRequest) -> Iterator[Decision]:
     """Set each attribute on its own; one result for each. B05.FR.01 to 13."""
     items = request.set_variable_data
-    if refusal := _check_message_size(ctx, call, "SetVariables", len(items)):
+    if refusal := check_message_size(ctx, call, len(items), SET_LIMITS):
         yield refusal
         return
     results = []
@@ -236,7 +220,7 @@ def get_base_report(ctx: Context, call: Call, request: GetBaseReportRequest) -> 
     if inventory is None or not _supports_report_base(ctx, request.report_base):
         yield call_result(call, GetBaseReportResponse(status="NotSupported"))  # B07.FR.02
         return
-    if _is_report_queued(ctx):
+    if is_report_queued(ctx, REPORT_ACTION):
         yield call_result(  # B07.FR.13
             call, GetBaseReportResponse(status="Rejected", status_info=REPORT_QUEUED)
         )
@@ -249,12 +233,6 @@ def get_base_report(ctx: Context, call: Call, request: GetBaseReportRequest) -> 
     yield from _queue_report(ctx, request.request_id, definitions)
 
 
-def _is_report_queued(ctx: Context) -> bool:
-    """Whether parts of an earlier report wait. A second one is refused, so that the general lane,
-    and what a CSMS can make the station compute, stay bounded (P6)."""
-    return ctx.state.outbox.general_count("NotifyReport") > 0
-
-
 def _supports_report_base(ctx: Context, base: str) -> bool:
     return base != "SummaryInventory" or ctx.product.profile.supports("C-56")
 
@@ -262,26 +240,19 @@ def _supports_report_base(ctx: Context, base: str) -> bool:
 def get_report(ctx: Context, call: Call, request: GetReportRequest) -> Iterator[Decision]:
     """Report the variables that match. B08.FR.01 to 25."""
     items = request.component_variable or ()
-    if refusal := _check_message_size(ctx, call, "GetReport", len(items)):
+    if refusal := check_message_size(ctx, call, len(items), REPORT_LIMITS):
         yield refusal
         return
     criteria = request.component_criteria or ()
     if not set(criteria) <= set(CRITERIA):
         yield call_result(call, GetReportResponse(status="NotSupported"))  # B08.FR.02
         return
-    if _is_report_queued(ctx):
+    if is_report_queued(ctx, REPORT_ACTION):
         yield call_result(  # B08.FR.16
             call, GetReportResponse(status="Rejected", status_info=REPORT_QUEUED)
         )
         return
-    filters = tuple(
-        ReportFilter(
-            component_from_message(item.component),
-            item.variable.name if item.variable else None,
-            item.variable.instance if item.variable else None,
-        )
-        for item in items
-    )
+    filters = tuple(filter_of_request(item) for item in items)
     definitions = tuple(
         select_variables(ctx.product.device_model, criteria, filters, partial(read_attribute, ctx))
     )
@@ -295,32 +266,15 @@ def get_report(ctx: Context, call: Call, request: GetReportRequest) -> Iterator[
 def _queue_report(
     ctx: Context, request_id: int, definitions: Sequence[VariableDefinition]
 ) -> Iterator[Decision]:
-    """Queue the report in parts that each fit a message. B07.FR.03/04/10, B08.FR.03/04/14."""
+    """Queue the report of these variables."""
     stored_values, read_measured = ctx.state.variables.values, partial(read_measured_value, ctx)
     items = [
         msgspec.json.encode(report_data(definition, stored_values, read_measured))
         for definition in definitions
     ]
-    parts = split_into_messages(
-        [len(item) for item in items],
-        ctx.variable_integer(ITEMS_PER_MESSAGE.format("GetReport"), default=len(items)),
-        ctx.variable_integer(BYTES_PER_MESSAGE.format("GetReport"), default=1 << 30),
+    yield from queue_numbered_report(
+        ctx, REPORT_ACTION, request_id, "reportData", items, REPORT_LIMITS
     )
-    for seq_no, part in enumerate(parts):
-        body = {
-            "requestId": request_id,
-            "generatedAt": format_timestamp(ctx.now),
-            "seqNo": seq_no,
-            "tbc": seq_no < len(parts) - 1,
-            "reportData": [msgspec.Raw(items[index]) for index in part],
-        }
-        yield CallQueued(
-            lane="general",
-            action="NotifyReport",
-            payload=msgspec.Raw(msgspec.json.encode(body)),
-            keep_when_offline=ctx.variable_boolean("OCPPCommCtrlr.QueueAllMessages"),
-            requested_by_csms=True,  # B02.FR.02
-        )
 
 
 # Checks of a value that depend on more than the definition of its variable.

@@ -1,4 +1,4 @@
-"""Select the variables of a report, and split it into messages. B07, B08.
+"""Select the variables of a report, and describe each as the CSMS receives it. B07, B08.
 
 Values are arguments: a `ValueReader`, or the stored and measured values of
 `station.core.device_model.model`.
@@ -195,37 +195,3 @@ def _characteristics_data(definition: VariableDefinition) -> dict[str, Any]:
     if definition.values:
         data["valuesList"] = ",".join(definition.values)
     return data
-
-
-# Bytes of a NotifyReport frame around its reportData: action, messageId, requestId, generatedAt,
-# seqNo and tbc at their longest.
-NOTIFY_REPORT_OVERHEAD = 192
-
-
-def split_into_messages(
-    sizes: Sequence[int], items_max: int, bytes_max: int, overhead: int = NOTIFY_REPORT_OVERHEAD
-) -> list[range]:
-    """Divide entries among messages, keeping their order.
-
-    Args:
-        sizes: bytes of each entry as it will be encoded.
-        items_max: entries per message, ItemsPerMessage.
-        bytes_max: bytes per message, BytesPerMessage. An entry that is larger than that is sent
-            alone, because a report without it would be worse.
-        overhead: bytes of a message without entries.
-
-    Returns:
-        The indices of each message's entries; no entries: no message.
-    """
-    parts: list[range] = []
-    start, used = 0, overhead
-    for index, size in enumerate(sizes):
-        comma = 1 if index > start else 0
-        full = index - start >= items_max or used + comma + size > bytes_max
-        if index > start and full:
-            parts.append(range(start, index))
-            start, used, comma = index, overhead, 0
-        used += comma + size
-    if sizes:
-        parts.append(range(start, len(sizes)))
-    return parts

@@ -1,8 +1,7 @@
 """GetChargingProfiles and ReportChargingProfiles, with external limits among them. K09.
 
 A ReportChargingProfiles has profiles of one EVSE and one source. They are split so that no message
-is larger than `REPORT_BYTES`, and all parts but the last have `tbc` (K09.FR.02). While parts of a
-report wait, another request is refused, so that what waits stays bounded.
+is larger than `REPORT_BYTES`, and all parts but the last have `tbc` (K09.FR.02).
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import msgspec
 from journal.events import Decision
 from journal.projections.charging_profiles import InstalledProfile
 from journal.projections.external_limits import ExternalLimit
-from journal.projections.outbox import CallQueued
 from station.core.blocks.k_smart_charging.limits import LIMIT_SOURCE_CSO
 from station.core.blocks.k_smart_charging.schedule import PURPOSE_EXTERNAL
 from station.core.blocks.k_smart_charging.support import (
@@ -25,7 +23,12 @@ from station.core.blocks.k_smart_charging.support import (
     requires_smart_charging,
 )
 from station.core.context import Call, Context, call_error, call_result, encode_raw, status_info
-from station.core.device_model.reports import split_into_messages
+from station.core.report_messages import (
+    REPORT_BYTES,
+    is_report_queued,
+    queue_report_messages,
+    split_into_messages,
+)
 from station.ocpp.messages import format_timestamp
 from station.ocpp.messages.datatypes import (
     ChargingProfileType,
@@ -38,7 +41,6 @@ from station.ocpp.messages.k_smart_charging import (
     GetChargingProfilesResponse,
 )
 
-REPORT_BYTES: Final = 60_000  # of the profiles in one message; a larger profile goes alone
 REPORT_ACTION: Final = "ReportChargingProfiles"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -61,7 +63,7 @@ def get_charging_profiles(
     ctx: Context, call: Call, request: GetChargingProfilesRequest
 ) -> Iterator[Decision]:
     """Report the profiles that match. K09.FR.01 to 06."""
-    if ctx.state.outbox.general_count(REPORT_ACTION) > 0:
+    if is_report_queued(ctx, REPORT_ACTION):
         yield call_error(call, "GenericError", "an earlier report is still being sent")
         return
     selected = [
@@ -147,21 +149,17 @@ def _queue_report(
     ctx: Context, request_id: int, profiles: Sequence[ReportedProfile]
 ) -> Iterator[Decision]:
     parts = tuple(_split_into_parts(profiles))
-    for number, part in enumerate(parts, start=1):
-        body = {
+    payloads = (
+        {
             "requestId": request_id,  # K09.FR.01
             "chargingLimitSource": part[0].limit_source,
             "chargingProfile": [profile.profile for profile in part],
             "evseId": part[0].evse_id,
             "tbc": number < len(parts),  # K09.FR.02
         }
-        yield CallQueued(
-            lane="general",
-            action=REPORT_ACTION,
-            payload=msgspec.Raw(msgspec.json.encode(body)),
-            keep_when_offline=ctx.variable_boolean("OCPPCommCtrlr.QueueAllMessages"),
-            requested_by_csms=True,  # B02.FR.02
-        )
+        for number, part in enumerate(parts, start=1)
+    )
+    yield from queue_report_messages(ctx, REPORT_ACTION, payloads)
 
 
 def _split_into_parts(profiles: Sequence[ReportedProfile]) -> Iterator[Sequence[ReportedProfile]]:

@@ -26,14 +26,11 @@ from journal.projections.monitors import (
     MonitorSet,
 )
 from station.core.blocks.n_monitoring.active_monitors import active_monitors, custom_monitor
-from station.core.blocks.n_monitoring.support import (
-    check_message_size,
-    component_of,
-    requires_monitoring,
-)
-from station.core.context import Call, Context, call_result, status_info
+from station.core.blocks.n_monitoring.support import requires_monitoring
+from station.core.context import Call, Context, call_result, component_from_message, status_info
 from station.core.device_model.model import Refusal, VariableDefinition
 from station.core.device_model.monitors import VariableMonitor, supports_type
+from station.core.report_messages import check_message_size, limits_of_message
 from station.ocpp.messages.enums import SetMonitoringStatusEnumType
 from station.ocpp.messages.n_diagnostics import (
     ClearMonitoringResultType,
@@ -49,6 +46,8 @@ from station.ocpp.messages.n_diagnostics import (
     SetVariableMonitoringResponse,
 )
 
+SET_LIMITS: Final = limits_of_message("MonitoringCtrlr", "SetVariableMonitoring")
+CLEAR_LIMITS: Final = limits_of_message("MonitoringCtrlr", "ClearVariableMonitoring")
 MONITORS: Final = "MonitoringCtrlr.Monitors"
 PERIODIC_RATE_MAX: Final = 1  # events a second of all periodic monitors
 INTERVAL_MAX_S: Final = 31 * 86_400
@@ -90,7 +89,7 @@ def set_variable_monitoring(
 ) -> Iterator[Decision]:
     """Set or replace each monitor; one result for each. N04.FR.01 to 18."""
     items = request.set_monitoring_data
-    if refusal := check_message_size(ctx, call, len(items)):
+    if refusal := check_message_size(ctx, call, len(items), SET_LIMITS):
         yield refusal
         return
     setting = _MonitorSetting(ctx)
@@ -117,7 +116,7 @@ class _MonitorSetting:
     def set_monitor(self, item: SetMonitoringDataType) -> SetMonitoringResultType:
         """Decide one monitor. N04.FR.08, N04.FR.11, N04.FR.12."""
         definition = self._model.find_variable(
-            component_of(item.component), item.variable.name, item.variable.instance
+            component_from_message(item.component), item.variable.name, item.variable.instance
         )
         if isinstance(definition, Refusal):
             return _result(item, _refusal_of_variable(definition))
@@ -265,7 +264,7 @@ def clear_variable_monitoring(
     ctx: Context, call: Call, request: ClearVariableMonitoringRequest
 ) -> Iterator[Decision]:
     """Remove each monitor; one result for each. N06.FR.01 to 07."""
-    if refusal := check_message_size(ctx, call, len(request.id)):
+    if refusal := check_message_size(ctx, call, len(request.id), CLEAR_LIMITS):
         yield refusal
         return
     by_id = dict(active_monitors(ctx.product.device_model, ctx.state.monitors).by_id)

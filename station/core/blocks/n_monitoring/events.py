@@ -60,8 +60,7 @@ from station.core.blocks.n_monitoring.evaluation import (
     read_value,
     running_transaction,
 )
-from station.core.blocks.n_monitoring.support import component_for_message
-from station.core.context import Context, queue_call
+from station.core.context import Context, component_for_message, queue_call
 from station.core.device_model.monitors import VariableMonitor
 from station.ocpp.messages import format_timestamp
 from station.ocpp.messages.datatypes import VariableType
