@@ -523,7 +523,8 @@ def collect_report(tester: Tester, request_id: int) -> list[Payload]:
         expected = {"requestId": request_id, "seqNo": seq_no, "generatedAt": PRESENT}
         expect = tester.expect_triggered_call if seq_no == 0 else tester.expect_call
         report = expect(f"NotifyReport {seq_no}", "NotifyReport", expected)
-        _check_clock(tester, report["generatedAt"])
+        if seq_no == 0:  # the other parts may be sent any time later
+            _check_clock(tester, report["generatedAt"])
         rows += report.get("reportData", [])
         more = bool(report.get("tbc", False))
         seq_no += 1
