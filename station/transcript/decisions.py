@@ -22,7 +22,12 @@ from journal.projections.external_limits import ExternalLimitNotified
 from journal.projections.lifecycle import ResetOrdered
 from journal.projections.local_list import LocalListChanged, LocalListReplaced
 from journal.projections.monitors import MonitorEvent, MonitorSet
-from journal.projections.outbox import CallAttempted, CallAttemptFailed, CallQueued
+from journal.projections.outbox import (
+    CallAttempted,
+    CallAttemptFailed,
+    CallQueued,
+    CallsDropped,
+)
 from journal.projections.power_limits import PowerLimitsDecided
 from journal.projections.registration import RegistrationAnswered
 from journal.projections.reservations import ReservationMade
@@ -30,11 +35,14 @@ from journal.projections.transactions import TransactionStarted, TransactionStop
 from station.transcript.phrases import (
     Sentence,
     at_evse,
+    count_things,
+    format_interval,
     format_power_limit,
     format_reading,
     format_seconds,
     join_parts,
     list_calls,
+    list_numbers,
     name_location,
     payload_suffix,
     reason_suffix,
@@ -78,6 +86,12 @@ def _describe_failed_attempt(event: CallAttemptFailed) -> str:
         f"counts attempt {shorten_id(event.message_id)} at call {event.call_seq} as failed: "
         f"{event.reason}{retry}"
     )
+
+
+def _describe_dropped_calls(event: CallsDropped) -> str:
+    has_program_ended = event.because == "program_ended"
+    reason = "the program ended" if has_program_ended else event.reason
+    return f"drops {list_calls(event.call_seqs)}: {reason}"
 
 
 def _describe_authorization_request(event: AuthorizationRequested) -> str:
@@ -127,7 +141,7 @@ def _describe_transaction_stop(event: TransactionStopOrdered) -> str:
 UNACCOUNTED_PHRASES: Final = {
     "meter_silent": "the meter was silent when the transaction before ended",
     "program_not_running": "counted before the first reading of this run",
-    "register_fell": "the register fell, as that of another meter",
+    "register_fell": "the register is lower than before, as after an exchange of the meter",
     "no_transaction": "no transaction was open",
 }
 
@@ -171,7 +185,7 @@ _REMOVAL_PHRASES: Final = {
 def _describe_list_replacement(event: LocalListReplaced) -> str:
     return (
         f"replaces the local authorization list: version {event.version_number}, "
-        f"idTokens: {len(event.id_tokens)}"
+        f"{count_things(len(event.id_tokens), 'idToken')}"
     )
 
 
@@ -208,7 +222,7 @@ def _describe_monitor(event: MonitorSet) -> str:
     monitor = event.monitor
     return (
         f"sets monitor {monitor.id}: {monitor.type} {monitor.value} of {monitor.variable}, "
-        f"severity {monitor.severity}" + (", in transactions" if monitor.transaction else "")
+        f"severity {monitor.severity}" + (", only in transactions" if monitor.transaction else "")
     )
 
 
@@ -255,14 +269,17 @@ def _describe_information(event: DriverInformationReceived) -> str:
     )
     languages = ", ".join(filter(None, (event.language1, event.language2)))
     return join_parts(
-        f"displays for {subject}: {event.message!r}" if event.message else f"addresses {subject}",
+        f"displays for {subject}: {event.message!r}"
+        if event.message
+        else f"selects the language for {subject}",
         languages and f"languages {languages}",
     )
 
 
 def _describe_cost(event: CostReceived) -> str:
-    kind = "in total" if event.is_final else "so far"
-    return f"displays the cost of {shorten_id(event.transaction_id)} {kind}: {event.total_cost}"
+    kind = "total" if event.is_final else "running"
+    transaction = shorten_id(event.transaction_id)
+    return f"displays the {kind} cost of transaction {transaction}: {event.total_cost}"
 
 
 def _describe_slot(slot: Any) -> str:
@@ -282,7 +299,7 @@ DECISION_SENTENCES: Final[dict[str, Sentence]] = {
     "TransactionUpdatesThinned": lambda e: (
         f"drops every second waiting sample up to call {e.last_call_seq}"
     ),
-    "CallsDropped": lambda e: f"drops {list_calls(e.call_seqs)}: {e.reason}",
+    "CallsDropped": _describe_dropped_calls,
     "CallResultQueued": lambda e: (
         f"answers {e.action} {shorten_id(e.message_id)}{payload_suffix(e.payload)}"
     ),
@@ -298,8 +315,8 @@ DECISION_SENTENCES: Final[dict[str, Sentence]] = {
         f"will report the status of every connector again: {e.reason}"
     ),
     "ClockCorrected": lambda e: (
-        f"corrects its clock by {format_seconds(e.step_ms)} from {e.source}: "
-        f"now {format_seconds(e.offset_ms)} from the host's clock"
+        f"corrects its clock by {format_seconds(e.step_ms)}, to the time in {e.source}; "
+        f"difference to the host's clock: {format_seconds(e.offset_ms)}"
     ),
     "VariableChanged": lambda e: f"sets {e.variable} = {e.value}",
     "RebootRequired": lambda e: f"needs a restart to apply {e.variable}",
@@ -310,11 +327,11 @@ DECISION_SENTENCES: Final[dict[str, Sentence]] = {
         f"assigns the authorization of entry {e.authorization_seq} to EVSE {e.evse_id}"
     ),
     "AuthorizationSuspended": lambda e: (
-        f"gives no energy to the authorization of entry {e.authorization_seq}: {e.status}"
+        f"suspends charging for the authorization of entry {e.authorization_seq}: {e.status}"
     ),
     "AuthorizationLimited": lambda e: (
-        f"gives energy to the authorization of entry {e.authorization_seq} "
-        f"up to register {e.until_register_wh} Wh: {e.status}"
+        f"limits charging for the authorization of entry {e.authorization_seq}: "
+        f"until the meter is at {e.until_register_wh} Wh ({e.status})"
     ),
     "AuthorizationEnded": _describe_authorization_end,
     "AuthCacheUpdated": lambda e: (
@@ -352,7 +369,7 @@ DECISION_SENTENCES: Final[dict[str, Sentence]] = {
     "MonitoringBaseSet": lambda e: f"sets the monitoring base to {e.base}",
     "MonitoringLevelSet": lambda e: f"sends events of severity 0 to {e.severity}",
     "MonitorsStarted": lambda e: (
-        f"starts monitor {', '.join(str(each.monitor_id) for each in e.begins)}"
+        f"starts {list_numbers('monitor', [each.monitor_id for each in e.begins])}"
     ),
     "MonitorsTriggered": lambda e: (
         f"reports {', '.join(_describe_monitor_event(each) for each in e.events)}"
@@ -370,7 +387,7 @@ DECISION_SENTENCES: Final[dict[str, Sentence]] = {
     "AvailabilityChanged": _describe_availability,
     "AvailabilityScheduled": _describe_availability,
     "ClockAlignedIntervalHandled": lambda e: (
-        f"completes clock-aligned interval {e.interval_index} of {e.interval_s} s"
+        f"completes the clock-aligned values of {format_interval(e.interval_index, e.interval_s)}"
     ),
     "ResetOrdered": _describe_reset,
     "RestartOrdered": lambda e: f"restarts ({e.boot_reason})",

@@ -19,6 +19,7 @@ from station.ocpp import rpc
 from station.transcript.phrases import (
     Sentence,
     at_evse,
+    count_things,
     describe_result,
     format_reading,
     format_seconds,
@@ -227,11 +228,14 @@ OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
     "CertificateRenewalRequested": ("operator", lambda e: f"requests a new {e.use}"),
     "KeyPairCreated": (
         "station",
-        lambda e: f"creates the key pair of entry {e.order_seq}: {shorten_id(e.public_key_sha256)}",
+        lambda e: (
+            f"creates the key pair for the CSR of entry {e.order_seq}: "
+            f"public key {shorten_id(e.public_key_sha256)}"
+        ),
     ),
     "KeyPairFailed": (
         "station",
-        lambda e: f"cannot create the key pair of entry {e.order_seq}: {e.reason}",
+        lambda e: f"cannot create the key pair for the CSR of entry {e.order_seq}: {e.reason}",
     ),
     "CertificatePreset": ("station", lambda e: f"reads certificate {e.use} from station.toml"),
     "VariablePreset": ("station", lambda e: f"reads {e.variable} = {e.value} from station.toml"),
@@ -269,7 +273,7 @@ OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
         "firmware",
         lambda e: (
             f"update of entry {e.update_seq}: "
-            f"{describe_result(e.succeeded, 'running', 'not running', e.reason)}"
+            f"new firmware {describe_result(e.succeeded, 'runs', 'does not run', e.reason)}"
         ),
     ),
     "LogUploadEnded": (
@@ -279,8 +283,8 @@ OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
     "CustomerDataFound": (
         "station",
         lambda e: (
-            f"finds {len(e.page_refs)} parts of customer data "
-            f"for the request of entry {e.request_seq}"
+            f"divides the customer data for the request of entry {e.request_seq} "
+            f"into {count_things(len(e.page_refs), 'message')}"
         ),
     ),
     "PersonalValuesErased": ("station", lambda e: f"has erased {', '.join(e.refs)}"),

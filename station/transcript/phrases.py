@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from journal.observations import MeterRead
 from journal.projections.power_limits import PowerLimit
 
 PAYLOAD_CHARS_MAX: Final = 160  # characters of a payload in a line; the journal has all of it
-LISTED_CALLS_MAX: Final = 8  # numbers listed in a line; above that, a count
+LISTED_MAX: Final = 8  # numbers listed in a line; above that, a count
 
 EMPTY_PAYLOAD: Final = "empty payload"
 
@@ -96,12 +97,31 @@ def format_seconds(ms: int) -> str:
     return f"{Decimal(ms) / 1000:f} s"
 
 
+def format_interval(index: int, interval_s: int) -> str:
+    """When a clock-aligned interval begins, and its length; its number if it has no date."""
+    try:
+        begin = datetime.fromtimestamp(index * interval_s, UTC)
+    except (OverflowError, OSError, ValueError):
+        return f"interval {index} of {interval_s} s"
+    return f"{begin:%Y-%m-%dT%H:%M:%SZ} ({interval_s} s)"
+
+
 def list_calls(call_seqs: Sequence[int]) -> str:
-    """Calls by their entry numbers, at most LISTED_CALLS_MAX of them."""
-    numbers = ", ".join(map(str, call_seqs[:LISTED_CALLS_MAX]))
-    more = len(call_seqs) - LISTED_CALLS_MAX
-    noun = "call" if len(call_seqs) == 1 else "calls"
-    return f"{noun} {numbers}" + (f" and {more} more" if more > 0 else "")
+    """Calls by their entry numbers, at most LISTED_MAX of them."""
+    return list_numbers("call", call_seqs)
+
+
+def list_numbers(noun: str, numbers: Sequence[int]) -> str:
+    """A noun with its numbers, at most LISTED_MAX of them: `calls 3, 4`."""
+    listed = ", ".join(map(str, numbers[:LISTED_MAX]))
+    more = len(numbers) - LISTED_MAX
+    ending = "" if len(numbers) == 1 else "s"
+    return f"{noun}{ending} {listed}" + (f" and {more} more" if more > 0 else "")
+
+
+def count_things(count: int, noun: str) -> str:
+    """A count with its noun: `1 message`, `2 messages`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def format_payload(payload: msgspec.Raw) -> str:

@@ -51,7 +51,10 @@ def meter_replaced(script: SceneScript) -> None:
     script.present_id_token(23, ALICE)
     script.present_id_token(script.random_time(80, 40), ALICE)
     script.unplug()
-    script.add_question("unaccounted", "the register fell, as that of another meter (J02.FR.16)")
+    script.add_question(
+        "unaccounted",
+        "the register is lower than before, as after an exchange of the meter (J02.FR.16)",
+    )
     script.add_question("stop", "the IdToken that started it was presented (E07.FR.01", "Local")
 
 

@@ -237,7 +237,9 @@ REASONS: Final[Reasons] = {
                 "transaction was open",
                 "J02.FR.17",
             ),
-            "register_fell": Reason("the register fell, as that of another meter", "J02.FR.16"),
+            "register_fell": Reason(
+                "the register is lower than before, as after an exchange of the meter", "J02.FR.16"
+            ),
             "no_transaction": Reason(
                 "the meter counted it while no transaction was open", "J02.FR.17"
             ),

@@ -60,7 +60,7 @@ from journal.projections.transactions import (
 from station.core.block_tables import find_reason
 from station.history.explain.current_entries import CurrentEntries
 from station.ocpp import rpc
-from station.transcript.phrases import LISTED_CALLS_MAX
+from station.transcript.phrases import LISTED_MAX
 
 # Fields of any event that hold the number of an earlier entry.
 REFERENCE_FIELDS: Final = ("update_seq", "upload_seq", "request_seq", "from_seq", "to_seq")
@@ -202,7 +202,7 @@ class CausalGraph:
         yield self._retry_causes.get(event.call_seq, 0)
 
     def _causes_of_drop(self, entry: Entry, event: CallsDropped) -> Iterator[int]:
-        if len(event.call_seqs) <= LISTED_CALLS_MAX:
+        if len(event.call_seqs) <= LISTED_MAX:
             yield from event.call_seqs
 
     # --- Outcomes --------------------------------------------------------------------------------
