@@ -107,14 +107,14 @@ STATUS_CAUSES: Final = (
         "is_reserved",
         "Reserved",
         "it is reserved",
-        "a reservation names it",
+        "a reservation names the EVSE",
         "H01.FR.23",
     ),
     StatusCause(
         "is_kept_free",
         "Reserved",
         "it is kept free for a reservation that names no EVSE",
-        "no more EVSEs are free than there are reservations that name none",
+        "every free EVSE is kept for a reservation that names no EVSE",
         "H01.FR.07, H01.FR.09, H01.FR.20, H01.FR.24",
     ),
     StatusCause(

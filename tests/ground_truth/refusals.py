@@ -307,7 +307,9 @@ def _reserve(script: SceneScript, at_s: float, **fields: object) -> None:
 
 def evse_reserved(script: SceneScript) -> None:
     _reserve(script, 0.5, evseId=script.evse_id)
-    _refuse_token(script, script.accepted_id_token(), "a reservation names it (H01.FR.23)", 20)
+    _refuse_token(
+        script, script.accepted_id_token(), "a reservation names the EVSE (H01.FR.23)", 20
+    )
     script.csms_calls(100, "CancelReservation", reservationId=1)
 
 

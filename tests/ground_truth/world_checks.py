@@ -37,7 +37,7 @@ DISTURBANCES: Final = (
 
 _SENT_TIMES: Final = re.compile(r"It was sent (?:once|(\d+) times)\.$")
 _TRIED_TIMES: Final = re.compile(
-    r"It was tried (?:once|(\d+) times), and (not )?known to have been sent"
+    r"It was tried (?:once|(\d+) times); the journal (?:does (not) show|shows)"
 )
 
 
@@ -356,7 +356,7 @@ _REFUSAL_ANSWERS: Final[AnswerChecks] = {
             world.was_disturbed(seq) and world.was_requested(seq, "SendLocalList")
         )
     ),
-    r"(a reservation names it|no more EVSEs are free than there are reservations)": (
+    r"(a reservation names the EVSE|every free EVSE is kept for a reservation)": (
         lambda world, seq, evse, match: world.was_requested(seq, "ReserveNow")
     ),
     r"the Local Authorization List has the IdToken": lambda world, seq, evse, match: (

@@ -218,11 +218,11 @@ def _describe_attempts(history: History, attempts: list[Entry]) -> str:
     if sent_count == len(attempts):
         return f"sent {_format_times(sent_count)}"
     known = (
-        f"known to have been sent {_format_times(sent_count)}"
+        f"the journal shows that it was sent {_format_times(sent_count)}"
         if sent_count
-        else "not known to have been sent"
+        else "the journal does not show whether it was sent"
     )
-    return f"tried {_format_times(len(attempts))}, and {known}"
+    return f"tried {_format_times(len(attempts))}; {known}"
 
 
 def _was_sent(history: History, attempt_seq: int) -> bool:

@@ -40,10 +40,10 @@ from tests.support.story import (
 @pytest.mark.parametrize(
     ("steps", "why"),
     [
-        ((reserve(1),), "a reservation names it (H01.FR.23)"),
+        ((reserve(1),), "a reservation names the EVSE (H01.FR.23)"),
         (
             (reserve(), in_transaction(1, BOB)),
-            "no more EVSEs are free than there are reservations that name none (H01.FR.07",
+            "every free EVSE is kept for a reservation that names no EVSE (H01.FR.07",
         ),
     ],
     ids=["named", "kept free"],
@@ -69,7 +69,7 @@ def test_why_a_connector_is_reserved(steps: tuple[Step, ...], why: str) -> None:
 def test_why_a_card_is_refused_at_a_reserved_evse() -> None:
     station = given(ONLINE, reserve(1), cable_plugged(1), presented(BOB, evse_id=1))
     assert answers_about(station, AuthorizationRefused).startswith(
-        "Because a reservation names it (H01.FR.23)."
+        "Because a reservation names the EVSE (H01.FR.23)."
     )
     assert "ReservationMade" in causes_of_last(station, AuthorizationRefused)
 

@@ -62,8 +62,16 @@ REASONS: Final[Reasons] = {
     ),
     MonitoringBaseSet: Reason("the CSMS requested it", "N03.FR.01"),
     MonitoringLevelSet: Reason("the CSMS requested it", "N05.FR.01"),
-    MonitorsStarted: Reason("changes and intervals count from the value of now", "N07.FR.18"),
-    MonitorsTriggered: Reason("values are beyond what their monitors allow", "N07, N08"),
+    MonitorsStarted: Reason(
+        "the monitor is active from now on: changes are compared with this value, and intervals "
+        "begin",
+        "N07.FR.18",
+    ),
+    MonitorsTriggered: Reason(
+        "a threshold was passed, a value changed by more than its monitor allows, or an interval "
+        "ended",
+        "N07, N08",
+    ),
 }
 CALL_REASONS: Final = {
     "NotifyEvent": Reason("a monitor was triggered", "N07, N08"),
