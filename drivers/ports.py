@@ -309,7 +309,12 @@ class IoModule(Device, Protocol):
     """I/O module: 8 inputs, 8 outputs, host watchdog. Reports DigitalInputs.
 
     The driver switches power outputs off on its own (start, end, reset, watchdog) and never on.
+
+    Attributes:
+        idle: no power can flow and no session is near, so the inputs may be read less often.
     """
+
+    idle: bool
 
     @property
     def watchdog_works(self) -> bool | None:
@@ -374,7 +379,12 @@ class PowerModules(Device, Protocol):
     """Rectifier modules of the cabinet, in groups wired to one EVSE each.
 
     Reports GroupOutput, ModuleState, ModuleLimits, ModuleSilent, GroupSilent and OrderRefused.
+
+    Attributes:
+        idle: no power can flow and no session is near, so values may be read less often.
     """
+
+    idle: bool
 
     @property
     def module_count(self) -> int:

@@ -3,6 +3,11 @@
 The watchdog switches the outputs off when this program is silent (address mapping of the M-7000
 family, rev. 1.13). Each cycle reads the inputs and, in turns, the watchdog status and the reset
 flag; outputs are written when they change, and at least every `REWRITE_INTERVAL_S`.
+
+While no power can flow (`idle`), a cycle is `IDLE_CYCLE_S`: what the inputs then cause, a closed
+connector, is not urgent. An emergency stop has to switch off within 200 ms what is on
+(`safety.md` section 6), and the contactors open by hardware. After a missed cycle, cycles are as
+short as in a session, so that a module is not stale because of one lost response.
 """
 
 from __future__ import annotations
@@ -43,6 +48,7 @@ from drivers.wiring import CHANNELS_PER_MODULE
 WATCHDOG_MODE, WATCHDOG_ON, WATCHDOG_STATUS, RESET_FLAG = 0x103, 0x104, 0x10D, 0x110
 FIRMWARE_AND_NAME, WATCHDOG_TIME = 0x1E0, 0x1E8
 MISSED_CYCLES_MAX = 3
+IDLE_CYCLE_S = 0.25  # outputs are still written every 0.5 s
 REWRITE_INTERVAL_S = 0.5  # the longest time between two writes of the outputs
 SHUTDOWN_TIMEOUT_S = 0.2  # to switch all outputs off at the end; otherwise the watchdog does
 
@@ -91,6 +97,7 @@ def open(
                 power_outputs=wiring.power_outputs(number),
                 watchdog_ms=settings.watchdog_ms,
                 cycle_ms=settings.cycle_ms,
+                idle_cycle_s=min(IDLE_CYCLE_S, settings.stale_ms / 2000),
                 timeout_ms=settings.timeout_ms,
                 input_function=settings.input_function,
             )
@@ -115,6 +122,7 @@ class IcpdasM7055:
         power_outputs: numbers of the outputs that switch power.
         watchdog_ms: silence after which the module switches its outputs off, in steps of 100.
         cycle_ms: time between two readings of the inputs.
+        idle_cycle_s: the same while `idle`, if it is longer.
         timeout_ms: for one response. A cycle without a response is missed, not repeated.
         input_function: 1 or 2, depending on the batch of the module.
         outputs_at, inputs_at, safe_values_at, power_on_values_at: wire addresses, which differ
@@ -129,6 +137,7 @@ class IcpdasM7055:
         power_outputs: Collection[int] = (0, 1, 7),
         watchdog_ms: int = 2000,
         cycle_ms: int = 100,
+        idle_cycle_s: float = IDLE_CYCLE_S,
         timeout_ms: int = 60,
         input_function: int = modbus_rtu.READ_DISCRETE_INPUTS,
         outputs_at: int = 0x00,
@@ -143,6 +152,9 @@ class IcpdasM7055:
         self._power_mask = sum(1 << number for number in set(power_outputs))
         self._watchdog_ms = watchdog_ms
         self._cycle_s = cycle_ms / 1000
+        self._idle_cycle_s = max(self._cycle_s, idle_cycle_s)
+        self._present_cycle_s = self._cycle_s
+        self._idle = False
         self._timeout_ms = timeout_ms
         self._inputs_request = modbus_rtu.Request(
             address, input_function, inputs_at, CHANNELS_PER_MODULE
@@ -172,6 +184,17 @@ class IcpdasM7055:
             )
         if bits != self._outputs:
             self._outputs = bits
+            self._changed.set()
+
+    @property
+    def idle(self) -> bool:
+        """No power can flow and no session is near. When this ends, the inputs are read at once."""
+        return self._idle
+
+    @idle.setter
+    def idle(self, idle: bool) -> None:
+        if idle != self._idle:
+            self._idle = idle
             self._changed.set()
 
     def set_output(self, number: int, on: bool) -> None:
@@ -220,8 +243,7 @@ class IcpdasM7055:
                         raise type(fault)(
                             f"{name}: {missed_cycles} cycles missed: {fault}"
                         ) from fault
-                due = max(due + self._cycle_s, trio.current_time())
-                await self._wait_until(due)
+                due = await self._wait_for_cycle(due, missed=missed_cycles > 0)
         finally:
             self._clear_power_outputs()
             with trio.move_on_after(SHUTDOWN_TIMEOUT_S, shield=True), suppress(DeviceFault):
@@ -290,19 +312,29 @@ class IcpdasM7055:
             self._note_confirmed(0)
         return was_reset
 
-    async def _wait_until(self, due: float) -> None:
-        """Wait for the next cycle; write outputs that change in the meantime."""
+    async def _wait_for_cycle(self, last_due: float, *, missed: bool) -> float:
+        """Wait for the next cycle; write outputs that change in the meantime.
+
+        Returns:
+            When it was due.
+        """
         while True:
+            self._present_cycle_s = (
+                self._idle_cycle_s if self._idle and not missed else self._cycle_s
+            )
+            due = max(last_due + self._present_cycle_s, trio.current_time())
             with trio.move_on_at(due) as pause:
                 await self._changed.wait()
             if pause.cancelled_caught:
-                return
+                return due
             self._changed = trio.Event()  # also if a change was reversed and nothing is due
             with suppress(DeviceFault):  # the cycle writes it again, and counts failures
                 await self._write_if_due()
 
     async def _write_if_due(self) -> None:
-        late = trio.current_time() >= self._written_at + REWRITE_INTERVAL_S
+        """Write changed outputs, and unchanged ones in the cycle nearest to their time."""
+        due = self._written_at + REWRITE_INTERVAL_S - self._present_cycle_s / 2
+        late = trio.current_time() >= due
         if late or self._written_bits != self._outputs:
             await self._write_outputs(self._outputs)
 

@@ -9,6 +9,8 @@
 * While a group is on, its orders are repeated every `repeat_s`. This also keeps the modules' own
   guard (10 s without a command) from switching them off.
 * A group that is on and reports no output for `stale_after_s` is switched off.
+* While no power can flow (`idle`), slots are `IDLE_SLOT_S`; after a missed response for a while as
+  short as in a session, so that an output is not stale because of a lost response.
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ from drivers.wire.slcan import CanFrame
 
 OFF_TIMEOUT_S = 0.3  # at the end; a slower bus is lost, and the modules' guard switches off
 COUNT_ATTEMPTS_MAX = 3
+IDLE_SLOT_S = 0.1
+IDLE_AFTER_ANSWERS = 8  # in a row; two or three of each group's output
 LATE_S = 0.02  # a response time that ends later was delayed by this process
 CATCH_UP_TURNS = 3  # turns of the loop in which all waiting frames are read
 
@@ -150,10 +154,13 @@ class InfypowerModules:
         self.bus = bus
         self.modules: dict[int, PowerModule] = {}
         self.module_count = 0  # modules that responded to the count
+        self.idle = False
+        """No power can flow and no session is near."""
         self.ready = trio.Event()  # set when power may be offered; a new one in each run
         self._addresses_by_group = {number: tuple(group) for number, group in enumerate(groups, 1)}
         self._orders = GroupOrders(self._addresses_by_group, self._order_limits, repeat_s)
         self._slot_s = slot_ms / 1000
+        self._answers_in_row = 0  # reads since the last missed response
         self._response_timeout_s = answer_ms / 1000
         self._missed_responses_max = missed_responses_max
         self._lost_after_s = lost_after_s
@@ -337,8 +344,11 @@ class InfypowerModules:
         await self._wait_until(lambda: False, self._slot_due_at - trio.current_time())
 
     async def _send_now(self, telegram: Telegram) -> None:
-        """Send now; the next slot begins `slot_ms` later."""
-        self._slot_due_at = trio.current_time() + self._slot_s
+        """Send now; the next slot begins `slot_ms` later, or `IDLE_SLOT_S`."""
+        settled = self._answers_in_row >= IDLE_AFTER_ANSWERS
+        resting = self.idle and settled and not self._orders.any_on
+        slot_s = max(self._slot_s, IDLE_SLOT_S) if resting else self._slot_s
+        self._slot_due_at = trio.current_time() + slot_s
         await self.bus.send(telegram.can_frame)
 
     async def _send_in_slot(self, telegram: Telegram) -> None:
@@ -367,6 +377,7 @@ class InfypowerModules:
             for _ in range(CATCH_UP_TURNS):
                 await trio.lowlevel.checkpoint()
             is_answered()
+        self._answers_in_row = self._answers_in_row + 1 if matching else 0
         return matching[0] if matching and matching[0].error == wire.ErrorCode.NONE else None
 
     async def _poll_module(self, module: PowerModule, command: Command) -> bool:

@@ -473,7 +473,7 @@ class ControlLoop:
         display.lines = compose_rows(rendered, display.columns, display.rows, elapsed_ms)
 
     def _set_station_outputs(self, desired_state: DesiredState) -> None:
-        """Outputs that belong to no EVSE: mains contactor, fan, reader, watchdogs."""
+        """What belongs to no EVSE: mains contactor, fan, reader, watchdogs, speed of polling."""
         emergency = self.fault_registry.has_fault("emergency_stop/pressed", 0)
         welded = any(
             self.fault_registry.has_fault("contactor/welded", evse_id)
@@ -490,6 +490,14 @@ class ControlLoop:
         for number, report in self._station_inputs.digital_inputs.items():
             if report.watchdog_fired and idle:
                 self._devices.io_modules[number].clear_watchdog()
+        self._set_poll_speed()
+
+    def _set_poll_speed(self) -> None:
+        """Poll the devices that all EVSEs share slower while no EVSE can get power."""
+        idle = all(path.is_idle for path in self._power_paths.values())
+        self._devices.power_modules.idle = idle
+        for module in self._devices.io_modules.values():
+            module.idle = idle
 
 
 def _last_release_seq(desired_state: DesiredState) -> int:

@@ -198,6 +198,12 @@ class PowerPath:
         """Something is switched on."""
         return self.output.is_powered
 
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is switched on, no session runs, and no EV is plugged in that could begin one."""
+        plugged = self.inputs.ev_plugged is not False
+        return self.phase is Phase.IDLE and not self.is_powered and not plugged
+
     def contactor_fault(self) -> str | None:
         """Feedback that contradicts the output: "welded", "stuck_open" or None."""
         fault = self.output.contactors.feedback_fault()

@@ -117,6 +117,59 @@ async def test_inputs_are_reported_every_100_ms(autojump_clock: trio.testing.Moc
     assert cabinet.last_inputs().bits == 0x8C
 
 
+async def test_an_idle_module_is_read_every_250_ms_and_at_once_when_that_ends(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    cabinet = IoBench()
+    async with running_tasks(cabinet.slaves.run, cabinet.run_driver):
+        await trio.sleep(1.0)
+        cabinet.io.idle = True
+        await trio.sleep(0.3)
+        cabinet.reports.clear()
+        await trio.sleep(2.0)
+        assert len(cabinet.reports.reports_of(DigitalInputs)) == 8
+        cabinet.module.stuck_inputs[EMERGENCY_STOP_LOOP] = False
+        cabinet.io.idle = False
+        cabinet.reports.clear()
+        await trio.sleep(0.1 + 0.02)  # at most a cycle, if one has just begun
+        assert cabinet.last_inputs().bits == 0x8C
+        await trio.sleep(1.0)
+        assert len(cabinet.reports.reports_of(DigitalInputs)) >= 10
+
+
+async def test_the_outputs_of_an_idle_module_are_written_every_half_second(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    cabinet = IoBench()
+    cabinet.io.idle = True
+    async with running_tasks(cabinet.slaves.run, cabinet.run_driver):
+        await trio.sleep(1.0)
+        before = sent_frames(cabinet.station).count(ALL_OFF)
+        await trio.sleep(4.0)
+        assert sent_frames(cabinet.station).count(ALL_OFF) - before >= 7
+
+
+async def test_a_missed_idle_cycle_is_repeated_before_the_inputs_are_stale(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    cabinet = IoBench()
+    cabinet.io.idle = True
+    async with running_tasks(cabinet.slaves.run, cabinet.run_driver):
+        await trio.sleep(1.0)
+        for _ in range(3):
+            cabinet.reports.clear()
+            while not cabinet.reports.reports_of(DigitalInputs):
+                await trio.sleep(0.001)
+            read_at = cabinet.last_inputs().read_at
+            await trio.sleep(0.05)  # the end of this cycle
+            cabinet.module.faults.silent = True
+            await trio.sleep(0.25)
+            cabinet.module.faults.silent = False
+            cabinet.reports.clear()
+            await trio.sleep(0.2)
+            assert 0.25 < cabinet.reports.reports_of(DigitalInputs)[0].read_at - read_at < 0.45
+
+
 async def test_a_changed_output_does_not_wait_for_the_cycle(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

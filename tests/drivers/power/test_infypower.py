@@ -94,6 +94,45 @@ async def test_one_command_is_sent_every_50_ms(autojump_clock: trio.testing.Mock
         assert min(gaps) >= 0.05 - 1e-9
 
 
+async def test_one_command_is_sent_every_100_ms_while_idle(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_bench() as bench:
+        bench.driver.idle = True
+        await trio.sleep(1)
+        since = trio.current_time()
+        await trio.sleep(3)
+        times = [at for at, _ in bench.bus.sent if at >= since]
+        assert min(b - a for a, b in pairwise(times)) >= 0.1 - 1e-9
+        for group in (READ_1, READ_2):
+            times = bench.bus.sent_times(group, since)
+            assert max(b - a for a, b in pairwise(times)) <= 0.4 + 1e-9
+
+
+async def test_slots_are_short_while_a_group_is_on_and_after_a_missed_response(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_bench() as bench:
+        bench.driver.idle = True
+        await trio.sleep(1)
+        bench.driver.set_group(1, 720_500, 250_000, True)
+        await trio.sleep(0.5)
+        since = trio.current_time()
+        await trio.sleep(2)
+        assert len([at for at, _ in bench.bus.sent if at >= since]) > 30
+        bench.driver.set_group(1, 0, 0, False)
+        await trio.sleep(1)
+        for module in bench.cabinet.modules:
+            module.silent = True
+        await trio.sleep(0.3)
+        for module in bench.cabinet.modules:
+            module.silent = False
+        since = trio.current_time() + 0.2
+        await trio.sleep(0.5)
+        times = bench.bus.sent_times(READ_1, since)
+        assert max(b - a for a, b in pairwise(times)) <= 0.2 + 1e-9
+
+
 async def test_a_groups_output_is_at_most_200_ms_old(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

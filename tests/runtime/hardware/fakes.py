@@ -50,6 +50,7 @@ class FakeInsulationMonitor(FakeDevice):
 
 class FakeIoModule(FakeDevice):
     def __init__(self) -> None:
+        self.idle = False
         self.outputs_on: set[int] = set()
         self.watchdogs_cleared = 0
 
@@ -92,6 +93,7 @@ class FakePowerModules(FakeDevice):
 
     def __init__(self) -> None:
         self.module_count = 12
+        self.idle = False
         self.orders: dict[int, tuple[int, int, bool]] = {}
 
     def set_group(self, group: int, voltage_mv: int, current_ma: int, on: bool) -> None:

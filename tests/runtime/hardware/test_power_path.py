@@ -15,6 +15,7 @@ from trio.testing import MockClock
 from drivers.emulators import advantics_secc
 from drivers.emulators.advantics_secc import FRAME_HANDLERS
 from drivers.emulators.ev import Ev
+from drivers.emulators.memory_port import MemoryPort
 from drivers.wire.advantics import SEQUENCE_CONTROL
 from journal.observations import (
     CableReported,
@@ -62,6 +63,32 @@ async def test_plug_to_closed_contactors_takes_three_seconds(
             await trio.sleep(2)
             bench.request_energy(1)
         await bench.wait_until(lambda: bench.world.power_stages[1].closed, SET_UP_S, "closed")
+
+
+async def test_shared_devices_are_polled_slower_with_no_ev_and_at_once_with_one(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with run_in_memory(tmp_path) as bench:
+        counts: list[int] = []
+        for step in ("without an EV", "plugged in", "charging", "without an EV again"):
+            if step == "plugged in":
+                bench.world.plug_in(1, Ev())
+            elif step == "charging":
+                bench.request_energy(1)
+                await bench.wait_until(lambda: bench.world.power_stages[1].closed, SET_UP_S, step)
+            elif step == "without an EV again":
+                bench.request_energy(1, False)
+                await bench.wait_until(lambda: not bench.world.power_stages[1].closed, STOP_S, step)
+                bench.world.unplug(1)
+                await trio.sleep(5)
+            await trio.sleep(0.3)
+            io_line = bench.world.ports["io"]
+            assert isinstance(io_line, MemoryPort)
+            before = len(io_line.sent)
+            await trio.sleep(1)
+            counts.append(len(io_line.sent) - before)
+        assert max(counts[0], counts[3]) <= 22
+        assert min(counts[1], counts[2]) >= 42
 
 
 async def test_a_plugged_ev_waits_without_energy_until_it_is_allowed(
