@@ -92,8 +92,14 @@ def cost_received_1_to_2(body: Body) -> Body:
     return body | {"currency": msgspec.Raw(b'""')}
 
 
+def authorization_granted_1_to_2(body: Body) -> Body:
+    """Version 2 can be authorized by a reservation; every older value keeps its meaning."""
+    return body
+
+
 STEPS: Steps = {
     ("AuthorizationEnded", 1): authorization_ended_1_to_2,
+    ("AuthorizationGranted", 1): authorization_granted_1_to_2,
     ("AuthorizationRefused", 1): authorization_refused_1_to_2,
     ("AuthorizationRequested", 1): authorization_requested_1_to_2,
     ("CallParked", 1): call_parked_1_to_2,

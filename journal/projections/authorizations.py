@@ -46,6 +46,8 @@ class AuthorizationRequested(Decision, frozen=True, kw_only=True):
 class AuthorizationGranted(Decision, frozen=True, kw_only=True):
     """The EV driver may charge: at `evse_id`, or at the next EVSE that is plugged in."""
 
+    VERSION = 2
+
     id_token: IdToken
     authorized_by: AuthorizedBy
     evse_id: int | None = None

@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.durability.golden import station_kinds, stored_bodies
+from tests.durability.golden import (
+    enumerations_of,
+    station_kinds,
+    stored_bodies,
+    stored_enumerations,
+)
 
 STORED = stored_bodies()
 
@@ -31,3 +36,12 @@ def test_a_golden_body_of_any_age_decodes(kind: Any, version: Any) -> None:
     assert kinds.decode(*newest) == event
     if newest[1] == version:
         assert newest == (kind, version, STORED[kind, version])
+
+
+def test_a_value_is_added_to_a_field_together_with_a_version() -> None:
+    """An older release cannot read it: the version says why. `journal/README.md`, a value."""
+    stored = stored_enumerations()
+    for name, kind in station_kinds().kinds.items():
+        assert enumerations_of(kind) == stored.get(f"{name}.{kind.VERSION}", {}), (
+            f"{name}: count VERSION up, then run `python -m tests.durability.golden`"
+        )

@@ -50,7 +50,7 @@ def test_the_payload_of_a_call_keeps_every_byte() -> None:
     assert call.connector_status == ConnectorStatusSummary(1, 1, "Available", because="")
 
 
-WITHOUT_REASON = ("CostReceived", "LinkOpened")  # their steps add another field
+WITHOUT_REASON = ("AuthorizationGranted", "CostReceived", "LinkOpened")  # steps for other reasons
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,13 @@ WITHOUT_REASON = ("CostReceived", "LinkOpened")  # their steps add another field
 def test_an_older_body_has_no_reason(kind: str, version: int) -> None:
     event: Any = station_kinds().decode(kind, version, stored_bodies()[kind, version])
     assert getattr(event, "connector_status", event).because == ""
+
+
+def test_an_older_grant_keeps_its_origin() -> None:
+    kinds_of_today, body = station_kinds(), stored_bodies()["AuthorizationGranted", 1]
+    event: Any = kinds_of_today.decode("AuthorizationGranted", 1, body)
+    assert event.authorized_by == "CSMS"
+    assert kinds_of_today.encode(event) == ("AuthorizationGranted", 2, body)
 
 
 def test_an_older_cost_has_no_currency() -> None:

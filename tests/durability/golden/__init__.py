@@ -2,12 +2,18 @@
 
 They are never changed. `python -m tests.durability.golden` adds those that are missing; a body of a
 version that no station has written yet may be deleted and made again.
+
+`enumerations.toml` has the values that an enumerated field of each (kind, version) can have. An
+older release cannot read another one: with the same version the entry is damage to it, with a newer
+one it is an entry of a newer release. So a value is added together with a version.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +25,7 @@ from journal.codec import Registry, build_registry
 from journal.events import Decision, Event, Observation
 
 HOME = Path(__file__).parent
+ENUMERATIONS = HOME / "enumerations.toml"
 SAMPLE_FRAME = msgspec.Raw(b'[2,"m-1","Heartbeat",{"meterValue":2935.600}]')
 
 
@@ -45,6 +52,52 @@ def missing_bodies() -> Iterator[tuple[Path, str]]:
         kind, version, body = registry.encode(example_event(cls))
         if (kind, version) not in stored:
             yield HOME / f"{kind}.{version}.json", body
+
+
+Enumerations = Mapping[str, list[str]]  # field, as `events[].outcome` -> its values in order
+
+
+def enumerations_of(cls: type[Event]) -> Enumerations:
+    """The enumerated fields of a kind in this release."""
+    return dict(sorted(_iter_enumerations(inspect.type_info(cls), "")))
+
+
+def stored_enumerations() -> dict[str, Enumerations]:
+    """The enumerated fields of each `<Kind>.<version>` that has any."""
+    return tomllib.loads(ENUMERATIONS.read_text(encoding="utf-8"))
+
+
+def missing_enumerations() -> Iterator[str]:
+    """Lines that are missing in the file, for versions that are not in it."""
+    stored = stored_enumerations()
+    for name, cls in sorted(station_kinds().kinds.items()):
+        key, fields = f"{name}.{cls.VERSION}", enumerations_of(cls)
+        if fields and key not in stored:
+            yield f'["{key}"]'
+            yield from (f'"{field}" = {json.dumps(values)}' for field, values in fields.items())
+            yield ""
+
+
+def _iter_enumerations(type: inspect.Type, path: str) -> Iterator[tuple[str, list[str]]]:
+    match type:
+        case inspect.LiteralType(values=values):
+            yield path, sorted(map(str, values))
+        case inspect.EnumType(cls=enum):
+            yield path, sorted(str(member.value) for member in enum)
+        case inspect.StructType(fields=fields):
+            for field in fields:
+                prefix = f"{path}." if path else ""
+                yield from _iter_enumerations(field.type, f"{prefix}{field.name}")
+        case inspect.UnionType(types=types) | inspect.TupleType(item_types=types):
+            for each in types:
+                yield from _iter_enumerations(each, path)
+        case inspect.VarTupleType(item_type=item) | inspect.ListType(item_type=item):
+            yield from _iter_enumerations(item, f"{path}[]")
+        case inspect.DictType(key_type=key, value_type=value):
+            yield from _iter_enumerations(key, f"{path}{{key}}")
+            yield from _iter_enumerations(value, f"{path}{{}}")
+        case _:
+            return
 
 
 def example_event(cls: type[Event]) -> Event:
