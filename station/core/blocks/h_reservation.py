@@ -16,6 +16,11 @@ The life of a reservation, and what decides each step:
 `h_kept_evses` computes which EVSEs are kept meanwhile. Each open reservation keeps one, so there
 are never more of them than EVSEs; `ReservationCtrlr.Reservations` publishes that limit.
 
+An idToken uses its reservation when it is authorized, not when it is presented. H03.FR.09 says
+"presented", but a group is known only with the answer (H03.FR.08), TC_H_01 expects the status to
+change after the authorization, and a refusal (NotAtThisTime, a limit) need not be the last answer:
+the EVSE stays kept for the EV driver until the reservation ends.
+
 While ReservationCtrlr.Enabled is false reservations have no effect, but their time runs. One whose
 EVSE has been taken by then has expired when it is enabled again (Part 2 §2).
 

@@ -46,6 +46,7 @@ from tests.support.story import (
     presented,
     queued_payloads,
     response_payload_in,
+    result_received,
     shown_at,
     station_restarted,
     time_passed,
@@ -448,15 +449,28 @@ def test_offline_a_reservation_authorizes_its_idtoken_h03_fr_01_h03_fr_02_h03_fr
     assert [used.reservation_id for used in uses] == [1]
 
 
-def test_offline_a_cached_refusal_comes_before_a_reservation_c12_fr_02() -> None:
-    def blocks(action: str, payload: Json) -> Json | None:
-        if action == "Authorize":
-            return {"idTokenInfo": {"status": "Blocked"}}
-        return accept_everything(action, payload)
+def block_every_id_token(action: str, payload: Json) -> Json | None:
+    if action == "Authorize":
+        return {"idTokenInfo": {"status": "Blocked"}}
+    return accept_everything(action, payload)
 
+
+def test_an_idtoken_uses_its_reservation_when_it_is_authorized_h03_fr_09_tc_h_01() -> None:
     station = given(ONLINE, reserve(1))
-    station.with_csms(blocks, presented(ALICE))
-    assert reservation_ids(station) == [1]  # refused, so it is not used
+    station.when(presented(ALICE))
+    assert reservation_ids(station) == [1]  # presented; the CSMS has not answered
+    refusal = {"status": "NotAtThisTime"}
+    decisions = station.with_csms(accept_everything, result_received(idTokenInfo=refusal))
+    assert of_kind(decisions, AuthorizationRefused)
+    assert reservation_ids(station) == [1]
+    assert statuses(station) == ["Reserved", "Available"]
+    station.with_csms(accept_everything, presented(ALICE))
+    assert reservation_ids(station) == []
+
+
+def test_offline_a_cached_refusal_comes_before_a_reservation_c12_fr_02() -> None:
+    station = given(ONLINE, reserve(1))
+    station.with_csms(block_every_id_token, presented(ALICE))
     assert of_kind(station.when(LINK_LOST, presented(ALICE)), AuthorizationGranted) == []
 
 
