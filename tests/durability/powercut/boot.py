@@ -2,8 +2,9 @@
 
 `find_faults` is empty if the promise holds: the journal opens and verifies; it ends with the last
 acknowledged entry or with a whole commit that was under way; entries and state equal the
-reference; the snapshot is complete; erased idTokens are in no file; and the session can be
-finished, after which the CSMS has a complete account of every transaction.
+reference; the Local Authorization List is the old or the new one; the snapshot is complete; erased
+idTokens are in no file; and the session can be finished, after which the CSMS has a complete
+account of every transaction.
 """
 
 from __future__ import annotations
@@ -78,6 +79,10 @@ class ImageBoot:
             self._reference.states[head.seq] if head.seq else _initial_state(startup)
         ):
             yield f"the state at entry {head.seq} differs"
+        local_list = startup.state.local_list
+        version_and_count = (local_list.version_number, local_list.count)
+        if version_and_count not in (expected.listed, expected.listing):
+            yield f"the local list has version and idTokens {version_and_count}"
         yield from self._check_entries(startup)
         yield from self._check_snapshot(startup, expected)
         yield from self._check_id_tokens(startup, expected)

@@ -39,6 +39,8 @@ class ExpectedJournal(msgspec.Struct):
     introduced: dict[str, int] = {}  # reference: the last entry before the idToken was stored
     erasing: frozenset[str] = frozenset()  # references of idTokens being erased
     erased: frozenset[str] = frozenset()  # references of erased idTokens
+    listed: tuple[int, ...] = (0, 0)  # version and idTokens of the Local Authorization List
+    listing: tuple[int, ...] = ()  # of the list that the CSMS is sending
     delivered_count: int = 0  # TransactionEvents the CSMS has answered
 
     def apply_report(self, report: dict[str, Any]) -> ExpectedJournal:
@@ -62,6 +64,10 @@ class ExpectedJournal(msgspec.Struct):
                 change = {"erasing": self.erasing | {ref}}
             case {"erased": ref}:
                 change = {"erased": self.erased | {ref}}
+            case {"listing": version_and_count}:
+                change = {"listing": tuple(version_and_count)}
+            case {"listed": _}:
+                change = {"listed": self.listing, "listing": ()}
             case {"delivered": _}:
                 change = {"delivered_count": self.delivered_count + 1}
         return msgspec.structs.replace(self, **change)

@@ -4,7 +4,8 @@
 `recording`. Snapshots and checkpoints happen at the worst moments, within transactions:
 
     first    boots, authorizes, starts a transaction offline, is killed within a commit
-    second   boots from that, resumes the transaction, delivers, loses the link, ends in order
+    second   boots from that, resumes the transaction, delivers, receives a Local Authorization
+             List and a change of it, loses the link, ends in order
     third    boots again, ends the transaction, starts another remotely, archives, erases the
              idToken of the first EV driver, ends, archives twice more
 
@@ -19,7 +20,7 @@ import os
 import random
 import sys
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, cast
@@ -66,6 +67,7 @@ JOURNAL_ID: Final = uuid.UUID("7f0c5b0e-6b5e-4d53-9c3a-0a2c6ad1c9f1")
 GROW_BYTES: Final = 96 << 10  # of the WAL: about 23 pages, so that it is filled and restarted
 SEGMENT_ENTRIES: Final = 96
 ENTRIES_PER_COMMIT: Final = 40  # archived in one commit, so that a segment takes three
+LISTED_UIDS: Final = tuple(f"0499{number:010}" for number in range(60))  # several sectors
 ALICE_UID, BOB_UID = "04A224B2C3D4E5", "04B224B2C3D4E5"
 ReportFunction = Callable[..., None]
 
@@ -197,6 +199,33 @@ def _remote_start(station: Station) -> list[Decision]:
     )
 
 
+def _local_list_sent(version: int, update: str, uids: Sequence[str], removed: str = "") -> Step:
+    """A SendLocalList that accepts `uids` and removes one."""
+
+    def send(station: Station) -> list[Decision]:
+        recorded = _as_recorded(station)
+        items: list[Json] = []
+        for uid in (*uids, *filter(None, [removed])):
+            token = recorded.refer_id_token(uid)
+            items.append({"idToken": {"idToken": token.ref, "type": token.type}})
+            if uid != removed:
+                items[-1]["idTokenInfo"] = {"status": "Accepted"}
+        before = station.state.local_list.count if update == "Differential" else 0
+        recorded.report(listing=[version, before + len(uids) - bool(removed)])
+        decisions = station.when(
+            called(
+                "SendLocalList",
+                versionNumber=version,
+                updateType=update,
+                localAuthorizationList=items,
+            )
+        )
+        recorded.report(listed=True)
+        return decisions
+
+    return send
+
+
 RUNS: Final[dict[str, Step]] = {
     "first": in_sequence(
         CONFIGURED,
@@ -233,6 +262,8 @@ RUNS: Final[dict[str, Step]] = {
         LINK_OPENED,
         _deliver_calls,
         _run_checkpoint,
+        _local_list_sent(1, "Full", LISTED_UIDS[:40]),
+        _local_list_sent(2, "Differential", LISTED_UIDS[40:], removed=LISTED_UIDS[0]),
         time_passed(seconds=30),
         meter_read(1, "7000", power_w="120000"),
         LINK_LOST,

@@ -62,14 +62,14 @@ def test_nothing_acknowledged_is_lost_wherever_the_power_is_cut_p1(
     assert outcome.distinct_total == IMAGES
 
 
-def erasure_span(recording: Recording) -> range:
-    """The moments from before an erasure until shortly after it."""
-    first, last = (
+def span_of_reports(recording: Recording, *keys: str) -> range:
+    """The moments from before the first of these reports until shortly after the last."""
+    cuts = [
         cut
         for cut, op in enumerate(recording.ops)
-        if isinstance(op, SessionReport) and op.body.keys() & {"erasing", "erased"}
-    )
-    return range(first, last + 10)
+        if isinstance(op, SessionReport) and op.body.keys() & set(keys)
+    ]
+    return range(cuts[0], cuts[-1] + 10)
 
 
 @pytest.mark.parametrize("synced", [True, False])
@@ -80,9 +80,19 @@ def test_an_erasure_is_complete_or_not_acknowledged_after_a_power_cut_p1(synced:
         recording = DISK_FAULTS["wal_unsynced_after_erasure"](recording)
     print(f"SEED={SEED}")
     sweep = Sweep(recording, files, SEED)
-    span = erasure_span(recording)
+    span = span_of_reports(recording, "erasing", "erased")
     outcome = sweep.run_sweep(IMAGES, exhaustive=False, span=span, failures_max=1)
     assert (not outcome.failures) == synced, "\n".join(map(str, outcome.failures))
+
+
+def test_a_local_list_is_the_old_or_the_new_one_after_a_power_cut_d01_fr_15_d01_fr_16() -> None:
+    recording, files = record_or_skip()
+    print(f"SEED={SEED}")
+    span = span_of_reports(recording, "listing", "listed")
+    images = IMAGES // 2
+    outcome = Sweep(recording, files, SEED).run_sweep(images, exhaustive=False, span=span)
+    assert not outcome.failures, "\n".join(map(str, outcome.failures))
+    assert outcome.distinct_total == images
 
 
 def test_a_power_cut_during_archiving_loses_no_entry_p1() -> None:
