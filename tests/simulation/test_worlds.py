@@ -15,16 +15,17 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from journal.events import Entry
+from journal.events import Decision, Entry
 from journal.projections.energy_ledger import MeterAccount
 from journal.projections.outbox import CallQueued, Outbox
 from journal.state import State, apply_entry
 from station.core import outbox_rules
-from station.core.blocks import e_transaction_events, e_transactions
+from station.core.blocks import d_local_list, e_transaction_events, e_transactions
 from station.core.blocks.h_kept_evses import KeptEvses
 from station.core.blocks.n_monitoring import evaluation
 from station.core.context import Context
 from station.core.desired import compute_desired_state
+from station.ocpp.messages.d_local_list import SendLocalListRequest
 from station.simulation import station_process
 from station.simulation.__main__ import format_failure, main
 from station.simulation.event_queue import INITIAL_UPTIME_MS, START_TIME
@@ -33,6 +34,7 @@ from station.simulation.invariants import own_certificates
 from station.simulation.run_plan import run_plan
 from station.simulation.seeds import (
     ARGUMENT_MAKERS,
+    LIST_EVERY,
     MONITORS_EVERY,
     RELATED_EVENTS,
     RENEWALS_EVERY,
@@ -207,6 +209,16 @@ def ignore_reservations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(KeptEvses, "keeps_away", lambda kept, claimant, evse_id: None)
 
 
+def add_to_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Full update of the Local Authorization List leaves the idTokens that it does not name."""
+
+    def build_change(ctx: Context, request: SendLocalListRequest) -> Decision:
+        return build_update(ctx, replace(request, update_type="Differential"))
+
+    build_update = d_local_list._build_update
+    monkeypatch.setattr(d_local_list, "_build_update", build_change)
+
+
 # How the station is broken, the promise it breaks, and the seeds that are tried.
 VARIANTS: tuple[tuple[SimulationFault, str, range], ...] = (
     (publish_before_commit, "P3", range(30)),
@@ -217,6 +229,7 @@ VARIANTS: tuple[tuple[SimulationFault, str, range], ...] = (
     (end_without_register, "P11", range(60)),
     (never_rest, "N07", range(3, 120, MONITORS_EVERY)),
     (ignore_reservations, "H01", range(RESERVATIONS_EVERY - 1, 300, RESERVATIONS_EVERY)),
+    (add_to_the_list, "D01", range(1, 120, LIST_EVERY)),
     (delete_keys_of_requests, "A02", range(6, 300, RENEWALS_EVERY)),
 )
 
