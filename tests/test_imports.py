@@ -50,6 +50,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "station.runtime.loop.*",
     ),
     (
+        "station.runtime.host_values",
         "station.runtime.monitored_values",
         "station.runtime.reconcile",
         "station.runtime.secrets.*",

@@ -71,6 +71,7 @@ from station.runtime.hardware.hardware import Hardware, evse_unknown
 from station.runtime.hardware.lasting_derating import LastingDerating
 from station.runtime.hardware.limit_contact import LimitContact
 from station.runtime.hardware.power_limits import Derating
+from station.runtime.host_values import HostValues
 from station.runtime.jobs.bus_traces import BusTraceJob
 from station.runtime.jobs.certificate_export import export_certificates
 from station.runtime.jobs.customers import CustomerDataJob
@@ -303,13 +304,16 @@ class StationApp:
         )
 
     async def _run_monitors(self) -> None:
-        await report_monitored_values(
-            self._present_context,
-            self.hardware.latest_reading,
-            self.hardware.device_values,
-            self.recorder.observe,
-            self.recorder.wait_until_idle,
-        )
+        host = HostValues(self.config.data_directory)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host.run)
+            await report_monitored_values(
+                self._present_context,
+                self.hardware.latest_reading,
+                lambda: {**self.hardware.device_values(), **host.values},
+                self.recorder.observe,
+                self.recorder.wait_until_idle,
+            )
 
     async def _run_firmware(self) -> None:
         firmware, data = self.config.firmware, self.config.data_directory

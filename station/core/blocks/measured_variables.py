@@ -163,6 +163,7 @@ SOURCE_READERS: Final[dict[str, SourceReader]] = {
     "charging_profiles": lambda ctx, _: str(len(ctx.state.charging_profiles.installed)),
     "clock": lambda ctx, _: format_timestamp(ctx.now),
     "current_a": _measurement_reader(lambda read: read.current_a),
+    "disk_bytes": _device_reader("Storage[Disk]"),
     "display_messages": lambda ctx, _: str(len(ctx.state.display_messages.messages)),
     "energy_export_wh": _measurement_reader(lambda read: read.energy_export_wh),
     "energy_import_wh": _measurement_reader(lambda read: read.energy_wh),
@@ -170,6 +171,7 @@ SOURCE_READERS: Final[dict[str, SourceReader]] = {
     "identity": lambda ctx, _: ctx.state.lifecycle.identity,
     "insulation_ohm": _device_reader("Impedance"),
     "local_list_entries": lambda ctx, _: str(ctx.state.local_list.count),
+    "memory_bytes": _device_reader("Storage[Memory]"),
     "message_timeout": _read_message_timeout,
     "monitoring_base": lambda ctx, _: ctx.state.monitors.base,
     "monitoring_level": lambda ctx, _: str(ctx.state.monitors.level),
@@ -196,8 +198,10 @@ SOURCE_READERS: Final[dict[str, SourceReader]] = {
 METER_SOURCES: Final = frozenset(
     {"current_a", "energy_export_wh", "energy_import_wh", "power_w", "soc_percent", "voltage_v"}
 )
-# Sources that devices other than meters measure, many times a second.
-DEVICE_SOURCES: Final = frozenset({"insulation_ohm", "pilot_state", "temperature_c"})
+# Sources that devices other than meters, and the computer, measure more often than is recorded.
+DEVICE_SOURCES: Final = frozenset(
+    {"disk_bytes", "insulation_ohm", "memory_bytes", "pilot_state", "temperature_c"}
+)
 # Sources that follow from faults and positions of devices, which report them again after a start.
 FAULT_SOURCES: Final = frozenset({"active", "overload", "problem", "tripped"})
 
