@@ -51,8 +51,8 @@ class Store:
     """The journal, open for writing. A context manager.
 
     `append`, `write_rows`, `erase` and `drop_archived` may run in any thread, one at a time.
-    `checkpoint` may run in another thread at the same time. Everything else belongs to the loop's
-    thread and never waits for a commit.
+    `checkpoint` and `reference_for` may run in other threads at the same time. Everything else
+    belongs to the loop's thread. Nothing in the loop waits for a commit.
 
     Attributes:
         lost_commits: description of commits that a damaged log hid at the start; None: no damage.
@@ -78,6 +78,7 @@ class Store:
         self._new_tokens: dict[str, TokenRow] = {}
         self._new_refs: dict[tuple[str, str], str] = {}
         self._refs_being_erased: set[str] = set()
+        self._reference_mutex = threading.Lock()  # one value never gets two references
         self._log_pages = 0
         with ExitStack() as connections:
             self._write_connection = connections.enter_context(
@@ -90,6 +91,10 @@ class Store:
                 path, open_connection(path, mode="ro"), registry, is_rebuildable=True
             )
             connections.callback(self.reader.close)
+            self._token_reader = Reader(
+                path, open_connection(path, mode="ro"), registry, is_rebuildable=True
+            )
+            connections.callback(self._token_reader.close)
             self.journal_id = _checked_uuid(path, self.reader.journal_id)
             self._head = self.reader.read_head()
             self._grow_log()
@@ -233,14 +238,18 @@ class Store:
         return self.reader.iter_entries(first, last)
 
     def reference_for(self, type: str, value: str) -> IdToken:
-        """The reference of a personal value. A new one is stored with the next commit."""
-        ref = self._new_refs.get((type, fold_case(type, value)))
-        if ref is not None:
-            return IdToken(ref, type)
-        id_token = self.reader.find_reference(type, value)
-        if id_token is not None and id_token.ref not in self._refs_being_erased:
-            return id_token
-        return self._new_reference(type, value)
+        """The reference of a personal value. A new one is stored with the next commit.
+
+        In any thread: a received frame with many values is filtered beside the loop.
+        """
+        with self._reference_mutex:
+            ref = self._new_refs.get((type, fold_case(type, value)))
+            if ref is not None:
+                return IdToken(ref, type)
+            id_token = self._token_reader.find_reference(type, value)
+            if id_token is not None and id_token.ref not in self._refs_being_erased:
+                return id_token
+            return self._new_reference(type, value)
 
     def value_of(self, ref: str) -> str | None:
         """The personal value of a reference; None if it was erased or never existed."""
@@ -403,11 +412,14 @@ class Store:
 
     def _new_reference(self, type: str, value: str) -> IdToken:
         row = make_token_row(type, value, self._entropy(SALT_BYTES))
-        while self.value_of(row.ref) is not None:  # 64 bits do collide, very rarely
+        while self._is_used(row.ref):  # 64 bits do collide, very rarely
             row = make_token_row(type, value, self._entropy(SALT_BYTES))
+        self._new_refs[row.type, row.folded] = row.ref  # first: a commit drops it with the row
         self._new_tokens[row.ref] = row
-        self._new_refs[row.type, row.folded] = row.ref
         return IdToken(row.ref, type)
+
+    def _is_used(self, ref: str) -> bool:
+        return ref in self._new_tokens or self._token_reader.value_of(ref) is not None
 
     def _drop_new_token(self, ref: str) -> None:
         row = self._new_tokens.pop(ref, None)

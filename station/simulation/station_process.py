@@ -21,6 +21,8 @@ from journal.events import Entry, Observation
 from journal.observations import (
     CsmsConfigured,
     DeadlineReached,
+    FrameMalformed,
+    FrameReceived,
     KeyPairCreated,
     MeterRead,
     StationStarted,
@@ -35,7 +37,7 @@ from journal.storage.store import Store
 from station import RELEASE
 from station.core.blocks.m_certificates import STATION_CERTIFICATE
 from station.core.context import Context, Product
-from station.runtime.csms.connection import CsmsConnection
+from station.runtime.csms.connection import CsmsConnection, FilterFrame
 from station.runtime.csms.dialer import Dialer
 from station.runtime.csms.frame_filter import FrameFilter
 from station.runtime.disk.reserve import DiskReserve
@@ -229,6 +231,7 @@ class StationProcess:
             read_password=lambda reference: None,
             value_of=self.store.value_of,
             random_source=random_source,
+            run_blocking=_run_in_loop,
             network=self.environment.network,
             certificates=self.environment.certificates,
         )
@@ -378,6 +381,11 @@ class StationProcess:
             if self.recorder.head.seq - saved_seq >= SNAPSHOT_ENTRIES:
                 self.startup.save_snapshot(self.recorder.head, self.recorder.state)
                 saved_seq = self.recorder.head.seq
+
+
+async def _run_in_loop(filter_frame: FilterFrame) -> FrameReceived | FrameMalformed:
+    """No thread: time would jump while it runs."""
+    return filter_frame()
 
 
 def _secret_reference(secret: str) -> str:

@@ -79,6 +79,9 @@ class FakeRecorder:
 class PlainFrameFilter:
     """Records frames unchanged."""
 
+    def is_quick(self, text: str) -> bool:
+        return True
+
     def to_observation(self, text: str) -> FrameReceived | FrameMalformed:
         return FrameReceived(msgspec.Raw(text.encode()))
 
@@ -132,12 +135,17 @@ def desired_link(*hosts: str, **fields: Any) -> DesiredState:
     return DesiredState(link=DesiredLink(candidates=network_slots(*hosts), **settings))
 
 
-def make_link(recorder: FakeRecorder, network: Dialer, **others: Any) -> CsmsConnection:
+def make_link(
+    recorder: FakeRecorder,
+    network: Dialer,
+    frame_filter: PlainFrameFilter | None = None,
+    **others: Any,
+) -> CsmsConnection:
     passwords = {"": PASSWORD, "<new>": "another-password-altogether"}
     return CsmsConnection(
         IDENTITY,
         recorder,
-        PlainFrameFilter(),  # type: ignore[arg-type]
+        frame_filter or PlainFrameFilter(),  # type: ignore[arg-type]
         network,
         read_password=passwords.get,
         value_of=lambda reference: None,

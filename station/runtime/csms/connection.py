@@ -14,7 +14,8 @@ The task owns one connection at a time and goes through these states:
 
 * Received bytes pass `GuardedStream`, which bounds what they can cost the loop. `ReceiveQuota`
   bounds what received frames can cost the disk.
-* Incoming: `FrameFilter` turns each frame into an observation without secrets. The receiver then
+* Incoming: `FrameFilter` turns each frame into an observation without secrets, a long frame in a
+  thread, so that it does not hold the loop. The receiver then
   waits for capacity in the recorder, so a CSMS that floods the station is slowed down by TCP.
 * Outgoing: the sender reads replies and the current call off the desired state, which holds only
   what is committed (P3). It sends what it has not sent on this connection and reports FrameSent.
@@ -41,6 +42,7 @@ import random
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, Protocol
 
 import h11
@@ -56,7 +58,15 @@ from trio_websocket import (
 from wsproto.utilities import ProtocolError
 
 from journal.events import Observation
-from journal.observations import CallPayloadLost, FrameSent, LinkClosed, LinkFailed, LinkOpened
+from journal.observations import (
+    CallPayloadLost,
+    FrameMalformed,
+    FrameReceived,
+    FrameSent,
+    LinkClosed,
+    LinkFailed,
+    LinkOpened,
+)
 from journal.projections.certificates import CertificateInstalled
 from journal.projections.network_profiles import NetworkProfile
 from journal.storage.errors import JournalDamaged, JournalFailed
@@ -101,6 +111,9 @@ QUOTA_EXCEEDED: Final = "the CSMS sent more than the quota of a day"  # reason
 BEYOND_QUOTA: Final = "long frame beyond the quota of an hour"  # reason of FrameMalformed
 QUEUED_FRAMES_MAX: Final = 16  # received frames that are not yet with the recorder
 
+FilterFrame = Callable[[], FrameReceived | FrameMalformed]
+RunBlocking = Callable[[FilterFrame], Awaitable[FrameReceived | FrameMalformed]]
+
 
 class RecorderPort(Protocol):
     """The part of the recorder that the connection uses."""
@@ -143,6 +156,7 @@ class CsmsConnection:
         cipher_suites: tuple[str, ...] = (),
         random_source: random.Random | None = None,
         bytes_per_day: int | None = None,
+        run_blocking: RunBlocking = trio.to_thread.run_sync,
     ) -> None:
         """Prepare; `run` connects.
 
@@ -157,6 +171,7 @@ class CsmsConnection:
             cipher_suites: of the product profile; empty: OpenSSL's choice.
             random_source: for the random part of the back-off.
             bytes_per_day: see `ReceiveQuota`.
+            run_blocking: runs a function beside the loop.
         """
         self._identity = identity
         self._recorder = recorder
@@ -169,6 +184,7 @@ class CsmsConnection:
         self._random_source = random_source or random.Random()
         self._quota: ReceiveQuota | None = None
         self._bytes_per_day = bytes_per_day
+        self._run_blocking = run_blocking
         self._awaited_message_id = ""  # of the call whose answer has not come; empty: none
         self._connection_count = 0  # connections of this run; compared with `open_count`
         self._certificate_tried = False  # the last attempt failed with it, or reached the CSMS
@@ -459,9 +475,14 @@ class CsmsConnection:
                     observation = self._frame_filter.to_digest(message, BEYOND_QUOTA)
                 case "whole":
                     await import_for_frame(message)
-                    observation = self._frame_filter.to_observation(message)
+                    observation = await self._filter_frame(message)
             self._recorder.observe(observation)
             await self._recorder.wait_for_capacity()
+
+    async def _filter_frame(self, message: str) -> FrameReceived | FrameMalformed:
+        if self._frame_filter.is_quick(message):
+            return self._frame_filter.to_observation(message)
+        return await self._run_blocking(partial(self._frame_filter.to_observation, message))
 
     def _current_quota(self) -> ReceiveQuota:
         """The quota; it begins with the first frame, because it needs the time of the loop."""

@@ -16,6 +16,12 @@ A frame passes these steps in this order; what is left of it is recorded as Fram
 6. Private keys in PEM, in any text, are removed.
 
 Decoding again as exact decimals keeps the digits of every number.
+
+A peer must not hold the loop with a frame. `is_quick` is true of the frames that take a few
+milliseconds at most and store no secret, which are nearly all of them; the connection passes the
+others to a thread. `PARTS_MAX` bounds what a single call of the JSON library takes, because other
+threads wait for its end; a frame with more becomes FrameMalformed. `SECRETS_MAX` bounds the files
+that are written for a frame.
 """
 
 from __future__ import annotations
@@ -40,6 +46,10 @@ from station.runtime.secrets.urls import hide_credentials
 log = logging.getLogger("station.csms")
 
 EXCERPT_MAX: Final = 200  # characters of a malformed frame
+QUICK_CHARACTERS_MAX: Final = 2048
+PARTS_MAX: Final = 32 * 1024  # arrays, objects and commas; the longest SetChargingProfile has half
+SECRETS_MAX: Final = 4  # of a frame
+TOO_MANY_PARTS: Final = f"more than {PARTS_MAX} arrays, objects and values"
 ID_TOKEN_MAX: Final = 36  # characters. IdTokenType
 # Replaces every overlong idToken: still overlong, so the request is refused, but not personal.
 OVERLONG_ID_TOKEN: Final = "#" * (ID_TOKEN_MAX + 1)
@@ -86,6 +96,16 @@ class FrameFilter:
         self._device_model = device_model
         self._reference_for = reference_for
         self._store_secret = store_secret
+        secret_variables = (each for each in device_model.by_path.values() if each.secret)
+        slow_words = (*URL_PATHS, *SECRET_KEYS, *(each.key.name for each in secret_variables))
+        self._slow_words = tuple(word.casefold() for word in slow_words)
+
+    def is_quick(self, text: str) -> bool:
+        """Whether `to_observation` may be called in the loop: a short frame without a secret."""
+        if len(text) > QUICK_CHARACTERS_MAX or "\\" in text:  # an escape can spell any word
+            return False
+        folded = text.casefold()
+        return not any(word in folded for word in self._slow_words)
 
     def to_observation(self, text: str) -> FrameReceived | FrameMalformed:
         """The observation of a frame. Total: any text gives one.
@@ -93,6 +113,8 @@ class FrameFilter:
         If a secret cannot be stored, the connection continues: the variable is Rejected, and a
         transfer fails because the credentials of its URL are lost.
         """
+        if _has_too_many_parts(text):
+            return _malformed_frame(text, TOO_MANY_PARTS)
         try:
             frame = _json_decoder.decode(text)
         except (msgspec.DecodeError, UnicodeError, RecursionError, ArithmeticError) as error:
@@ -146,10 +168,18 @@ class FrameFilter:
         items = payload.get("setVariableData")
         if not isinstance(items, list):
             return payload
-        return payload | {"setVariableData": [self._redact_variable(item) for item in items]}
+        stored: list[str] = []
+        return payload | {
+            "setVariableData": [self._redact_variable(item, stored) for item in items]
+        }
 
-    def _redact_variable(self, set_variable_data: Any) -> Any:
-        """Replace a secret variable's value; store it if the variable can hold it. A01.FR.02."""
+    def _redact_variable(self, set_variable_data: Any, stored: list[str]) -> Any:
+        """Replace a secret variable's value; store it if the variable can hold it. A01.FR.02.
+
+        Args:
+            set_variable_data: an item of the request.
+            stored: references of this frame; after SECRETS_MAX of them no value is stored.
+        """
         path = self._secret_variable_path(set_variable_data)
         if path is None:
             return set_variable_data
@@ -157,8 +187,10 @@ class FrameFilter:
             return set_variable_data | {"attributeValue": REDACTED}
         value = set_variable_data["attributeValue"]
         reference = INVALID_SECRET
-        if check_value(self._device_model.by_path[path], value) is None:
+        is_valid = check_value(self._device_model.by_path[path], value) is None
+        if is_valid and len(stored) < SECRETS_MAX:
             reference = self._secret_reference(value)
+            stored.append(reference)
         if reference == LOST_SECRET:
             reference = INVALID_SECRET
         return set_variable_data | {"attributeValue": reference}
@@ -199,6 +231,11 @@ class FrameFilter:
 
 def _text_or_none(value: Any) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _has_too_many_parts(text: str) -> bool:
+    """Whether the JSON may have more than PARTS_MAX parts. Those within strings count too."""
+    return len(text) > PARTS_MAX and sum(map(text.count, "[{,")) > PARTS_MAX
 
 
 def _redact_private_keys(frame: bytes) -> bytes:

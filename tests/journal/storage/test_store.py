@@ -178,6 +178,35 @@ def test_a_commit_is_in_the_file_or_its_log_and_readable_at_once(tmp_path: Path)
             assert reader.read_head() == store.head
 
 
+def test_a_value_that_two_threads_refer_to_has_one_reference(tmp_path: Path) -> None:
+    """A thread filters a long frame while the loop reads a card."""
+    is_waiting, is_done = threading.Event(), threading.Event()
+
+    def draw_salt(size: int) -> bytes:
+        is_waiting.set()
+        is_done.wait(0.2)
+        return os.urandom(size)
+
+    refs: list[str] = []
+    with Store.open(
+        tmp_path / "journal.db", REGISTRY, journal_id_if_new=JOURNAL_ID, entropy=draw_salt
+    ) as store:
+
+        def refer() -> None:
+            refs.append(store.reference_for("ISO14443", "04A224B2").ref)
+            is_done.set()
+
+        first = threading.Thread(target=refer)
+        first.start()
+        assert is_waiting.wait(30)
+        refer()
+        first.join()
+        store.append(list(make_entries(1, 1)))
+        assert store.reference_for("ISO14443", "04a224b2").ref == refs[0]
+        assert store.value_of(refs[0]) == "04A224B2"
+    assert refs[0] == refs[1]
+
+
 def test_a_slow_reader_does_not_hold_the_writer_or_its_log(tmp_path: Path) -> None:
     path = write_journal(tmp_path / "journal.db", 1000)
     with open_writable(path) as store, Reader.open(path, REGISTRY) as reader:

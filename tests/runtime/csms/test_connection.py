@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 import socket
+import threading
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
@@ -14,7 +15,14 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketRequest
 
-from journal.observations import FrameReceived, FrameSent, LinkClosed, LinkFailed, LinkOpened
+from journal.observations import (
+    FrameMalformed,
+    FrameReceived,
+    FrameSent,
+    LinkClosed,
+    LinkFailed,
+    LinkOpened,
+)
 from journal.projections.network_profiles import NetworkProfile
 from journal.projections.pending_replies import PendingReply
 from station.core.desired import DesiredCall
@@ -25,11 +33,13 @@ from tests.runtime.fixtures_csms import (
     PASSWORD,
     FakeRecorder,
     MemoryNetwork,
+    PlainFrameFilter,
     accept_request,
     basic_credentials,
     desired_link,
     make_link,
     serve_until_closed,
+    until_closed,
 )
 
 LinkScenario = Callable[[FakeRecorder], Awaitable[None]]
@@ -334,6 +344,43 @@ async def test_frames_go_both_ways(autojump_clock: trio.testing.MockClock) -> No
         assert await recorder.wait_for_observation(FrameSent) == FrameSent("m-9")
         await trio.sleep(1)
         assert texts == ['[2,"m-9","TransactionEvent",{"offline":true}]']
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_long_frame_is_filtered_in_a_thread_and_keeps_its_place() -> None:
+    class ThreadFilter(PlainFrameFilter):
+        def __init__(self) -> None:
+            self.threads: list[int] = []
+
+        def is_quick(self, text: str) -> bool:
+            return len(text) < 100
+
+        def to_observation(self, text: str) -> FrameReceived | FrameMalformed:
+            self.threads.append(threading.get_ident())
+            return super().to_observation(text)
+
+    frames = ['[2,"1","Reset",{}]', f'[2,"2","DataTransfer",["{"x" * 100}"]]', '[2,"3","Reset",{}]']
+
+    async def send_frames(request: WebSocketRequest) -> None:
+        websocket = await accept_request(request)
+        for frame in frames:
+            await websocket.send_message(frame)
+        await until_closed(websocket)
+
+    async with trio.open_nursery() as nursery:
+        recorder, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        network.servers["a"] = send_frames
+        frame_filter = ThreadFilter()
+        nursery.start_soon(make_link(recorder, network, frame_filter).run)
+        with trio.fail_after(30):
+            await recorder.wait_for_observation(FrameReceived, count=3)
+        received = [each.frame for each in recorder.observed if isinstance(each, FrameReceived)]
+        assert [bytes(frame).decode() for frame in received] == frames
+        assert [thread == threading.get_ident() for thread in frame_filter.threads] == [
+            True,
+            False,
+            True,
+        ]
         nursery.cancel_scope.cancel()
 
 

@@ -17,7 +17,12 @@ from journal.events import IdToken
 from journal.observations import FrameMalformed, FrameReceived
 from station.core.blocks.b_variables import INVALID_SECRET
 from station.ocpp import rpc
-from station.runtime.csms.frame_filter import FrameFilter
+from station.runtime.csms.frame_filter import (
+    QUICK_CHARACTERS_MAX,
+    SECRETS_MAX,
+    TOO_MANY_PARTS,
+    FrameFilter,
+)
 from station.runtime.secrets.store import SecretStore
 from station.runtime.secrets.urls import restore_url
 from tests.runtime.fixtures_recorder import PRODUCT
@@ -82,6 +87,23 @@ def test_a_password_that_is_not_usable_is_not_stored_a00_fr_205() -> None:
     assert isinstance(observation, FrameReceived)
     assert INVALID_SECRET.encode() in bytes(observation.frame)
     assert store.secrets == []
+
+
+def test_a_frame_stores_a_few_secrets_at_most() -> None:
+    """Each is a file that is synced: 1,500 in a frame would be 3,000 syncs."""
+    frame_filter, store = make_frame_filter()
+    [item] = json.loads(set_variables("SecurityCtrlr", "BasicAuthPassword", PASSWORD))[3][
+        "setVariableData"
+    ]
+    observation = frame_filter.to_observation(
+        json.dumps([2, "1", "SetVariables", {"setVariableData": [item] * 20}])
+    )
+    assert isinstance(observation, FrameReceived)
+    assert PASSWORD.encode() not in bytes(observation.frame)
+    items = json.loads(bytes(observation.frame))[3]["setVariableData"]
+    values = [item["attributeValue"] for item in items]
+    assert values == ["<secret 0>"] * SECRETS_MAX + [INVALID_SECRET] * (20 - SECRETS_MAX)
+    assert store.secrets == [PASSWORD] * SECRETS_MAX
 
 
 def raise_disk_full(secret: str) -> str:
@@ -345,6 +367,58 @@ def test_an_action_that_is_no_string_is_recorded_and_refused(action: str) -> Non
 def test_extreme_frames_raise_nothing(text: str) -> None:
     frame_filter, _ = make_frame_filter()
     assert isinstance(frame_filter.to_observation(text), FrameReceived | FrameMalformed)
+
+
+@pytest.mark.parametrize("part", ["[],", "{},", "1.5,", "[[[["])
+def test_json_with_too_many_parts_is_not_decoded(part: str) -> None:
+    frame_filter, _ = make_frame_filter()
+    longest = 256 * 1024
+    observation = frame_filter.to_observation(f'[2,"1","X",{{"a":[{part * (longest // 5)}')
+    assert isinstance(observation, FrameMalformed)
+    assert observation.reason == TOO_MANY_PARTS
+
+
+def test_the_longest_charging_profile_has_fewer_parts() -> None:
+    period = {"startPeriod": 1, "limit": 1.5, "numberPhases": 3, "phaseToUse": 1}
+    schedule = {"id": 1, "chargingRateUnit": "W", "chargingSchedulePeriod": [period] * 1024}
+    profile = {"id": 1, "chargingSchedule": [schedule] * 3}
+    request = {"evseId": 1, "chargingProfile": profile}
+    frame_filter, _ = make_frame_filter()
+    observation = frame_filter.to_observation(json.dumps([2, "1", "SetChargingProfile", request]))
+    assert isinstance(observation, FrameReceived)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_quick"),
+    [
+        ('[2,"1","Reset",{"type":"Immediate"}]', True),
+        (set_variables("OCPPCommCtrlr", "HeartbeatInterval", "300"), True),
+        (json.dumps([2, "1", "Reset", {"type": "é"}]), False),
+        (json.dumps([2, "1", "DataTransfer", {"data": "x" * QUICK_CHARACTERS_MAX}]), False),
+        (set_variables("securityctrlr", "BASICAUTHPASSWORD", PASSWORD), False),
+        ('[2,"1","GetLog",{"log":{"remoteLocation":"ftp://user:word@files"}}]', False),
+    ],
+)
+def test_long_frames_and_those_with_secrets_are_not_quick(text: str, is_quick: bool) -> None:
+    assert make_frame_filter()[0].is_quick(text) is is_quick
+
+
+def test_a_quick_frame_stores_nothing_on_the_disk_p9() -> None:
+    """Whatever has a secret is not quick: a sync in the loop would hold it."""
+    frame_filter, store = make_frame_filter()
+    url = "https://user:word@files/logs?signature=1"
+    for frame in (
+        set_variables("SecurityCtrlr", "BasicAuthPassword", PASSWORD),
+        json.dumps([2, "1", "GetLog", {"log": {"remoteLocation": url}}]),
+        json.dumps([2, "1", "UpdateFirmware", {"firmware": {"location": url}}]),
+        json.dumps([2, "1", "PublishFirmware", {"location": url}]),
+        json.dumps([2, "1", "SetNetworkProfile", {"connectionData": {"ocppCsmsUrl": url}}]),
+    ):
+        for text in (frame, frame.replace("S", "\\u0053"), frame.replace("a", "\\u0061")):
+            store.secrets.clear()
+            frame_filter.to_observation(text)
+            assert store.secrets, text
+            assert not frame_filter.is_quick(text)
 
 
 def test_secrets_are_files_and_are_deleted_when_unused_a01_fr_10(tmp_path: Path) -> None:
