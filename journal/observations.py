@@ -15,6 +15,10 @@ import msgspec
 from journal.events import IdToken, Observation
 
 EnergyFlow = Literal["none", "charging", "suspended_ev", "suspended_evse"]
+# What keeps the power of an EVSE below its limit and its rated power: its share of the station's
+# limit, or of the cabinet's power; modules, cooling or temperature of the cable; the EV.
+# Empty: none of them.
+PowerLimiter = Literal["station_limit", "cabinet", "modules", "cooling", "cable", "ev", ""]
 
 
 # --- Start, configuration and clock --------------------------------------------------------------
@@ -314,6 +318,17 @@ class ExternalLimitReported(Observation, frozen=True):
     periods: tuple[LimitPeriod, ...] = ()  # empty: lifted. K13
     duration_s: int | None = None  # from the report; None: the last period has no end
     is_grid_critical: bool | None = None
+
+
+class PowerLimiterReported(Observation, frozen=True):
+    """What keeps the power of an EVSE below its limit and its rated power changed, and lasts.
+
+    Limits that are decided (PowerLimitsDecided) are not reported again.
+    """
+
+    evse_id: int
+    limiter: PowerLimiter  # empty: nothing does any more, or no EV takes energy
+    limit_w: Decimal = Decimal(0)  # what it leaves to the EVSE; of `ev`: what the EV requests
 
 
 class BusTraceWritten(Observation, frozen=True):

@@ -44,6 +44,7 @@ from journal.projections.monitors import Monitors
 from journal.projections.network_profiles import NetworkProfiles
 from journal.projections.outbox import Outbox
 from journal.projections.pending_replies import PendingReplies
+from journal.projections.power_limiters import PowerLimiters
 from journal.projections.power_limits import PowerLimits
 from journal.projections.readings import Readings
 from journal.projections.ready_evses import ReadyEvses
@@ -87,6 +88,7 @@ class State(msgspec.Struct, frozen=True):
     charging_profiles: ChargingProfiles = ChargingProfiles()
     external_limits: ExternalLimits = ExternalLimits()
     power_limits: PowerLimits = PowerLimits()
+    power_limiters: PowerLimiters = PowerLimiters()
     readings: Readings = Readings()
     measured_values: MeasuredValues = MeasuredValues()
     monitors: Monitors = Monitors()

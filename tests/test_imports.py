@@ -73,6 +73,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "station.history.energy_check",
         "station.history.evse_statuses",
         "station.history.json_diff",
+        "station.history.limiting_causes",
         "station.history.subjects",
     ),
     ("station.history", "station.transcript.*"),

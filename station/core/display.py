@@ -42,6 +42,7 @@ from journal.observations import DeviceFaulted
 from journal.projections.authorizations import Authorization
 from journal.projections.ev_driver_actions import PresentedCard
 from journal.projections.evses import Evse
+from journal.projections.power_limiters import LimitingCause, find_limiting_cause
 from journal.projections.transactions import Transaction
 from station.core.blocks.c_authorization import (
     AUTHORIZATION_ENABLED,
@@ -117,7 +118,7 @@ class Words(msgspec.Struct, frozen=True):
     mood: Mood
     due_ms: int | None = None  # uptime at which the `{seconds}` of the help are over
     limit_w: Decimal | None = None  # of the help
-    limited_by: str = ""  # ChargingLimitSourceEnumType
+    limited_by: str = ""  # ChargingLimitSourceEnumType, or a limiter of PowerLimiterReported
 
 
 class SessionFigures(msgspec.Struct, frozen=True):
@@ -346,14 +347,20 @@ def _authorized_words(ctx: Context, evse: Evse, authorization: Authorization) ->
     return _words("evse.connecting", "wait")
 
 
-def _limited_words(ctx: Context, evse_id: int, key: str, mood: Mood) -> Words | None:
-    """The words for an EVSE that a limit in force keeps below its power; None: there is none."""
-    limits = [limit for limit in ctx.state.power_limits.limits if limit.evse_id in (0, evse_id)]
-    lowest = min(limits, key=lambda limit: limit.limit_w, default=None)
+def limiting_cause(ctx: Context, evse_id: int) -> LimitingCause | None:
+    """What keeps an EVSE below its rated power; None: nothing that is in the journal."""
+    cause = find_limiting_cause(ctx.state.power_limits, ctx.state.power_limiters, evse_id)
     power_max_w = next(evse.power_max_w for evse in ctx.product.profile.evse if evse.id == evse_id)
-    if lowest is None or lowest.limit_w >= power_max_w:
-        return None
-    return Words(key, key, mood, limit_w=lowest.limit_w, limited_by=lowest.limit_source)
+    return None if cause is None or cause.limit_w >= power_max_w else cause
+
+
+def _limited_words(ctx: Context, evse_id: int, key: str, mood: Mood) -> Words | None:
+    """The words for an EVSE that is kept below its rated power; None: it is not."""
+    cause = limiting_cause(ctx, evse_id)
+    if cause is None or (mood == "paused" and cause.limiter == "ev"):
+        return None  # the EV does not pause what the station pauses: its report is of before
+    limited_by = cause.limit.limit_source if cause.limit else cause.limiter
+    return Words(key, key, mood, limit_w=cause.limit_w, limited_by=limited_by)
 
 
 def _has_charged(transaction: Transaction) -> bool:

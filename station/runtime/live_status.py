@@ -31,14 +31,14 @@ from station.core.blocks import a_certificate_renewal
 from station.core.blocks.evse_conditions import charging_state
 from station.core.blocks.g_availability import connector_facts
 from station.core.context import Context
-from station.core.display import EvseDisplay, StationDisplay, render_display
+from station.core.display import EvseDisplay, StationDisplay, limiting_cause, render_display
 from station.runtime.clock import Clock
 from station.runtime.disk.auditor import AuditResult
 from station.runtime.hardware.fault_registry import FaultStatus
 from station.runtime.hardware.hardware import Hardware
-from station.runtime.hardware.power_budget import Limiter
+from station.runtime.hardware.power_budget import EvseBudget
 from station.runtime.loop.recorder import Recorder
-from station.transcript.phrases import name_limit_source
+from station.transcript.phrases import LIMITER_NAMES, name_limit_source
 
 JsonObject = dict[str, Any]
 
@@ -48,16 +48,6 @@ LISTED_FAULTS_MAX: Final = 50
 LISTED_CERTIFICATES_MAX: Final = 50
 INFO_CHARS_MAX: Final = 200
 NOT_RUNNING: Final = "the devices are not running"
-LIMIT_REASONS: Final[dict[Limiter, str]] = {
-    "limit": "limit for this EVSE",
-    "station_limit": "limit for the station",
-    "cabinet": "power shared by the EVSEs",
-    "modules": "power modules",
-    "product": "rated power of the EVSE",
-    "cooling": "cable without cooling",
-    "cable": "temperature of the cable",
-    "ev": "the EV requests less",
-}
 
 
 class LiveStatus:
@@ -186,8 +176,7 @@ class LiveStatus:
             "soc": reading.soc_percent if reading else None,
             "limit_w": budget.power_w if budget else None,
             "limit_a": _number(budget.current_a) if budget else None,
-            "limit_source": _limit_source(ctx, evse.evse_id, budget.limiter) if budget else None,
-            "limit_reason": LIMIT_REASONS[budget.limiter] if budget else NOT_RUNNING,
+            **report_limit_reason(ctx, evse.evse_id, budget),
             "display": msgspec.to_builtins(display),
         }
 
@@ -225,11 +214,19 @@ class LiveStatus:
         }
 
 
-def _limit_source(ctx: Context, evse_id: int, limiter: Limiter) -> str | None:
-    """The profile or the external source of a limit that acts; None: another cause limits."""
-    limited_id = {"limit": evse_id, "station_limit": 0}.get(limiter)
-    limit = None if limited_id is None else ctx.state.power_limits.on_evse(limited_id)
-    return name_limit_source(limit) if limit else None
+def report_limit_reason(ctx: Context, evse_id: int, budget: EvseBudget | None) -> JsonObject:
+    """Why an EVSE gives no more, and the profile or the external source of a limit.
+
+    As the journal has it; what does not last, or limits without an EV, is not in the journal.
+    """
+    if budget is None:
+        return {"limit_reason": NOT_RUNNING, "limit_source": None}
+    cause = limiting_cause(ctx, evse_id)
+    limit = cause.limit if cause else None
+    return {
+        "limit_reason": LIMITER_NAMES[cause.limiter if cause else budget.limiter],
+        "limit_source": name_limit_source(limit) if limit else None,
+    }
 
 
 def _status_of(ctx: Context, evse_id: int) -> tuple[str, str | None]:

@@ -13,14 +13,17 @@ from journal.observations import (
     ExternalLimitReported,
     FrameReceived,
     ModemReported,
+    PowerLimiterReported,
     StationStarted,
 )
 from station.ocpp import rpc
 from station.transcript.phrases import (
+    LIMITER_NAMES,
     Sentence,
     at_evse,
     count_things,
     describe_result,
+    format_power,
     format_reading,
     format_seconds,
     join_parts,
@@ -100,6 +103,13 @@ def _describe_trace(event: BusTraceWritten) -> str:
     if not event.directory:
         return f"cannot write a bus trace for {entries}{reason_suffix(event.reason)}"
     return f"writes the bus trace for {entries}: {event.directory}: {', '.join(event.files)}"
+
+
+def _describe_limiter(event: PowerLimiterReported) -> str:
+    location = name_location(event.evse_id)
+    if not event.limiter:
+        return f"{location}: neither devices nor EV limit the power"
+    return f"{location}: limited to {format_power(event.limit_w)}: {LIMITER_NAMES[event.limiter]}"
 
 
 def _describe_limit(event: ExternalLimitReported) -> str:
@@ -195,6 +205,7 @@ OBSERVATION_SENTENCES: Final[dict[str, tuple[str, Sentence]]] = {
     "ModemReported": ("device", _describe_modem),
     "EvStoppedCharging": ("EV", lambda e: f"{name_location(e.evse_id)}: ends charging"),
     "ExternalLimitReported": ("device", _describe_limit),
+    "PowerLimiterReported": ("device", _describe_limiter),
     "BusTraceWritten": ("station", _describe_trace),
     "LinkOpened": (
         "link",

@@ -10,12 +10,25 @@ from typing import Any, Final
 import msgspec
 
 from journal.observations import MeterRead
+from journal.projections.power_limiters import LimitingCause
 from journal.projections.power_limits import PowerLimit
 
 PAYLOAD_CHARS_MAX: Final = 160  # characters of a payload in a line; the journal has all of it
 LISTED_MAX: Final = 8  # numbers listed in a line; above that, a count
 
 EMPTY_PAYLOAD: Final = "empty payload"
+
+# What limits the power of an EVSE, by `Limiter` and by the limiters of the power path.
+LIMITER_NAMES: Final[dict[str, str]] = {
+    "limit": "limit for this EVSE",
+    "station_limit": "limit for the station",
+    "cabinet": "power shared by the EVSEs",
+    "modules": "power modules",
+    "product": "rated power of the EVSE",
+    "cooling": "cable without cooling",
+    "cable": "temperature of the cable",
+    "ev": "request of the EV",
+}
 
 Sentence = Callable[[Any], str]
 
@@ -73,6 +86,14 @@ def name_limit_origin(limit: PowerLimit) -> str:
     if limit.profile_id < 0 or limit.origin:
         return f"{limit.limit_source}, {limit.origin}"
     return f"{limit.purpose} {limit.profile_id}, stack level {limit.stack_level}"
+
+
+def name_limiting_cause(cause: LimitingCause) -> str:
+    """What limits an EVSE: `station: EMS, control_socket`, `request of the EV`."""
+    if cause.limit is None:
+        return LIMITER_NAMES[cause.limiter]
+    place = "station: " if cause.limiter == "station_limit" else ""
+    return f"{place}{name_limit_origin(cause.limit)}"
 
 
 def name_location(evse_id: int | None, connector_id: int = 0) -> str:

@@ -52,7 +52,7 @@ class HardwareDouble:
         return {1: LiveReading(soc_percent=55)}
 
     def power_budget(self, evse_id: int) -> EvseBudget | None:
-        return EvseBudget(Decimal(300), 150_000, self.limiter)
+        return EvseBudget(Decimal(300), 150_000, self.limiter, 150_000)
 
     def round_lag_s(self) -> float:
         return 0.003

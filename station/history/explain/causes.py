@@ -59,6 +59,7 @@ from journal.projections.transactions import (
 )
 from station.core.block_tables import find_reason
 from station.history.explain.current_entries import CurrentEntries
+from station.history.limiting_causes import LimitEntries
 from station.ocpp import rpc
 from station.transcript.phrases import LISTED_MAX
 
@@ -75,7 +76,7 @@ class CausalGraph:
     def __init__(self) -> None:
         self.last_seq = 0
         self.entries_by_transaction: dict[str, list[int]] = {}  # transactionId -> its entries
-        self.limit_decisions: list[int] = []  # entries of PowerLimitsDecided, in order
+        self.limit_entries = LimitEntries()
         self._direct_causes: dict[int, tuple[int, ...]] = {}
         self._cache_causes: dict[int, int] = {}  # entry -> the cache entry that decided it
         self._first_facts: dict[int, int] = {}  # entry -> first entry of the facts of its reason
@@ -94,8 +95,7 @@ class CausalGraph:
             self._direct_causes[entry.seq] = tuple(sorted(links))
         self._current_entries.apply(entry)
         self._record_outcomes(entry)
-        if isinstance(entry.event, PowerLimitsDecided):
-            self.limit_decisions.append(entry.seq)
+        self.limit_entries.apply(entry)
         if transaction_id := _find_transaction_id(entry.event):
             self.entries_by_transaction.setdefault(transaction_id, []).append(entry.seq)
         self.last_seq = entry.seq

@@ -171,8 +171,8 @@ def _answer_for_entry(history: History, seq: int, entry: Entry | None) -> Iterat
 def _answer_for_limit(history: History, seq: int, entry: Entry | None) -> Iterator[str]:
     """Which limit was in force at a reading, or when the station suspended the energy."""
     if entry is not None:
-        decisions = history.graph.limit_decisions
-        yield from describe_limit_at(decisions, history.find_entry, seq, entry.event)
+        entries = history.graph.limit_entries
+        yield from describe_limit_at(entries, history.find_entry, seq, entry.event)
 
 
 def _describe_missing_reason(event: Event) -> str:
@@ -302,7 +302,7 @@ def explain_transaction(
         (
             *_answer_for_transaction(history, started, stopped, ended, messages),
             *describe_limit_changes(
-                history.graph.limit_decisions,
+                history.graph.limit_entries,
                 history.find_entry,
                 next((each.summary.evse_id for each in messages if each.summary.evse_id), 0),
                 entries[0].seq,

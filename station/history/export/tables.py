@@ -30,7 +30,6 @@ from journal.projections.authorizations import AuthorizationRefused
 from journal.projections.energy_ledger import EnergyUnaccounted, subtract_registers
 from journal.projections.outbox import CallAttempted, CallDelivered, CallQueued, CallsDropped
 from journal.projections.pending_replies import CallErrorQueued, CallResultQueued
-from journal.projections.power_limits import PowerLimit, PowerLimitsDecided
 from station.history.explain.current_entries import CurrentEntries
 from station.history.export.state_periods import (
     FAULT_COLUMNS,
@@ -40,9 +39,10 @@ from station.history.export.state_periods import (
 )
 from station.history.export.table import ClockQuality, Columns, Table, TableRow
 from station.history.export.transaction_rows import TRANSACTION_COLUMNS, TransactionRecords
+from station.history.limiting_causes import LimitingCauses
 from station.ocpp import rpc
 from station.transcript.lines import describe_event
-from station.transcript.phrases import name_limit_source
+from station.transcript.phrases import name_limiting_cause
 
 FindEntry = Callable[[int], Entry | None]
 Reveal = Callable[[str], str]  # replaces references in a text by values, or changes nothing
@@ -110,23 +110,22 @@ class MeterValuesTable:
     def __init__(self) -> None:
         self._current_entries = CurrentEntries()
         self._clock_quality = ClockQuality()
-        self._power_limits: dict[int, PowerLimit] = {}  # in force, by EVSE
+        self._limiting_causes = LimitingCauses()
 
     def apply(self, entry: Entry, row: EntryRow) -> Iterator[TableRow]:
         quality = self._clock_quality.assess_time(entry)
         self._current_entries.apply(entry)
-        if isinstance(entry.event, PowerLimitsDecided):
-            self._power_limits = {limit.evse_id: limit for limit in entry.event.limits}
+        self._limiting_causes.apply(entry)
         if isinstance(entry.event, MeterRead):
             read = entry.event
-            limit = self._power_limits.get(read.evse_id)
+            cause = self._limiting_causes.on_evse(read.evse_id)
             yield TableRow(
                 entry.at,
                 (entry.seq, entry.at, quality, read.evse_id,
                  self._current_entries.transaction_id_on_evse(read.evse_id), read.energy_wh,
                  read.energy_export_wh, read.power_w, read.voltage_v, read.current_a,
-                 read.soc_percent, limit.limit_w if limit else None,
-                 name_limit_source(limit) if limit else None),
+                 read.soc_percent, cause.limit_w if cause else None,
+                 f"{name_limiting_cause(cause)} (entry {cause.seq})" if cause else None),
             )  # fmt: skip
         elif isinstance(entry.event, MeterFellSilent):
             silent = entry.event

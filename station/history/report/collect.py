@@ -23,16 +23,19 @@ from journal.observations import (
     DeviceFaulted,
     EnergyFlowReported,
     MeterRead,
+    PowerLimiterReported,
     StationStarted,
 )
 from journal.projections.authorizations import AuthorizationRefused
 from journal.projections.certificates import CertificateInstalled, Certificates
 from journal.projections.clock import ClockCorrected
 from journal.projections.outbox import CallQueued
-from journal.projections.power_limits import PowerLimit, PowerLimitsDecided
+from journal.projections.power_limiters import LimitingCause
+from journal.projections.power_limits import PowerLimitsDecided
 from journal.storage.errors import JournalFailed
 from journal.storage.reader import EntryDamage, Reader
 from station.history.export.export import TimeRange
+from station.history.limiting_causes import LimitingCauses
 from station.history.report import evse_condition as conditions
 from station.history.report import messages, sessions
 from station.history.report.clock_corrections import (
@@ -47,7 +50,7 @@ from station.history.report.refusals import Refusals
 from station.history.report.sessions import ReportedSessions
 from station.history.report.timeline import EvseTimeline, MarkKind, TimelineLimit, create_grid
 from station.history.report.uptime import EvseUptime
-from station.transcript.phrases import name_limit_origin
+from station.transcript.phrases import name_limiting_cause
 
 EVSES_MAX: Final = 32  # that are shown; a station has a few
 LISTED_EVENTS_MAX: Final = 100  # newest starts and changes of the clock
@@ -234,7 +237,7 @@ class _ReportWalk:
         self._state_periods: dict[int, _StatePeriod] = {}
         self._readings: dict[int, _Reading] = {}
         self._link_since_ms = 0
-        self._limits: tuple[PowerLimit, ...] = ()  # in force
+        self._limiting_causes = LimitingCauses()
         self._limits_since_ms = 0
         self._last_moment_ms = 0  # of the last entry
         self._damaged_seqs: set[int] = set()  # entries reported as damaged since the last good one
@@ -386,20 +389,18 @@ class _ReportWalk:
         self._readings.clear()
         self._draw_last_limits(self._last_moment_ms)
         self._limits_since_ms = moment_ms
+        self._limiting_causes.apply(entry)
 
     def _draw_limits(self, entry: Entry, moment_ms: int) -> None:
-        event = entry.event
-        assert isinstance(event, PowerLimitsDecided)
         self._draw_last_limits(moment_ms)
-        self._limits = event.limits
+        self._limiting_causes.apply(entry)
 
     def _draw_last_limits(self, moment_ms: int) -> None:
-        """The limits in force until now, on each EVSE its own or the lower one of the station."""
+        """What limited each EVSE until now."""
         for evse_id, timeline in self._report_data.timelines.items():
-            limits = [limit for limit in self._limits if limit.evse_id in (0, evse_id)]
-            if limits:
-                lowest = min(limits, key=lambda limit: limit.limit_w)
-                timeline.add_limit(self._limits_since_ms, moment_ms, _timeline_limit(lowest))
+            cause = self._limiting_causes.on_evse(evse_id)
+            if cause is not None:
+                timeline.add_limit(self._limits_since_ms, moment_ms, _timeline_limit(cause))
         self._limits_since_ms = moment_ms
 
     def _draw_fault(self, entry: Entry, moment_ms: int) -> None:
@@ -500,10 +501,8 @@ def _whole_watts(power_w: Decimal) -> int:
     return int(max(Decimal(0), min(power_w, POWER_MAX_W)))
 
 
-def _timeline_limit(limit: PowerLimit) -> TimelineLimit:
-    place = "" if limit.evse_id else "station: "
-    source = f"{place}{name_limit_origin(limit)}"
-    return TimelineLimit(_whole_watts(limit.limit_w), source, limit.source_seq)
+def _timeline_limit(cause: LimitingCause) -> TimelineLimit:
+    return TimelineLimit(_whole_watts(cause.limit_w), name_limiting_cause(cause), cause.seq)
 
 
 def _make_find_entry(reader: Reader) -> Callable[[int], Entry | None]:
@@ -524,6 +523,7 @@ _DRAW_HANDLERS: Final[dict[type, Callable[[_ReportWalk, Entry, int], None]]] = {
     StationStarted: _ReportWalk._draw_start,
     DeviceFaulted: _ReportWalk._draw_fault,
     PowerLimitsDecided: _ReportWalk._draw_limits,
+    PowerLimiterReported: _ReportWalk._draw_limits,
     BusTraceWritten: _ReportWalk._add_bus_trace,
     ClockStepped: _ReportWalk._draw_clock,
     ClockCorrected: _ReportWalk._draw_clock,

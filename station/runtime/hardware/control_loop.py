@@ -50,6 +50,7 @@ from station.runtime.hardware.driver_supervisor import DriverSupervisor
 from station.runtime.hardware.fault_registry import FaultRegistry, FaultStatus
 from station.runtime.hardware.inputs import EvseInputs, StationInputs
 from station.runtime.hardware.lasting_derating import LastingDerating
+from station.runtime.hardware.lasting_limiters import LastingLimiters
 from station.runtime.hardware.limit_contact import LimitContact
 from station.runtime.hardware.power_budget import EvseBudget, PowerBudget
 from station.runtime.hardware.power_limits import HardwareLimit, hardware_limit, voltage_range_v
@@ -174,6 +175,7 @@ class ControlLoop:
             now,
         )
         self._power_budget = PowerBudget(station_power_max_w, self._limit_hardware)
+        self._lasting_limiters = LastingLimiters(self._observe)
         self._released_seq = _last_release_seq(desired_state.value)  # a new latch is not meant
         self._pressed_evse_ids: set[int] = set()
         self._shutting_down = False
@@ -381,6 +383,8 @@ class ControlLoop:
             for evse_id, limit in self._power_budget.hardware_limits.items():
                 self._lasting_derating.update(evse_id, limit, now)
         for evse_id, path in self._power_paths.items():
+            budget = self._power_budget.by_evse[evse_id] if path.may_transfer else None
+            self._lasting_limiters.update(evse_id, budget, now)
             path.run_step(
                 _desired_evse(
                     desired_state, evse_id, self._shutting_down, self._cable_report_counts[evse_id]

@@ -21,21 +21,24 @@ from typing import Final, Literal
 import msgspec
 
 from drivers.ports import PowerFunction
+from journal.projections.power_limiters import Limiter as RecordedLimiter
 from journal.projections.power_limits import PowerLimit
 from station.core.desired import DesiredEvse, DesiredState
 from station.runtime.hardware.inputs import EvseInputs
 from station.runtime.hardware.power_limits import HardwareLimit, round_limit_a
 from station.runtime.hardware.power_path import OPEN_PHASES, PowerPath
-from station.runtime.hardware.power_sharing import EvseDemand, PowerShare, share_power
+from station.runtime.hardware.power_sharing import (
+    HUNGRY_SHARE,
+    EvseDemand,
+    PowerShare,
+    share_power,
+)
 
 RESISTANCE_MAX_OHM: Final = Decimal("0.15")  # of a battery with its cable and contacts
 MINIMUM_A: Final = 1  # an EVSE that may give less gives nothing: no EV charges with it
 
-# What keeps an EVSE from giving more: its limit in the desired state, the limit of the station
-# there, the cabinet that the EVSEs share, its hardware, or the EV itself.
-Limiter = Literal[
-    "limit", "station_limit", "cabinet", "modules", "product", "cooling", "cable", "ev"
-]
+# What keeps an EVSE from giving more, or its rated power.
+Limiter = Literal[RecordedLimiter, "product"]
 
 
 class EvseBudget(msgspec.Struct, frozen=True):
@@ -44,6 +47,7 @@ class EvseBudget(msgspec.Struct, frozen=True):
     current_a: Decimal  # whole amperes
     power_w: int  # the set-point
     limiter: Limiter
+    limit_w: int  # what the limiter leaves to the EVSE: the set-point, or what the EV requests
 
 
 class PowerBudget:
@@ -91,21 +95,17 @@ class PowerBudget:
             output.current_limit_a = _current_a(
                 share.setpoint_w, limit, path.inputs, output.current_limit_a
             )
+            is_taken = _is_limit_taken(demand, path.inputs, output.current_limit_a)
             self.by_evse[demand.evse_id] = EvseBudget(
                 output.current_limit_a,
                 share.setpoint_w,
-                self._limiter(demand, share, limit, total_w),
+                self._limiter(demand, share, limit, total_w) if is_taken else "ev",
+                share.setpoint_w if is_taken else demand.request_w or 0,
             )
 
     def _limiter(
         self, demand: EvseDemand, share: PowerShare, limit: HardwareLimit, total_w: int
     ) -> Limiter:
-        if (
-            share.setpoint_w
-            and demand.request_w is not None
-            and demand.request_w < share.setpoint_w
-        ):
-            return "ev"
         if share.setpoint_w < demand.limit_w:
             return "station_limit" if total_w < self._station_max_w else "cabinet"
         return "limit" if demand.limit_w < limit.power_w else limit.limiter
@@ -127,6 +127,18 @@ def _evse_demand(path: PowerPath, desired: DesiredEvse | None, limit: HardwareLi
         measured_w=int(inputs.output_v * inputs.output_a),
         has_session=path.phase in OPEN_PHASES and bool(inputs.ev_plugged) and not path.suspended,
     )
+
+
+def _is_limit_taken(demand: EvseDemand, inputs: EvseInputs, current_limit_a: Decimal) -> bool:
+    """Whether the EV takes about all that it may; True also before it charges.
+
+    In amperes, because a limit of a few of them is rounded down by a large part of its power.
+    """
+    request = inputs.power_request
+    if request is None or demand.request_w is None:
+        return True
+    taken_a = max(request.current_a, inputs.output_a)
+    return taken_a * HUNGRY_SHARE[1] >= current_limit_a * HUNGRY_SHARE[0]
 
 
 def _limit_w(limit: PowerLimit, voltage_v: Decimal) -> int:

@@ -182,6 +182,11 @@ class PowerPath:
         return self.has_session and self._power_function is PowerFunction.POWER_TRANSFER
 
     @property
+    def may_transfer(self) -> bool:
+        """The EV may take energy: none while the session waits or stops."""
+        return self.is_transferring and self.phase is Phase.SESSION and not self.suspended
+
+    @property
     def preparation_step(self) -> PreparationStep:
         """The step between plugging in and energy flow, for the display."""
         if not self.has_session or self.phase is not Phase.SESSION:

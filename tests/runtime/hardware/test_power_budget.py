@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import trio
 from trio.testing import MockClock
 
 from drivers.emulators.ev import Ev
 from drivers.wiring import parse_channel
-from journal.observations import DeviceFaulted
+from journal.observations import DeviceFaulted, PowerLimiterReported
 from station.runtime.hardware.lasting_derating import LASTS_S, LastingDerating
 from station.runtime.hardware.limit_contact import LimitContact
 from station.runtime.hardware.power_limits import Derating
@@ -151,3 +152,30 @@ async def test_a_cable_that_stays_hot_is_reported_and_its_end_too(
         bench.clear_fault("cable", "hot", 1)
         await bench.wait_until(lambda: len(reports) == 2, 120)
         assert reports == [(1, "cable"), (1, None)]
+
+
+async def test_what_limits_and_lasts_is_reported_and_ends_with_the_transfer(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with run_in_memory(tmp_path) as bench:
+
+        def newest_limiter(evse_id: int) -> tuple[str, int] | None:
+            reports = bench.observations_of(PowerLimiterReported, evse_id)
+            return (reports[-1].limiter, int(reports[-1].limit_w)) if reports else None
+
+        await bench.start_charging(1, Ev(max_current_a=75))
+        await bench.wait_until(lambda: newest_limiter(1) is not None, 15)
+        limiter, limit_w = newest_limiter(1) or ("", 0)
+        assert limiter == "ev"
+        assert limit_w == pytest.approx(power_w(bench, 1), rel=0.05)
+        bench.limit_power(1, 20_000)  # the journal has that one
+        await bench.wait_until(lambda: newest_limiter(1) == ("", 0), 15)
+        bench.limit_power(1, None)
+        bench.limit_power(0, 40_000)
+        await bench.start_charging(2)
+        await bench.wait_until(lambda: newest_limiter(1) == ("station_limit", 20_000), 30)
+        await bench.wait_until(lambda: newest_limiter(2) == ("station_limit", 20_000), 30)
+        bench.limit_power(0, 500)  # enough for the minimum of one EVSE
+        await bench.wait_until(lambda: newest_limiter(2) == ("station_limit", 0), 10)
+        bench.request_energy(2, energy=False)
+        await bench.wait_until(lambda: newest_limiter(2) == ("", 0), 10)
