@@ -11,6 +11,7 @@ table it has nothing for is left out:
     REASONS       class of a decision -> why it is made: a row of `core.reasons`, or one per code
     CALL_REASONS  action of a CALL of the station -> why it is queued
     REFUSALS      (action, reasonCode) of an answer -> the requirement that refuses the CALL
+    ANSWER_REASONS  (action, status) of an answer without statusInfo -> why it has that status
 
 A key has one handler: two blocks that declare the same key are refused when this module is
 imported. `tests/core/test_block_tables.py` fails when a file of `core/blocks` is neither in
@@ -54,7 +55,14 @@ from station.core.blocks import (
     p_data_transfer,
 )
 from station.core.context import CallHandler, Deadline, ResultHandler, Rule
-from station.core.reasons import TRIGGERED, Reason, Reasons, Refusals, select_reason
+from station.core.reasons import (
+    TRIGGERED,
+    AnswerReasons,
+    Reason,
+    Reasons,
+    Refusals,
+    select_reason,
+)
 
 BLOCKS: Final[tuple[ModuleType, ...]] = (
     outbox_rules,
@@ -121,6 +129,7 @@ BLOCK_RULES: Final[tuple[Rule, ...]] = collect_declared("RULES", BLOCKS)
 REASONS: Final[Reasons] = merge_tables("REASONS", BLOCKS)
 CALL_REASONS: Final[dict[str, Reason]] = merge_tables("CALL_REASONS", BLOCKS)
 REFUSALS: Final[Refusals] = merge_tables("REFUSALS", BLOCKS)
+ANSWER_REASONS: Final[AnswerReasons] = merge_tables("ANSWER_REASONS", BLOCKS)
 
 
 def find_reason(event: Event) -> Reason | None:

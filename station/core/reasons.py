@@ -58,6 +58,8 @@ class ReasonTable(NamedTuple):
 Reasons = Mapping[type[msgspec.Struct], Reason | ReasonTable]
 # (action, reasonCode in statusInfo of the answer) -> requirement for the refusal
 Refusals = Mapping[tuple[str, str], str]
+# (action, status of an answer without statusInfo) -> why it has that status
+AnswerReasons = Mapping[tuple[str, str], Reason]
 
 
 def select_reason(reasons: Reasons, event: msgspec.Struct) -> Reason | None:

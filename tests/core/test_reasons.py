@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from string import Formatter
-from typing import Any, Final
+from typing import Any, Final, get_args, get_type_hints
 
 import msgspec
 import pytest
@@ -13,7 +13,7 @@ from journal.events import Decision, Event
 from journal.projections.authorizations import AuthorizationRefused
 from journal.projections.clock import ClockCorrected
 from journal.projections.outbox import CallQueued, ConnectorStatusSummary
-from station.core.block_tables import CALL_REASONS, REASONS, REFUSALS, find_reason
+from station.core.block_tables import ANSWER_REASONS, CALL_REASONS, REASONS, REFUSALS, find_reason
 from station.core.outbox_rules import ATTEMPT_REASONS
 from station.core.reasons import Reason, ReasonTable, is_code_missing, without_new_code
 from station.history.explain.current_entries import FACTS
@@ -69,6 +69,11 @@ def test_tables_of_calls_name_actions_that_exist() -> None:
     assert set(CALL_REASONS) <= set(ACTIONS)
     assert {action for action, _ in REFUSALS} <= set(ACTIONS)
     assert all(row.text for row in ATTEMPT_REASONS.values())
+
+
+@pytest.mark.parametrize(("action", "status"), ANSWER_REASONS)
+def test_a_reason_of_an_answer_names_a_status_of_its_response(action: str, status: str) -> None:
+    assert status in get_args(get_type_hints(ACTIONS[action].response)["status"])
 
 
 def status_call(status: str, because: str) -> CallQueued:

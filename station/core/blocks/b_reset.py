@@ -25,7 +25,7 @@ from station.core.context import (
     status_info,
 )
 from station.core.outbox_rules import message_timeout_ms
-from station.core.reasons import Reason, Reasons, ReasonTable, Refusals
+from station.core.reasons import AnswerReasons, Reason, Reasons, ReasonTable, Refusals
 from station.ocpp.messages.b_provisioning import ResetRequest, ResetResponse
 
 BOOT_REASON_BY_SCHEDULED: Final = {False: "RemoteReset", True: "ScheduledReset"}
@@ -133,6 +133,9 @@ REASONS: Final[Reasons] = {
         },
         lambda restart: restart.boot_reason,
     ),
+}
+ANSWER_REASONS: Final[AnswerReasons] = {
+    ("Reset", "Scheduled"): Reason("a transaction is open; the reset follows its end", "B12.FR.01"),
 }
 REFUSALS: Final[Refusals] = {
     ("Reset", "FwUpdateInProgress"): "B11.FR.06",

@@ -40,7 +40,7 @@ from station.core.device_model.reports import (
     report_data,
     select_variables,
 )
-from station.core.reasons import Reason
+from station.core.reasons import AnswerReasons, Reason
 from station.core.report_messages import (
     REPORT_QUEUED,
     check_message_size,
@@ -290,5 +290,15 @@ CALLS: Final[dict[str, CallHandler]] = {
     "SetVariables": set_variables,
     "GetBaseReport": get_base_report,
     "GetReport": get_report,
+}
+ANSWER_REASONS: Final[AnswerReasons] = {
+    ("GetBaseReport", "EmptyResultSet"): Reason("the report has no variables"),
+    ("GetBaseReport", "NotSupported"): Reason(
+        "the station does not support that reportBase", "B07.FR.02"
+    ),
+    ("GetReport", "EmptyResultSet"): Reason("no variable matches", "B08.FR.15"),
+    ("GetReport", "NotSupported"): Reason(
+        "the station does not support one of the criteria", "B08.FR.02"
+    ),
 }
 CALL_REASONS: Final = {"NotifyReport": Reason("the CSMS requested a report")}

@@ -26,7 +26,7 @@ from station.core.context import (
     id_token_from_message,
     status_info,
 )
-from station.core.reasons import Reason, Reasons, Refusals
+from station.core.reasons import AnswerReasons, Reason, Reasons, Refusals
 from station.ocpp.messages.d_local_list import (
     AuthorizationData,
     GetLocalListVersionRequest,
@@ -193,6 +193,11 @@ CALLS: Final[dict[str, CallHandler]] = {
 REASONS: Final[Reasons] = {
     LocalListReplaced: Reason("the CSMS sent a Full update", "D01.FR.15"),
     LocalListChanged: Reason("the CSMS sent a Differential update", "D01.FR.16"),
+}
+ANSWER_REASONS: Final[AnswerReasons] = {
+    ("SendLocalList", "VersionMismatch"): Reason(
+        "versionNumber is not greater than that of the Local Authorization List", "D01.FR.19"
+    ),
 }
 REFUSALS: Final[Refusals] = {
     ("SendLocalList", "TooManyElements"): "D01.FR.11",

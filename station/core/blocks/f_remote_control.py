@@ -40,7 +40,7 @@ from station.core.context import (
     queue_call,
     status_info,
 )
-from station.core.reasons import Refusals
+from station.core.reasons import AnswerReasons, Reason, Refusals
 from station.ocpp.messages.datatypes import EVSEType
 from station.ocpp.messages.f_remote_control import (
     RequestStartTransactionRequest,
@@ -299,6 +299,20 @@ CALLS: Final[dict[str, CallHandler]] = {
     "RequestStopTransaction": request_stop_transaction,
     "UnlockConnector": unlock_connector,
     "TriggerMessage": trigger_message,
+}
+ANSWER_REASONS: Final[AnswerReasons] = {
+    ("TriggerMessage", "NotImplemented"): Reason(
+        "the station does not send that message", "F06.FR.08"
+    ),
+    ("TriggerMessage", "Rejected"): Reason(
+        "the station has nothing to send in that message", "F06.FR.05"
+    ),
+    ("UnlockConnector", "OngoingAuthorizedTransaction"): Reason(
+        "an authorized transaction is open there", "F05.FR.02"
+    ),
+    ("UnlockConnector", "UnknownConnector"): Reason(
+        "the station has no such connector", "F05.FR.03"
+    ),
 }
 REFUSALS: Final[Refusals] = {
     ("RequestStartTransaction", "CSNotAccepted"): "B02.FR.05",

@@ -31,7 +31,7 @@ from station.core.context import (
     queue_call,
     status_info,
 )
-from station.core.reasons import Reason, Reasons, ReasonTable
+from station.core.reasons import AnswerReasons, Reason, Reasons, ReasonTable
 from station.ocpp.messages import format_timestamp
 from station.ocpp.messages.enums import ConnectorStatusEnumType
 from station.ocpp.messages.g_availability import (
@@ -187,6 +187,11 @@ def apply_scheduled_changes(ctx: Context) -> Iterator[Decision]:
 CALLS: Final[dict[str, CallHandler]] = {"ChangeAvailability": change_availability}
 DEADLINES: Final[tuple[Deadline, ...]] = (out_of_order_due_ms,)
 RULES: Final[tuple[Rule, ...]] = (apply_scheduled_changes, report_statuses)
+ANSWER_REASONS: Final[AnswerReasons] = {
+    ("ChangeAvailability", "Scheduled"): Reason(
+        "a transaction is open there; the change follows its end", "G03.FR.05"
+    ),
+}
 REASONS: Final[Reasons] = {
     ConnectorStatusSummary: ReasonTable(
         {

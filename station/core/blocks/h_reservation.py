@@ -69,7 +69,7 @@ from station.core.context import (
     queue_call,
     status_info,
 )
-from station.core.reasons import Reason, Reasons, ReasonTable, Refusals
+from station.core.reasons import AnswerReasons, Reason, Reasons, ReasonTable, Refusals
 from station.ocpp.messages.enums import ConnectorStatusEnumType
 from station.ocpp.messages.h_reservation import (
     CancelReservationRequest,
@@ -333,6 +333,15 @@ CALL_REASONS: Final = {
     "ReservationStatusUpdate": Reason(
         "a reservation ended without being used", "H01.FR.16, H01.FR.17, H04.FR.01"
     )
+}
+ANSWER_REASONS: Final[AnswerReasons] = {
+    ("ReserveNow", "Faulted"): Reason("every EVSE that it asks for is faulted", "H01.FR.12"),
+    ("ReserveNow", "Occupied"): Reason(
+        "every EVSE that it asks for is in use or kept for another reservation", "H01.FR.11"
+    ),
+    ("ReserveNow", "Unavailable"): Reason(
+        "every EVSE that it asks for is out of service", "H01.FR.14"
+    ),
 }
 REFUSALS: Final[Refusals] = {
     ("CancelReservation", "NotFound"): "H02.FR.01",

@@ -27,7 +27,7 @@ from journal.projections.certificates import (
 from station.core import x509
 from station.core.blocks import a_security
 from station.core.context import Call, CallHandler, Context, Rule, call_result, status_info
-from station.core.reasons import Refusals
+from station.core.reasons import AnswerReasons, Reason, Refusals
 from station.core.x509 import CertificateUnusable
 from station.ocpp.messages.datatypes import CertificateHashDataType
 from station.ocpp.messages.enums import InstallCertificateUseEnumType
@@ -356,4 +356,12 @@ CALLS: Final[dict[str, CallHandler]] = {
 
 OBSERVED: Final[dict[type[Event], Rule]] = {CertificatePreset: on_certificate_preset}
 RULES: Final[tuple[Rule, ...]] = (prove_csms_root,)
+ANSWER_REASONS: Final[AnswerReasons] = {
+    ("DeleteCertificate", "NotFound"): Reason(
+        "no installed certificate has that hash", "M04.FR.04"
+    ),
+    ("GetInstalledCertificateIds", "NotFound"): Reason(
+        "no certificate of these types is installed", "M03.FR.02"
+    ),
+}
 REFUSALS: Final[Refusals] = {("InstallCertificate", "OutOfStorage"): "M05.FR.06"}

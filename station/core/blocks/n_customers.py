@@ -34,7 +34,7 @@ from station.core.context import (
     queue_call,
     status_info,
 )
-from station.core.reasons import Reason
+from station.core.reasons import AnswerReasons, Reason
 from station.ocpp.messages import format_timestamp
 from station.ocpp.messages.n_diagnostics import (
     CustomerInformationRequest,
@@ -196,6 +196,11 @@ def _needed_references(state: State) -> Iterator[str]:
 
 CALLS: Final[dict[str, CallHandler]] = {"CustomerInformation": customer_information}
 OBSERVED: Final[dict[type[Event], Rule]] = {CustomerDataFound: on_customer_data_found}
+ANSWER_REASONS: Final[AnswerReasons] = {
+    ("CustomerInformation", "Invalid"): Reason(
+        "it does not name exactly one idToken, certificate or identifier", "N09.FR.09"
+    ),
+}
 CALL_REASONS: Final = {
     "NotifyCustomerInformation": Reason("the CSMS requested the data of a customer", "N09.FR.05")
 }

@@ -44,7 +44,7 @@ from station.core.context import (
     status_info,
 )
 from station.core.device_model.model import Component, Refusal
-from station.core.reasons import Reason, Reasons, ReasonTable, Refusals
+from station.core.reasons import AnswerReasons, Reason, Reasons, ReasonTable, Refusals
 from station.ocpp.messages.datatypes import ComponentType, MessageContentType
 from station.ocpp.messages.o_display import (
     ClearDisplayMessageRequest,
@@ -339,6 +339,18 @@ REASONS: Final[Reasons] = {
             "TransactionEnded": Reason("its transaction has ended", "O02.FR.02"),
         },
         attrgetter("reason"),
+    ),
+}
+ANSWER_REASONS: Final[AnswerReasons] = {
+    ("GetDisplayMessages", "Unknown"): Reason("no stored message matches"),
+    ("SetDisplayMessage", "NotSupportedMessageFormat"): Reason(
+        "the display does not support that format", "O01.FR.03, O02.FR.05"
+    ),
+    ("SetDisplayMessage", "NotSupportedPriority"): Reason(
+        "the station does not support that priority", "O01.FR.01, O02.FR.03"
+    ),
+    ("SetDisplayMessage", "UnknownTransaction"): Reason(
+        "that transaction is not open", "O02.FR.01"
     ),
 }
 CALL_REASONS: Final = {

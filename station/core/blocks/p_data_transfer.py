@@ -12,7 +12,7 @@ from typing import Final
 from journal.events import Decision, Event
 from journal.observations import DataTransferRequested
 from station.core.context import Call, CallHandler, Context, Rule, call_result, queue_call
-from station.core.reasons import Reason
+from station.core.reasons import AnswerReasons, Reason
 from station.ocpp.messages.p_data_transfer import DataTransferRequest, DataTransferResponse
 
 # vendorId -> messageId -> handler
@@ -45,4 +45,12 @@ def on_data_transfer_ordered(ctx: Context) -> Iterator[Decision]:
 
 CALLS: Final[dict[str, CallHandler]] = {"DataTransfer": data_transfer}
 OBSERVED: Final[dict[type[Event], Rule]] = {DataTransferRequested: on_data_transfer_ordered}
+ANSWER_REASONS: Final[AnswerReasons] = {
+    ("DataTransfer", "UnknownMessageId"): Reason(
+        "that vendor has no such messageId here", "P01.FR.06"
+    ),
+    ("DataTransfer", "UnknownVendorId"): Reason(
+        "the station has no extension of that vendor", "P01.FR.05"
+    ),
+}
 CALL_REASONS: Final = {"DataTransfer": Reason("an operator requested it")}

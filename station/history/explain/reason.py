@@ -3,7 +3,8 @@
 Nothing is decided or inferred here: the row belongs to the code that the decision carries
 (`station.core.reasons`), and the values in its text come from the decision and the entries that it
 is linked to. Two kinds of decisions have no row of their own. An answer to a CALL has its reason in
-its statusInfo or error code. Why a call is attempted again follows from the entries of the call.
+its statusInfo or error code, or its status has a row. Why a call is attempted again follows from
+the entries of the call.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from journal.observations import LinkClosed, LinkOpened, StationStarted
 from journal.projections.outbox import CallAttempted, CallAttemptFailed, CallRetryRequested
 from journal.projections.pending_replies import CallErrorQueued, CallResultQueued
 from journal.projections.transactions import TransactionStopOrdered
-from station.core.block_tables import REFUSALS, find_reason
+from station.core.block_tables import ANSWER_REASONS, REFUSALS, find_reason
 from station.core.outbox_rules import ATTEMPT_REASONS
 from station.core.reasons import Reason
 from station.transcript.phrases import name_location, reason_suffix
@@ -125,12 +126,14 @@ def _describe_outage(event: Event, fact: Entry | None) -> dict[str, str]:
 
 
 def _describe_call_result(event: CallResultQueued) -> ReasonText | None:
-    """The statusInfo of an answer; None: it has none."""
+    """The statusInfo of an answer, else what its status means; None: neither is there."""
     match msgspec.json.decode(event.payload):
         case {"statusInfo": {"reasonCode": str(code), **more}}:
             details = str(more.get("additionalInfo", ""))
             requirement = REFUSALS.get((event.action, code), "")
             return ReasonText(code + reason_suffix(details), requirement)
+        case {"status": str(status)} if row := ANSWER_REASONS.get((event.action, status)):
+            return ReasonText(row.text, row.requirement)
         case _:
             return None
 

@@ -7,6 +7,7 @@ import pytest
 from journal.events import Event
 from journal.projections.authorizations import AuthorizationGranted, AuthorizationRefused
 from journal.projections.outbox import CallQueued
+from journal.projections.pending_replies import CallResultQueued
 from journal.projections.reservations import ReservationEnded, ReservationUsed
 from station.history.explain.explanation import explain_entry
 from tests.core.blocks.test_h_reservation import (
@@ -64,6 +65,13 @@ def test_why_a_connector_is_reserved(steps: tuple[Step, ...], why: str) -> None:
     ]
     assert "ReservationMade" in kinds
     assert kinds[0] == "FrameReceived"
+
+
+def test_why_a_reservation_is_refused_without_status_info() -> None:
+    station = given(ONLINE, reserve(1), reserve(1, number=8))
+    assert answers_about(station, CallResultQueued).startswith(
+        "Because every EVSE that it asks for is in use or kept for another reservation (H01.FR.11)."
+    )
 
 
 def test_why_a_card_is_refused_at_a_reserved_evse() -> None:

@@ -17,8 +17,11 @@ this product does not negotiate one, so a profile has one schedule (K01.FR.34).
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Final
 
+from journal.projections.charging_profiles import ChargingProfileInstalled, ChargingProfileRemoved
+from journal.projections.external_limits import ExternalLimitNotified
 from station.core.blocks.k_smart_charging.charging_profiles import (
     clear_charging_profile,
     end_transaction_profiles,
@@ -31,7 +34,7 @@ from station.core.blocks.k_smart_charging.external_limits import (
 )
 from station.core.blocks.k_smart_charging.reports import get_charging_profiles
 from station.core.context import CallHandler, Deadline, Rule
-from station.core.reasons import Reason
+from station.core.reasons import Reason, Reasons, ReasonTable
 
 CALLS: Final[dict[str, CallHandler]] = {
     "SetChargingProfile": set_charging_profile,
@@ -40,6 +43,22 @@ CALLS: Final[dict[str, CallHandler]] = {
     "GetCompositeSchedule": get_composite_schedule,
 }
 DEADLINES: Final[tuple[Deadline, ...]] = (next_external_border_ms,)
+REASONS: Final[Reasons] = {
+    ChargingProfileInstalled: Reason("the CSMS sent it", "K01.FR.05, K05.FR.03"),
+    ChargingProfileRemoved: ReasonTable(
+        {
+            "cleared": Reason("the CSMS requested it", "K10.FR.03, K10.FR.04"),
+            "not_started": Reason(
+                "the RequestStartTransaction that it came with led to no transaction", "K02.FR.05"
+            ),
+            "transaction_ended": Reason("its transaction has ended", "K02.FR.05"),
+        },
+        attrgetter("reason"),
+    ),
+    ExternalLimitNotified: Reason(
+        "an external limit began, changed or ended", "K11.FR.02, K12.FR.02, K13.FR.02"
+    ),
+}
 CALL_REASONS: Final = {
     "ReportChargingProfiles": Reason("the CSMS requested the charging profiles", "K09.FR.01"),
     "NotifyChargingLimit": Reason("an external limit changed", "K11.FR.02, K12.FR.02"),
