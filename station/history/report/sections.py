@@ -36,6 +36,7 @@ from station.history.report.sessions import ReportedEnergy, ReportedSession, Rep
 from station.history.report.timeline import EvseTimeline, LimitSource
 from station.history.report.uptime import EvseUptime, LongestOutages, Outage, UptimeTally
 from station.transcript.decisions import UNACCOUNTED_PHRASES
+from station.transcript.phrases import count_things
 
 Cells = Iterable[str]
 T = TypeVar("T")
@@ -78,7 +79,7 @@ def render_limits(timeline: EvseTimeline, evse_id: int) -> Iterator[str]:
     if not timeline.limit_sources:
         return
     yield render_table(
-        (("Limited by", ""), ("Limit, kW", "n"), ("In force", "n"), ("Last set", "n")),
+        (("Limited by", ""), ("Limit, kW", "n"), ("In force", "n"), ("Set by entry", "n")),
         (
             (
                 escape_text(each.source),
@@ -88,7 +89,7 @@ def render_limits(timeline: EvseTimeline, evse_id: int) -> Iterator[str]:
             )
             for each in timeline.limit_sources
         ),
-        caption=f"Limits in force at EVSE {evse_id}: the dashed line",
+        caption=f"Limits in force at EVSE {evse_id} (dashed line)",
     )
     if timeline.unlisted_limits_ms:
         yield _render_paragraph(
@@ -454,7 +455,8 @@ def _end_reason_cell(session: ReportedSession) -> str:
     trigger_reason = escape_text(record.stopped_trigger_reason)
     trigger = f" ({trigger_reason})" if trigger_reason else ""
     fault = f"{escape_text(session.stop_fault)}: " if session.stop_fault else ""
-    restarts = f"; {record.restart_count} × interrupted" if record.restart_count else ""
+    count = record.restart_count
+    restarts = f"; interrupted by {count_things(count, 'restart')}" if count else ""
     return (fault + reason + trigger + restarts) or NO_VALUE
 
 
@@ -518,10 +520,10 @@ def render_messages(report_data: ReportData) -> Iterator[str]:
         for reason, count in sorted(statistics.dropped_by_reason.items())
     )
     yield (
-        f'<p class="lead">At the end of the range {statistics.waiting_count:,} wait and '
-        f"{statistics.parked_count:,} are parked. "
-        f"In the range {statistics.times_parked:,} were parked"
-        + (f", and dropped were: {dropped}" if dropped else " and none was dropped")
+        f'<p class="lead">At the end of the range: {statistics.waiting_count:,} waiting, '
+        f"{statistics.parked_count:,} parked. "
+        f"Within the range: {statistics.times_parked:,} parked; "
+        + (f"dropped: {dropped}" if dropped else "none dropped")
         + ". A message is parked after its last attempt failed: it is kept, and sent again when "
         "<code>station outbox JOURNAL retry</code> requests it.</p>"
     )

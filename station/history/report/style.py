@@ -136,7 +136,8 @@ svg .t-offline,svg .t-out_of_service,svg .t-suspended{--halo:rgba(255,255,255,.6
 .swipe{display:none;margin:4px 0 0;color:var(--soft);font-size:12.5px}
 @media screen and (max-width:920px){.swipe{display:block}}
 @media screen and (max-width:700px){main{padding:20px 14px 40px} h1{font-size:26px}
-  .stacked table,.stacked tbody,.stacked tfoot,.stacked tr,.stacked td{display:block}
+  .stacked table,.stacked caption,.stacked tbody,.stacked tfoot,.stacked tr,.stacked td{
+    display:block} .stacked td:empty{display:none}
   .stacked thead{display:none} .stacked tr{border-bottom:1px solid var(--line);padding:7px 0}
   .stacked td{border:0;padding:1px 0;text-align:left;white-space:normal}
   .stacked td[data-title]::before{content:attr(data-title) ": ";color:var(--soft)}}
