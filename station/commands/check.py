@@ -9,8 +9,10 @@ all of them and collects what they raise and log.
 from __future__ import annotations
 
 import errno
+import grp
 import logging
 import os
+import pwd
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +43,6 @@ EXIT_CODES: Final[dict[Severity, int]] = {"error": 2, "warning": 1}
 SYSTEM_INTERFACES: Final = Path("/sys/class/net")
 INLINE_SECRETS: Final = ("password", "key_password")  # keys of station.toml
 SECRET_FILES: Final = ("password_file", "key_file", "key_password_file")
-OTHERS_READ: Final = stat.S_IRGRP | stat.S_IROTH
 BYTES_PER_MIB: Final = 1 << 20
 DISK_MINIMUM: Final = 64 * BYTES_PER_MIB  # the journal of about ten days, before it is archived
 
@@ -166,8 +167,27 @@ def _exposed_secrets(path: Path) -> Iterator[str]:
     files = {path} if any(key in table for table in tables for key in INLINE_SECRETS) else set()
     files |= {path.parent / table[key] for table in tables for key in SECRET_FILES if key in table}
     for file in sorted(files):
-        if file.stat().st_mode & OTHERS_READ:
-            yield f"{file}: contains a secret, and other users can read it. Run `chmod 600 {file}`."
+        if _others_can_read(file.stat()):
+            yield (
+                f"{file}: contains a secret, and other users can read it."
+                f" Run `chmod o= {file}`, and give it to a group of the station alone."
+            )
+
+
+def _others_can_read(status: os.stat_result) -> bool:
+    """Whether users besides the owner and the members of this user's own group can read."""
+    if status.st_mode & stat.S_IROTH:
+        return True
+    return bool(status.st_mode & stat.S_IRGRP) and not _is_own_group(status.st_gid)
+
+
+def _is_own_group(number: int) -> bool:
+    """Whether a group is that of this user alone: it has the user's name, and no other member."""
+    try:
+        group, user = grp.getgrgid(number), pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return False
+    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
 
 
 def _start_complaints(config: Config) -> Iterator[str]:

@@ -11,6 +11,7 @@ The data directory is made once and touched by nothing else; a purge asks before
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ LOCK: Final = SOURCE / "requirements-run.lock"
 SYSTEM_PYTHON: Final = "/usr/bin/python3"
 UNITS: Final = "lib/systemd/system"
 MAINTAINER_SCRIPTS: Final = ("postinst", "prerm", "postrm", "config")
+PROGRAMS: Final = ("start", "rollback")  # of the units
 BUILD_ONLY: Final = ("pip", "setuptools")  # removed: nothing is installed into the environment
 KEPT_PROGRAMS: Final = ("python", "station")
 CONTROL: Final = """\
@@ -43,6 +45,10 @@ Description: software of an EV charging station, OCPP 2.0.1
 """
 
 
+class BuildPlaceFound(Exception):
+    """A file of the package names the place where it was built. One line."""
+
+
 def main() -> None:
     """Build the package into the directory of the command line and print its path."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
@@ -56,25 +62,36 @@ def build_package(out: Path, python: str) -> Path:
     """Build the package.
 
     Args:
-        out: directory of the package; `root` in it is replaced.
+        out: directory of the package; the files are collected in `.root` there, and deleted.
         python: interpreter of the target system.
 
     Raises:
         subprocess.CalledProcessError: a step failed.
+        BuildPlaceFound: a file of the package names the place where it was built.
     """
-    root = out / "root"
-    shutil.rmtree(root, ignore_errors=True)
+    root = out.resolve() / ".root"
+    shutil.rmtree(root, ignore_errors=True)  # of an interrupted build
+    try:
+        return _build_from(root, python)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _build_from(root: Path, python: str) -> Path:
+    """Collect the files of the package in `root`, and build the package beside it."""
     environment = root / PREFIX.relative_to("/")
     _make_environment(environment, python)
     _copy_files(root)
+    check_place(root)
     version = _run(
         str(environment / "bin" / "python"), "-c", "import station; print(station.RELEASE)"
     )
     minor = int(_run(python, "-c", "import sys; print(sys.version_info.minor)"))
     architecture = _run("dpkg", "--print-architecture")
     _write_control(root, version, architecture, minor)
-    package = out / f"{PACKAGE}_{version}_{architecture}.deb"
-    _run("dpkg-deb", "--build", "--root-owner-group", str(root), str(package))
+    package = root.parent / f"{PACKAGE}_{version}_{architecture}.deb"
+    # zstd: a tenth of the time of xz on a small board; Debian has it from release 12 on.
+    _run("dpkg-deb", "--build", "--root-owner-group", "-Zzstd", str(root), str(package))
     return package
 
 
@@ -88,6 +105,8 @@ def _make_environment(environment: Path, python: str) -> None:
     for script in (environment / "bin").iterdir():
         if not script.name.startswith(KEPT_PROGRAMS):
             script.unlink()
+    for record in environment.rglob("direct_url.json"):
+        record.unlink()  # names the directory of the sources
     for script in _text_files(environment / "bin", environment / "pyvenv.cfg"):
         text = script.read_text(encoding="utf-8")
         script.write_text(text.replace(str(environment), str(PREFIX)), encoding="utf-8")
@@ -105,9 +124,21 @@ def _text_files(*places: Path) -> Iterator[Path]:
                 yield path
 
 
+def check_place(root: Path) -> None:
+    """Check that no file in `root` names `root`.
+
+    Raises:
+        BuildPlaceFound: a file does; a program of the package would not start elsewhere.
+    """
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and not path.is_symlink() and os.fsencode(root) in path.read_bytes():
+            raise BuildPlaceFound(f"{path} names the place where it was built")
+
+
 def _copy_files(root: Path) -> None:
     prefix = root / PREFIX.relative_to("/")
-    _copy(FILES / "debian" / "start", prefix / "libexec" / "start", 0o755)
+    for program in PROGRAMS:
+        _copy(FILES / "debian" / program, prefix / "libexec" / program, 0o755)
     _copy(FILES / "debian" / PACKAGE, root / "usr" / "bin" / PACKAGE, 0o755)
     _copy(SOURCE / "station" / "README.md", prefix / "share" / "doc" / "station.md", 0o644)
     _copy(SOURCE / "drivers" / "README.md", prefix / "share" / "doc" / "drivers.md", 0o644)

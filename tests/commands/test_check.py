@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -154,6 +156,18 @@ def test_a_secret_that_others_can_read_is_named(checker: Checker) -> None:
     code, [problem] = checker.check(GOOD)
     assert code == 1
     assert problem.startswith(f"warning: {checker.directory / 'password'}: contains a secret")
+
+
+def test_the_group_of_the_station_alone_may_read_a_secret(
+    checker: Checker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the package: station.toml is of root, mode 0640, with the group of the service."""
+    (checker.directory / "password").chmod(0o640)
+    own = pwd.getpwuid(os.geteuid()).pw_name
+    for name, members, expected in ((own, [], 0), (own, ["guest"], 1), ("users", [], 1)):
+        group = grp.struct_group((name, "x", 1, members))
+        monkeypatch.setattr(grp, "getgrgid", lambda _, group=group: group)
+        assert checker.check(GOOD)[0] == expected
 
 
 def test_certificates_are_read_as_at_a_start(checker: Checker) -> None:

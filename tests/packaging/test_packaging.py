@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import shutil
 import subprocess
+import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import Final
@@ -21,7 +24,7 @@ PACKAGING: Final = Path(build_deb.__file__).parent
 UNITS: Final = sorted(PACKAGING.glob("*.service"))
 SCRIPTS: Final = [
     PACKAGING / "debian" / name
-    for name in (*build_deb.MAINTAINER_SCRIPTS, "start", build_deb.PACKAGE)
+    for name in (*build_deb.MAINTAINER_SCRIPTS, *build_deb.PROGRAMS, build_deb.PACKAGE)
 ]
 
 
@@ -132,3 +135,71 @@ def test_text_of_the_environment_names_the_place_of_installation(tmp_path: Path)
     script.write_text("#!/build/root/opt/ocpp-station/bin/python\n")
     (tmp_path / "python3").symlink_to(binary)
     assert list(build_deb._text_files(tmp_path)) == [script]
+
+
+def test_a_file_that_names_the_place_where_it_was_built_is_refused(tmp_path: Path) -> None:
+    """Such a program would not start on a charger."""
+    program = tmp_path / "station"
+    program.write_text("#!/opt/ocpp-station/bin/python\n")
+    build_deb.check_place(tmp_path)
+    program.write_text(f"#!{tmp_path}/opt/ocpp-station/bin/python\n")
+    with pytest.raises(build_deb.BuildPlaceFound, match=f"{program} names the place"):
+        build_deb.check_place(tmp_path)
+
+
+class Releases:
+    """Releases of a station that failed, and the script that goes back."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        (directory / "releases").mkdir()
+
+    def make_current(self, version: str) -> None:
+        """As the installer does: the release before becomes the previous one."""
+        (self.directory / "releases" / version).mkdir()
+        current, previous = self.directory / "current", self.directory / "previous"
+        if current.is_symlink():
+            previous.unlink(missing_ok=True)
+            current.rename(previous)
+        current.symlink_to(f"releases/{version}")
+
+    def fail(self) -> str:
+        """Run the script; returns the release that is current afterwards."""
+        script = PACKAGING / "debian" / "rollback"
+        subprocess.run(["sh", script, self.directory, sys.executable, "0"], check=True)
+        return (self.directory / "current").readlink().name
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> Releases:
+    return Releases(tmp_path)
+
+
+def test_a_release_that_fails_after_its_update_is_left_once(releases: Releases) -> None:
+    """The older one failed too: the cause is another one, and the releases stay."""
+    releases.make_current("1.0")
+    assert releases.fail() == "1.0"  # no other release
+    releases.make_current("1.1")
+    assert releases.fail() == "1.0"
+    assert releases.fail() == "1.0"
+    releases.make_current("1.2")
+    assert releases.fail() == "1.0"
+
+
+def test_a_failure_long_after_an_update_changes_no_release(releases: Releases) -> None:
+    releases.make_current("1.0")
+    releases.make_current("1.1")
+    eight_days_ago = time.time() - 8 * 86_400
+    os.utime(releases.directory / "current", (eight_days_ago,) * 2, follow_symlinks=False)
+    assert releases.fail() == "1.1"
+
+
+def test_a_station_that_failed_is_started_again_whatever_the_cause() -> None:
+    """`OnFailure` is the only one who starts it after its limit of starts."""
+    station = read_unit(PACKAGING / "ocpp-station.service")["Unit"]
+    assert station["OnFailure"] == ["ocpp-station-rollback.service"]
+    rollback = read_unit(PACKAGING / "ocpp-station-rollback.service")
+    assert "ConditionPathExists" not in rollback["Unit"]
+    commands = rollback["Service"]["ExecStart"]
+    assert commands[0].startswith("-/")  # a failure of it prevents no start
+    assert commands[-1].endswith("start ocpp-station.service")

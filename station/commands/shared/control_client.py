@@ -52,6 +52,10 @@ def send_request(path: Path, operation: str, /, **arguments: Any) -> dict[str, A
         raise StationUnreachable(
             f"{path}: no response within {RESPONSE_TIMEOUT_S:.0f} s. Is the process stopped?"
         ) from None
+    except PermissionError:
+        raise StationUnreachable(
+            f"{path}: permission denied. Only the user of the station and root may ask it."
+        ) from None
     except OSError as error:
         why = error.strerror or str(error)
         raise StationUnreachable(
