@@ -49,7 +49,8 @@ class Supply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     phases: int
     power_max_w: int
-    efficiency_percent: int = 95  # power at the outputs, of the power taken from the grid
+    # Power at the outputs, of the power taken from the grid; not above the real one.
+    efficiency_percent: int = 95
     phase_voltage_v: int = 230  # between a phase and neutral; for limits in A per phase
 
 
