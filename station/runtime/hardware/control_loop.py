@@ -117,6 +117,7 @@ class ControlLoop:
         reading_interval_s: float,
         desired_state: WatchedValue[DesiredState],
         uptime_ms: Callable[[], int],
+        lasting_limiters: LastingLimiters,
         limit_contact: LimitContact | None = None,
         lasting_derating: LastingDerating | None = None,
     ) -> None:
@@ -128,6 +129,7 @@ class ControlLoop:
             cable_report_counts: by EVSE, how many CableReported were observed so far.
             on_token_presented: takes a card that was presented.
             on_ev_token: takes an EVSE and the EVCCID of its EV.
+            lasting_limiters: takes the budgets of each round.
         """
         self._settings = settings
         self._devices = devices
@@ -136,6 +138,7 @@ class ControlLoop:
         self._on_token_presented = on_token_presented
         self._desired_state = desired_state
         self._uptime_ms = uptime_ms
+        self._lasting_limiters = lasting_limiters
         self._limit_contact = limit_contact
         self._lasting_derating = lasting_derating
         self._shown_situation: DisplaySituation | None = None
@@ -175,7 +178,6 @@ class ControlLoop:
             now,
         )
         self._power_budget = PowerBudget(station_power_max_w, self._limit_hardware)
-        self._lasting_limiters = LastingLimiters(self._observe)
         self._released_seq = _last_release_seq(desired_state.value)  # a new latch is not meant
         self._pressed_evse_ids: set[int] = set()
         self._shutting_down = False

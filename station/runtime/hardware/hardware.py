@@ -1,7 +1,8 @@
 """The devices of the station as one object: observations out, desired state in.
 
 `Hardware.run` builds fresh drivers and a fresh `ControlLoop` each time; what must survive a run
-(the last meter registers, the count of cable reports) is kept in `Hardware`.
+(the last meter registers, the count of cable reports, what was reported of limits) is kept in
+`Hardware`. A run has a clock of its own: times of the run before mean nothing in it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from station.runtime.hardware.control_loop import ControlLoop, ControlStatus
 from station.runtime.hardware.device_thread import DeviceThread
 from station.runtime.hardware.fault_registry import FaultStatus
 from station.runtime.hardware.lasting_derating import LastingDerating
+from station.runtime.hardware.lasting_limiters import LastingLimiters
 from station.runtime.hardware.limit_contact import LimitContact
 from station.runtime.hardware.power_budget import EvseBudget
 from station.runtime.hardware.reporter import READING_FRESH_S
@@ -102,6 +104,7 @@ class Hardware:
         self._lasting_derating = lasting_derating and lasting_derating.reporting_by(
             self._post_to_station
         )
+        self._lasting_limiters = LastingLimiters(self._on_observation)
         self._bus_traffic = bus_traffic
         self._in_thread = in_thread
         self._thread: DeviceThread | None = None
@@ -147,8 +150,12 @@ class Hardware:
             desired_state=desired_state,
             limit_contact=self._limit_contact,
             lasting_derating=self._lasting_derating,
+            lasting_limiters=self._lasting_limiters,
             uptime_ms=self._uptime_ms,
         )
+        for kept in (self._limit_contact, self._lasting_derating, self._lasting_limiters):
+            if kept is not None:
+                kept.restart()
         for evse_id, meter in drivers.meters.items():
             meter.energy_last_wh = self._last_energy_wh.get(evse_id)  # never backwards, J02.FR.17
         try:

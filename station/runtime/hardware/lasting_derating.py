@@ -35,7 +35,7 @@ class _Reported(msgspec.Struct):
     """What is known of one EVSE."""
 
     reported: Derating | None = None
-    reported_at: float = 0.0
+    reported_at: float | None = None  # None: not in this run of the devices
     pending: Derating | None = None
     pending_since: float = 0.0
 
@@ -51,6 +51,11 @@ class LastingDerating:
         """The same, but with reports through `post`."""
         return LastingDerating(lambda evse_id, found: post(partial(self._report, evse_id, found)))
 
+    def restart(self) -> None:
+        """Begin a run of the devices, with another clock; what was reported holds until updated."""
+        for known in self._by_evse.values():
+            known.reported_at = known.pending = None
+
     def update(self, evse_id: int, limit: HardwareLimit, now: float) -> None:
         """Take the limit of a round; `now` in seconds."""
         known = self._by_evse.setdefault(evse_id, _Reported())
@@ -62,7 +67,9 @@ class LastingDerating:
             self._update_pending(evse_id, known, derating, now)
             return
         known.pending = None
-        if _is_higher(derating, known.reported) and now - known.reported_at >= INTERVAL_S:
+        if _is_higher(derating, known.reported) and (
+            known.reported_at is None or now - known.reported_at >= INTERVAL_S
+        ):
             self._send(evse_id, known, derating, now)
 
     def _update_pending(

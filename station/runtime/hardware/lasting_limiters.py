@@ -56,6 +56,11 @@ class LastingLimiters:
         self._observe = observe
         self._by_evse: dict[int, _Tracked] = {}
 
+    def restart(self) -> None:
+        """Begin a run of the devices, with another clock; what was reported holds until updated."""
+        for tracked in self._by_evse.values():
+            tracked.reported_at = tracked.pending = None
+
     def update(self, evse_id: int, budget: EvseBudget | None, now: float) -> None:
         """Take the budget of a round; None: no energy is transferred. `now` in seconds."""
         tracked = self._by_evse.setdefault(evse_id, _Tracked())

@@ -31,6 +31,10 @@ class LimitContact:
             self.channel, lambda limited: post(partial(self._report_limited, limited))
         )
 
+    def restart(self) -> None:
+        """Begin a run of the devices, with another clock."""
+        self._closed_since = None
+
     def update(self, closed: bool | None, now: float) -> None:
         """Take the level of the input; None: never read."""
         if closed is None:

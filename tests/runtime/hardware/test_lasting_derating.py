@@ -84,3 +84,14 @@ def test_another_cause_replaces_the_report_when_it_lasts() -> None:
 def test_an_evse_without_power_is_not_judged() -> None:
     assert reports_of((0, "modules", 0)) == []
     assert reports_of((0, "cable", 50), (100, "cable", 0)) == [(60, "cable", 20_000)]
+
+
+def test_a_run_of_the_devices_with_an_earlier_clock_reports_the_end_too() -> None:
+    reports: list[Derating | None] = []
+    lasting = LastingDerating(lambda evse_id, derating: reports.append(derating))
+    warm, cool = (HardwareLimit(Decimal(a), Decimal(400), "cable", Decimal(100)) for a in (50, 100))
+    lasting.update(1, warm, 5_000)
+    lasting.update(1, warm, 5_000 + LASTS_S)
+    lasting.restart()
+    lasting.update(1, cool, 10)
+    assert [derating and derating.limit_w for derating in reports] == [20_000, None]

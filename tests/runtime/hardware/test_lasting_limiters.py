@@ -81,3 +81,16 @@ def test_reports_have_an_interval_whatever_changes() -> None:
     ]
     times = [at for at, _, _ in reports_of(*changing, until=600)]
     assert all(after - before >= INTERVAL_S for before, after in pairwise(times))
+
+
+def test_a_run_of_the_devices_with_an_earlier_clock_reports_the_end_too() -> None:
+    reports: list[Observation] = []
+    lasting = LastingLimiters(reports.append)
+    budget = EvseBudget(Decimal(100), 40_000, "cabinet", 40_000)
+    lasting.update(1, budget, 5_000)
+    lasting.update(1, budget, 5_000 + LASTS_S)
+    lasting.restart()
+    lasting.update(1, None, 10)
+    lasting.update(1, budget, 11)
+    lasting.update(1, budget, 11 + LASTS_S)
+    assert [getattr(report, "limiter", None) for report in reports] == ["cabinet", "", "cabinet"]

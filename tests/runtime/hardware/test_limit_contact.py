@@ -28,3 +28,14 @@ def test_a_contact_that_bounces_stays_open() -> None:
 def test_nothing_is_reported_before_the_input_was_read() -> None:
     assert reports_of((0, None), (10, None)) == []
     assert reports_of((0, None), (1, True), (1 + CLOSED_S, True)) == [False]
+
+
+def test_a_run_of_the_devices_with_an_earlier_clock_lifts_the_limit_too() -> None:
+    reports: list[bool] = []
+    contact = LimitContact(parse_channel("A2"), reports.append)
+    contact.update(False, 5_000)
+    contact.update(True, 5_001)
+    contact.restart()
+    contact.update(True, 10)
+    contact.update(True, 10 + CLOSED_S)
+    assert reports == [True, False]
