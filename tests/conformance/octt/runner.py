@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from station.profiles import load_profile
 from tests.conformance.octt.bench import PROGRAM, StationBench
 from tests.conformance.octt.cases import (
     PLAYS,
@@ -89,6 +90,8 @@ class Runner:
         waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
         for case_id in ordered:
             waiting.put(case_id)
+        # msgspec prepares a class when it is first decoded: in two threads at once that crashes.
+        load_profile(self.profile)
         workers = [
             threading.Thread(target=self._run_worker, args=(waiting,), name=f"worker {number}")
             for number in range(min(self.jobs, len(requested)))

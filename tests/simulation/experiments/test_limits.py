@@ -16,6 +16,7 @@ from journal.observations import ClockStepped, StationStarted
 from journal.projections.clock import ClockCorrected
 from journal.projections.power_limits import PowerLimits
 from station.core.blocks import k_power_limits
+from station.core.blocks.k_smart_charging.limits import present_limit
 from station.core.blocks.k_smart_charging.schedule import LimitInForce
 from station.core.context import Context
 from station.runtime.hardware.power_sharing import EvseDemand, PowerShare, Shares, share_power
@@ -75,7 +76,6 @@ def ignore_clock_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ignore_borders(monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit holds until the next event, not until its period ends."""
-    present_limit = k_power_limits.present_limit
 
     def without_border(ctx: Context, evse_id: int) -> LimitInForce:
         return replace(present_limit(ctx, evse_id), until=None)
