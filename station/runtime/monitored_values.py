@@ -20,7 +20,7 @@ from station.core.blocks.n_monitoring.active_monitors import active_monitors, va
 from station.core.blocks.n_monitoring.evaluation import (
     Finding,
     allow_findings,
-    find_findings,
+    evaluate_monitors,
     periodic_due_ms,
 )
 from station.core.context import Context
@@ -29,7 +29,8 @@ from station.core.device_model.monitors import VariableMonitor
 INTERVAL_S: Final = 1.0  # between two evaluations
 INTERVAL_MIN_S: Final = 0.1  # also if a periodic monitor is due before that
 
-LatestReading = Callable[[int], MeterRead | None]  # of the meter of an EVSE; None: none that counts
+# Of the meter of an EVSE; None: there is no fresh one
+LatestReading = Callable[[int], MeterRead | None]
 
 
 async def report_monitored_values(
@@ -68,7 +69,7 @@ def find_observations(
         evse_id: reading for evse_id in evse_ids if (reading := latest_reading(evse_id)) is not None
     }
     live = _live_context(ctx, readings.values(), device_values)
-    findings = allow_findings(live, find_findings(live, monitors))
+    findings = allow_findings(live, evaluate_monitors(live, monitors))
     return tuple(_observations_of(findings, readings, device_values))
 
 

@@ -12,7 +12,7 @@ C14.FR.01). `DECISION_TABLE` has what follows: its first row that applies decide
                or with the one that is named
 
 An outdated entry of the list counts as Expired while LocalAuthListCtrlr.SupportsExpiryDateTime is
-true; otherwise the date is not looked at (C13.FR.02, C14.FR.02). The cache removes such an entry.
+true; otherwise the date is ignored (C13.FR.02, C14.FR.02). The cache removes such an entry.
 
 Helper module of `c_authorization` and `c_id_token`.
 """

@@ -12,8 +12,8 @@ of the journal, and from it the desired state, which the power path follows.
   voltage has changed by `VOLTAGE_CHANGE`.
 
 TransactionEvent ChargingRateChanged (K11.FR.04, K13.FR.03) is sent when an external limit changes
-the rate of a transaction by more than LimitChangeSignificance. A change by a profile of the CSMS is
-no news for the CSMS: SC.02 has no message for it.
+the rate of a transaction by more than LimitChangeSignificance. A change by a charging profile is
+not reported: the CSMS sent that profile, and SC.02 has no message for it.
 """
 
 from __future__ import annotations

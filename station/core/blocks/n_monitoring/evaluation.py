@@ -2,13 +2,13 @@
 
 Readings and replay
     Devices are read many times a second, and most readings are not journaled. `find_outcome` is a
-    function of a monitor, its memory in the journal, a value and the time, and nothing else. It
-    runs twice. Outside of the journal (`station/runtime/monitored_values.py`) it looks at every
-    reading, as a filter: a reading that triggers nothing leaves no trace. One that does is
-    observed: MeterRead or ValuesMeasured. When this observation is decided, the same function
-    finds the same outcome in the value that is in the entry, and MonitorsTriggered is the
-    decision. Replay applies both entries; it needs no reading that was not journaled, and gives
-    the same state on any machine.
+    function of a monitor, what it reported last (`MonitorMemory`, from the journal), a value and
+    the time, and nothing else. It runs twice. Outside of the journal
+    (`station/runtime/monitored_values.py`) it is a filter of all readings: one that triggers
+    nothing is not recorded. One that does is observed: MeterRead or ValuesMeasured. When this
+    observation is decided, the same function finds the same outcome in the value that is in the
+    entry, and MonitorsTriggered is the decision. Replay applies both entries; it needs no reading
+    that was not journaled, and gives the same state on any machine.
 
 Levels, not edges
     A monitor compares the value with what it reported last, so nothing depends on the moment of the
@@ -30,7 +30,7 @@ Levels, not edges
 
 Transactions
     A monitor with `transaction` is active while a transaction runs at its EVSE; at the station,
-    while one runs anywhere. What it remembers of another transaction does not count.
+    while one runs anywhere. What it reported in another transaction does not count.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def read_value(ctx: Context, definition: VariableDefinition) -> str | None:
     return ctx.state.variables.values.get(definition.path, definition.attributes[0].value or "")
 
 
-def find_findings(ctx: Context, monitors: Iterable[VariableMonitor]) -> Iterator[Finding]:
+def evaluate_monitors(ctx: Context, monitors: Iterable[VariableMonitor]) -> Iterator[Finding]:
     """The monitors that have an outcome now, among those that may be evaluated.
 
     Monitors of one variable should follow each other: its value is read once.

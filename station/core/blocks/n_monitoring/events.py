@@ -50,8 +50,8 @@ from station.core.blocks.n_monitoring.evaluation import (
     START_MS,
     Finding,
     allow_findings,
+    evaluate_monitors,
     evaluated_severity,
-    find_findings,
     has_fresh_value,
     is_enabled,
     is_resting,
@@ -95,7 +95,7 @@ def report_monitored_changes(ctx: Context) -> Iterator[Decision]:
     monitors = monitors_to_evaluate(ctx)
     if not monitors:
         return
-    found = find_findings(ctx, monitors)
+    found = evaluate_monitors(ctx, monitors)
     findings = allow_findings(ctx, (each for each in found if not _waits_for_device(ctx, each)))
     begins = [each for each in findings if each.outcome == "started"]
     if begins:
