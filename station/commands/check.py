@@ -64,9 +64,9 @@ class Problem(msgspec.Struct, frozen=True):
 )
 @click.pass_context
 def check_command(ctx: click.Context, path: Path) -> None:
-    """Check a station.toml and what it names, without starting the station.
+    """Check a station.toml with its files and ports, without starting the station.
 
-    Exit code 0: no problems. 1: `run` would start, and complain. 2: `run` would refuse.
+    Exit code 0: no problems. 1: warnings, `run` starts. 2: errors, `run` refuses.
     """
     problems = list(find_all_problems(path))
     for problem in problems:

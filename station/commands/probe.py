@@ -63,7 +63,7 @@ CONTACTOR_WARNING: Final = (
 @click.option(
     "--prove-watchdogs",
     is_flag=True,
-    help="Be silent until the watchdog of each I/O module fires, and check its outputs.",
+    help="Send nothing until the watchdog of each I/O module acts; check that its outputs are off.",
 )
 @click.option(
     "--prove-contactors",
@@ -85,7 +85,7 @@ def probe_command(
     """Open each configured port and report which devices answer.
 
     The station must not run. Contactors stay open and modules off, unless a test is requested.
-    Exit code 0: every device answers and every requested test passed; 1: not so.
+    Exit code 0: every device answers and every requested test passed; 1: otherwise.
     """
     config = load_config(path)
     settings = _hardware_settings(config, path)

@@ -114,13 +114,13 @@ VERBS: Final[Mapping[str, tuple[str, Sequence[click.Parameter]]]] = {
     "emergency-stop": ("Press the emergency stop button.", []),
     "emergency-release": ("Release the emergency stop button.", []),
     "fault": (
-        "Make a device fail.",
+        "Make a device fail, for example: `fault cable over_temperature`.",
         _fault_parameters(),
     ),
-    "clear-fault": ("Clear the fault of a device.", _fault_parameters()),
+    "clear-fault": ("Clear a fault that `fault` made.", _fault_parameters()),
     "meter": ("Set the values of an emulated meter.", _meter_parameters()),
     "link": (
-        "Set the network; silent loses packets.",
+        "Set the network: up, closed (no connection) or silent (packets are lost).",
         [_required_argument("mode", click.Choice(["up", "closed", "silent"]))],
     ),
     "external-limit": (
@@ -128,7 +128,11 @@ VERBS: Final[Mapping[str, tuple[str, Sequence[click.Parameter]]]] = {
         [
             click.Argument(["limit_w"], callback=_parse_limit),
             _evse_option(required=False),
-            click.Option(["--source"], type=click.Choice(["EMS", "SO", "Other"])),
+            click.Option(
+                ["--source"],
+                type=click.Choice(["EMS", "SO", "Other"]),
+                help="Its chargingLimitSource in OCPP. Default: EMS.",
+            ),
             _value_option("duration-s", click.INT, "The limit ends after so many seconds."),
         ],
     ),

@@ -30,7 +30,7 @@ JsonObject = Mapping[str, Any]
 @station_options
 @click.option("--json", "as_json", is_flag=True, help="Print the response as JSON.")
 def status_command(config: Path | None, data: Path | None, as_json: bool) -> None:
-    """Print link, EVSEs, faults, outbox, clock, journal and certificates of a running station."""
+    """Print connection, EVSEs, faults, outbox, clock, journal and certificates of a station."""
     live = send_request(find_data_directory(config, data) / STATION_SOCKET, "live")
     if as_json:
         click.echo(json.dumps(live, default=float))

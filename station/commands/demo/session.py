@@ -312,7 +312,7 @@ class Demo:
         text = STAGE_TEXTS.get(stage)
         if text:
             self.console.print_event(
-                "station", text + (f": {voltage_v:.0f} V" if voltage_v > 1 else "")
+                "station", text + (f" (output: {voltage_v:.0f} V)" if voltage_v > 1 else "")
             )
 
     async def _show_charging(self, seconds: float) -> None:
@@ -363,7 +363,7 @@ class Demo:
         if not self.differences:
             print_line("CSMS, journal and meter agree; the journal is intact.")
         print_line()
-        print_line("From the journal (all of it: `station replay`, below):")
+        print_line("From the journal (`station replay` prints all of it):")
         for entry in entries:
             print_line(f"  {format_entry(entry)}", ACTOR_STYLES[describe_event(entry.event)[0]])
         print_line(f"  Head of the journal: {head.seq}:{head.digest.hex()}")
