@@ -47,7 +47,7 @@ class Driver(Protocol):
 
     @property
     def NO_ANSWER_REASONS(self) -> tuple[str, ...]:
-        """Three reasons, likeliest first: clauses that say what to look at."""
+        """Three reasons, likeliest first: clauses that name what to look at."""
         ...
 
     def open(

@@ -6,7 +6,7 @@ exchanged. Limits are keys of the device that measures them.
 
 What passes the check of these structs must work, and must be safe. The type of a key has its range;
 `__post_init__` compares keys with each other, so that no EVSE is wired to the device of another and
-no protection is set behind the limit it protects.
+no protection acts later than the limit it protects.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ also invalid JSON, a line that is too long, and a last line without a line end.
 
 With a `RequestQuota`, clients that ask too often wait for their turn, all of them together, and the
 oldest idle connection is closed when there are too many: a flood of requests costs the process a
-bounded share of its time, and a client that never reads or never asks keeps nobody out.
+bounded share of its time, and a client that never reads or never asks blocks no other one.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _NONE: Final = "-"
 
 
 class ListedIdToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the CSMS says of one idToken: AuthorizationData without what is not used."""
+    """One idToken of the list: the parts of AuthorizationData that are used."""
 
     id_token: IdToken
     status: str  # AuthorizationStatusEnumType

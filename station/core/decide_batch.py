@@ -4,7 +4,7 @@ The recorder collects observations while a commit is written and passes the queu
 `decide_batch` gives the entries of the next commit and the state after them. It is pure: the clock
 was read when each observation was made, and readings come in through a function.
 
-A batch ends with the queue, at a number of observations, or when `is_time_up` says so, but it has
+A batch ends with the queue, at a number of observations, or when `is_time_up`, but it has
 one observation at least. The time matters because decisions differ in cost: one GetBaseReport costs
 as much as a hundred meter readings, and while a batch is decided the loop does nothing else.
 

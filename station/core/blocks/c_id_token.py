@@ -96,7 +96,7 @@ def find_evse_for(ctx: Context, claimant: Claimant) -> int | None:
 def _find_waiting_evse(ctx: Context, claimant: Claimant) -> int | None:
     """The EVSE that was plugged in last and has no authorization.
 
-    One that is kept for others only if there is no other one: its EV driver has to be told.
+    One that is kept for others only if there is no other one: its EV driver needs the reason.
     """
     waiting = [
         (

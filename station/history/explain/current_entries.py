@@ -269,7 +269,7 @@ class CurrentEntries:
 
 
 class _Subject(NamedTuple):
-    """What an event is about, as far as it says."""
+    """The EVSE, connector and transaction that an event names."""
 
     event: Any  # the event, or the report in a CallQueued
     evse_id: int | None

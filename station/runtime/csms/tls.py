@@ -5,7 +5,7 @@
 * Cipher suites are exactly those of the product profile. TLS 1.2 is the minimum.
 * The certificate must name the host of the URL, in commonName or subjectAltName. Names are compared
   whole; a wildcard is refused unless AllowCSMSTLSWildcards is true (A00.FR.309, erratum 2.62 of
-  2025-02, which reverses the printed text). It stands for one label, the first.
+  2025-02, which reverses the printed text). It matches one label, the first.
 * Not a byte of the application is sent before all of that is checked.
 * A failed attempt is one of the security events of Part 2 appendix 1, or none: see
   `security_event_for`.
@@ -43,7 +43,7 @@ EVENT_BY_SSL_REASON: Final[dict[str, str]] = {
     "DH_KEY_TOO_SMALL": "InvalidTLSCipherSuite",
 }
 
-# OpenSSL's reason, an alert about the certificate of the station -> what the CSMS says about it.
+# OpenSSL's reason, an alert about the certificate of the station -> what the CSMS reports about it.
 OWN_CERTIFICATE_ALERTS: Final[dict[str, str]] = {
     "TLSV1_ALERT_UNKNOWN_CA": "it does not know its CA",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "it has expired",
