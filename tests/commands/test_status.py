@@ -216,7 +216,7 @@ def test_a_refused_release_is_one_line_and_exit_code_1(
     answering_station({"ok": False, "error": "release: door has no latched fault there"})
     result = run_station("release", "door", "--data", tmp_path)
     assert result.exit_code == 1
-    assert result.stderr == "release: release: door has no latched fault there\n"
+    assert result.stderr == "release: door has no latched fault there\n"
 
 
 def test_a_renewal_is_requested_from_a_running_station(

@@ -65,7 +65,8 @@ def send_request(path: Path, operation: str, /, **arguments: Any) -> dict[str, A
         raise StationUnreachable(f"{path}: closed without a response to {operation}. See its log.")
     reply: dict[str, Any] = json.loads(response, parse_float=Decimal)
     if reply.pop("ok", False) is not True:
-        raise CommandFailed(f"{operation}: {reply.get('error', 'refused without a reason')}")
+        reason = str(reply.get("error", "refused without a reason"))
+        raise CommandFailed(f"{operation}: {reason.removeprefix(f'{operation}: ')}")
     return reply
 
 
