@@ -42,7 +42,7 @@ Limiter = Literal[RecordedLimiter, "product"]
 
 
 class EvseBudget(msgspec.Struct, frozen=True):
-    """What one EVSE may give now."""
+    """What one EVSE may give now; without a session, what an EV could get if it were alone."""
 
     current_a: Decimal  # whole amperes
     power_w: int  # the set-point
@@ -95,18 +95,23 @@ class PowerBudget:
             output.current_limit_a = _current_a(
                 share.setpoint_w, limit, path.inputs, output.current_limit_a
             )
-            is_taken = _is_limit_taken(demand, path.inputs, output.current_limit_a)
+            if not demand.has_session:
+                power_w = min(demand.limit_w, total_w)
+                current_a, limiter = Decimal(int(power_w / limit.voltage_v)), None
+            else:
+                power_w, current_a = share.setpoint_w, output.current_limit_a
+                limiter = _limiting_ev(demand, path.inputs, current_a)
             self.by_evse[demand.evse_id] = EvseBudget(
-                output.current_limit_a,
-                share.setpoint_w,
-                self._limiter(demand, share, limit, total_w) if is_taken else "ev",
-                share.setpoint_w if is_taken else demand.request_w or 0,
+                current_a,
+                power_w,
+                limiter or self._limiter(demand, power_w, limit, total_w),
+                power_w if limiter is None else demand.request_w or 0,
             )
 
     def _limiter(
-        self, demand: EvseDemand, share: PowerShare, limit: HardwareLimit, total_w: int
+        self, demand: EvseDemand, power_w: int, limit: HardwareLimit, total_w: int
     ) -> Limiter:
-        if share.setpoint_w < demand.limit_w:
+        if power_w < demand.limit_w:
             return "station_limit" if total_w < self._station_max_w else "cabinet"
         return "limit" if demand.limit_w < limit.power_w else limit.limiter
 
@@ -129,16 +134,18 @@ def _evse_demand(path: PowerPath, desired: DesiredEvse | None, limit: HardwareLi
     )
 
 
-def _is_limit_taken(demand: EvseDemand, inputs: EvseInputs, current_limit_a: Decimal) -> bool:
-    """Whether the EV takes about all that it may; True also before it charges.
+def _limiting_ev(
+    demand: EvseDemand, inputs: EvseInputs, current_limit_a: Decimal
+) -> Literal["ev"] | None:
+    """The EV, if it takes clearly less than it may; None also before it charges.
 
     In amperes, because a limit of a few of them is rounded down by a large part of its power.
     """
     request = inputs.power_request
     if request is None or demand.request_w is None:
-        return True
+        return None
     taken_a = max(request.current_a, inputs.output_a)
-    return taken_a * HUNGRY_SHARE[1] >= current_limit_a * HUNGRY_SHARE[0]
+    return "ev" if taken_a * HUNGRY_SHARE[1] < current_limit_a * HUNGRY_SHARE[0] else None
 
 
 def _limit_w(limit: PowerLimit, voltage_v: Decimal) -> int:

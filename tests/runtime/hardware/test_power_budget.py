@@ -177,3 +177,20 @@ async def test_what_limits_and_lasts_is_reported_and_ends_with_the_transfer(
         assert limit_w == pytest.approx(budget.power_w, rel=0.1)
         bench.request_energy(2, energy=False)
         await bench.wait_until(lambda: newest_limiter(2) == ("", 0), 10)
+
+
+async def test_without_a_session_the_budget_is_what_an_ev_could_get(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    """`station status` shows it; no power that is shared limits an EVSE without an EV."""
+    async with run_in_memory(tmp_path) as bench:
+
+        def budget() -> tuple[str, int]:
+            now = bench.hardware.power_budget(1)
+            return (now.limiter, now.power_w) if now else ("", 0)
+
+        await bench.wait_until(lambda: budget() == ("modules", 180_000), 2)
+        bench.limit_power(1, 90_000)
+        await bench.wait_until(lambda: budget() == ("limit", 90_000), 1)
+        bench.limit_power(0, 40_000)
+        await bench.wait_until(lambda: budget() == ("station_limit", 40_000), 1)
