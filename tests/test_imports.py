@@ -127,6 +127,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "drivers",
         "drivers.awake_clock",
+        "drivers.beat",
         "drivers.ports",
         "drivers.settings",
         "migrations.*",

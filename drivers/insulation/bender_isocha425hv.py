@@ -16,6 +16,7 @@ from typing import Final, Literal
 import msgspec
 import trio
 
+from drivers.beat import next_beat
 from drivers.ports import (
     DeviceFault,
     DeviceReady,
@@ -215,7 +216,8 @@ class BenderIsoCha425hv:
                 if lost_polls == LOST_POLLS_MAX:
                     raise type(fault)(f"{self._name}: {lost_polls} polls lost: {fault}") from fault
             fast = lost_polls or self._self_test is not None
-            due = polled_at + (min(self.interval_s, FAST_POLL_S) if fast else self.interval_s)
+            interval_s = min(self.interval_s, FAST_POLL_S) if fast else self.interval_s
+            due = next_beat(polled_at, interval_s)
             with trio.move_on_at(due):
                 await (trio.sleep_forever() if lost_polls else self._test_ordered.wait())
 

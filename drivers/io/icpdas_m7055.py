@@ -4,10 +4,10 @@ The watchdog switches the outputs off when this program is silent (address mappi
 family, rev. 1.13). Each cycle reads the inputs and, in turns, the watchdog status and the reset
 flag; outputs are written when they change, and at least every `REWRITE_INTERVAL_S`.
 
-While no power can flow (`idle`), a cycle is `IDLE_CYCLE_S`: what the inputs then cause, a closed
-connector, is not urgent. An emergency stop has to switch off within 200 ms what is on
-(`safety.md` section 6), and the contactors open by hardware. After a missed cycle, cycles are as
-short as in a session, so that a module is not stale because of one lost response.
+While no power can flow (`idle`), a cycle is `IDLE_CYCLE_S`. Of the row "E-stop pressed: emergency
+stop, all EVSEs; AC enable off" of `safety.md`, the limit of 200 ms (section 6) is for switching
+modules off, and they are off; AC enable follows in the next cycle. After a missed cycle, cycles are
+as short as in a session, so that a module is not stale because of one lost response.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Annotated, Final, Literal
 import trio
 from msgspec import Meta
 
+from drivers.beat import next_beat
 from drivers.ports import (
     DeviceFault,
     DeviceReady,
@@ -322,7 +323,7 @@ class IcpdasM7055:
             self._present_cycle_s = (
                 self._idle_cycle_s if self._idle and not missed else self._cycle_s
             )
-            due = max(last_due + self._present_cycle_s, trio.current_time())
+            due = max(next_beat(last_due, self._present_cycle_s), trio.current_time())
             with trio.move_on_at(due) as pause:
                 await self._changed.wait()
             if pause.cancelled_caught:

@@ -14,6 +14,7 @@ from decimal import Decimal
 
 import trio
 
+from drivers.beat import next_beat
 from drivers.ports import (
     DeviceFault,
     DeviceReady,
@@ -75,7 +76,7 @@ class PolledMeter(ABC):
                 failed_polls = 0
                 self._update_energy(reading.energy_wh)
                 report(reading)
-            due = max(due + self.interval_s, trio.current_time())
+            due = max(next_beat(due, self.interval_s), trio.current_time())
             await trio.sleep_until(due)
 
     def _update_energy(self, energy_wh: Decimal) -> None:

@@ -24,6 +24,7 @@ import msgspec
 import trio
 
 from drivers.awake_clock import AwakeClock
+from drivers.beat import next_beat
 from drivers.ports import (
     DeviceReady,
     DeviceReport,
@@ -347,8 +348,10 @@ class InfypowerModules:
         """Send now; the next slot begins `slot_ms` later, or `IDLE_SLOT_S`."""
         settled = self._answers_in_row >= IDLE_AFTER_ANSWERS
         resting = self.idle and settled and not self._orders.any_on
-        slot_s = max(self._slot_s, IDLE_SLOT_S) if resting else self._slot_s
-        self._slot_due_at = trio.current_time() + slot_s
+        now = trio.current_time()
+        self._slot_due_at = now + self._slot_s
+        if resting:
+            self._slot_due_at = max(next_beat(now, IDLE_SLOT_S), self._slot_due_at)
         await self.bus.send(telegram.can_frame)
 
     async def _send_in_slot(self, telegram: Telegram) -> None:

@@ -18,6 +18,7 @@ import trio
 from msgspec import Meta
 
 from drivers.awake_clock import AwakeClock
+from drivers.beat import next_beat
 from drivers.ports import (
     CableTemperature,
     ChargeController,
@@ -221,7 +222,7 @@ class AdvanticsSecc:
         while True:
             now = trio.current_time()
             if now >= due:
-                due = max(due + self._status_s, now)
+                due = max(next_beat(due, self._status_s), now)
             await self.bus.send(self._status_frame())
             for frame in (self._parameters_frame(), self._sequence_frame(), self._outputs_frame()):
                 before, at = sent.get(frame.id, (None, -inf))

@@ -1,5 +1,7 @@
 """Control loop of the devices: a round every 0.1 s, and at once when something changes.
 
+While no EVSE can get power (`PowerPath.is_idle`), every other regular round is left out.
+
 A round, in this order:
 
 1. find faults in all inputs and update the fault registry (protections first, so that the power
@@ -24,6 +26,7 @@ import msgspec
 import trio
 
 from drivers.awake_clock import AwakeClock
+from drivers.beat import next_beat
 from drivers.ports import (
     DeviceReady,
     DeviceReport,
@@ -180,7 +183,7 @@ class ControlLoop:
         self._power_budget = PowerBudget(station_power_max_w, self._limit_hardware)
         self._released_seq = _last_release_seq(desired_state.value)  # a new latch is not meant
         self._pressed_evse_ids: set[int] = set()
-        self._shutting_down = False
+        self._is_idle = self._shutting_down = False
         self._round_due_at = trio.current_time()
         self.round_lag = RecentMaximum()  # how late rounds ended, s; a loop that is held shows here
         self.status = ControlStatus()
@@ -256,12 +259,17 @@ class ControlLoop:
 
     async def _run_rounds(self) -> None:
         self._round_due_at = trio.current_time()
+        left_out = False
         while not self._driver_supervisor.crashed.is_set():
             due = self._round_due_at
             await self._read_waiting_reports()
-            self._run_round(repeat=True)
+            left_out = self._is_idle and not left_out
+            if left_out:
+                self._clock.now()  # between two readings it counts 0.1 s at most
+            else:
+                self._run_round(repeat=True)
             self.round_lag.add(trio.current_time() - due, due)
-            self._round_due_at = max(due + TICK_S, trio.current_time())
+            self._round_due_at = max(next_beat(due, TICK_S), trio.current_time())
             seen = self._desired_state.value
             with trio.move_on_at(self._round_due_at):
                 await self._desired_state.wait_changed(seen)
@@ -344,14 +352,14 @@ class ControlLoop:
         return urgent and not isinstance(report, MeterReading)
 
     def _on_digital_inputs(self, io_module: int, report: DigitalInputs, now: float) -> bool:
-        changed = self._station_inputs.apply_digital_inputs(io_module, report, now)
+        urgent = self._station_inputs.apply_digital_inputs(io_module, report, now)
         for evse_id, output in self._wiring.outputs["contactors"].items():
             if output.module == io_module:
                 feedback = self._power_paths[evse_id].inputs.feedback
                 channel = self._wiring.inputs["contactors_closed"][evse_id]
-                feedback.apply_reading(report, channel.number, output.number)
+                urgent |= feedback.apply_reading(report, channel.number, output.number)
         self._on_stop_buttons()
-        return changed or any(path.coil_on for path in self._power_paths.values())
+        return urgent
 
     def _on_stop_buttons(self) -> None:
         pressed = {
@@ -369,7 +377,7 @@ class ControlLoop:
         """Find faults, set every level, report changes.
 
         Args:
-            repeat: also repeat the modules' orders and update the display; every `TICK_S`.
+            repeat: also repeat the modules' orders and update the display; in regular rounds.
         """
         now, real_now = self._clock.now(), trio.current_time()
         if not self._settings.in_field:
@@ -500,10 +508,10 @@ class ControlLoop:
 
     def _set_poll_speed(self) -> None:
         """Poll the devices that all EVSEs share slower while no EVSE can get power."""
-        idle = all(path.is_idle for path in self._power_paths.values())
-        self._devices.power_modules.idle = idle
+        self._is_idle = all(path.is_idle for path in self._power_paths.values())
+        self._devices.power_modules.idle = self._is_idle
         for module in self._devices.io_modules.values():
-            module.idle = idle
+            module.idle = self._is_idle
 
 
 def _last_release_seq(desired_state: DesiredState) -> int:

@@ -56,25 +56,31 @@ class ContactorFeedback(msgspec.Struct):
     _count: int = 0  # readings in a row that contradict
     _read_at: float = 0.0
 
-    def apply_reading(self, report: DigitalInputs, input_number: int, output_number: int) -> None:
-        """Take the feedback and the output of one reading of the contactors' I/O module."""
+    def apply_reading(self, report: DigitalInputs, input_number: int, output_number: int) -> bool:
+        """Take the feedback and the output of one reading of the contactors' I/O module.
+
+        Returns:
+            Whether the reading says more than the one before: the output was switched, or the
+            feedback contradicts it.
+        """
         self.closed = bool(report.bits >> input_number & 1)
         self._read_at = report.read_at
         if report.outputs is None:
             self._output_on = self._since = None
-            return
+            return True
         output_on = bool(report.outputs >> output_number & 1)
         switched, self._output_on = output_on is not self._output_on, output_on
         if switched:
             self._since, self._count = report.outputs_at, 0
             if report.read_at < report.outputs_at:
-                return  # read before it was switched
+                return True  # read before it was switched
         if self.closed is output_on:
             self._since = None
-            return
+            return switched
         if self._since is None:
             self._since, self._count = report.read_at, 0
         self._count += 1
+        return True
 
     def contradiction(self, feedback_s: float) -> Literal["welded", "stuck_open"] | None:
         """The fault, if at least `FEEDBACKS_MIN` readings over `feedback_s` contradict."""

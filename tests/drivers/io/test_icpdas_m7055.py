@@ -303,7 +303,7 @@ async def test_two_missed_cycles_are_not_yet_a_fault(
     cabinet = IoBench()
     async with running_tasks(cabinet.slaves.run, cabinet.run_driver):
         for _ in range(3):
-            await trio.sleep(1.01)
+            await trio.sleep(1.03)  # between two cycles
             cabinet.module.faults.silent = True
             await trio.sleep(0.2)
             cabinet.module.faults.silent = False

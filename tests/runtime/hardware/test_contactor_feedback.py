@@ -65,3 +65,20 @@ def test_contactors_that_move_on_their_own_need_three_readings() -> None:
     assert read_feedback(feedback, 1.0, closed=True, output_on=True) is None
     assert read_feedback(feedback, 6.0, 6.1, closed=False, output_on=True) is None
     assert read_feedback(feedback, 6.2, closed=False, output_on=True) == "stuck_open"
+
+
+def test_a_reading_that_says_nothing_new_needs_no_round() -> None:
+    feedback = ContactorFeedback()
+
+    def is_new(closed: bool, output_on: bool | None, at: float, outputs_at: float = 0.0) -> bool:
+        reading = contactor_reading(closed, output_on, at, outputs_at)
+        return feedback.apply_reading(reading, FEEDBACK, COIL)
+
+    assert is_new(False, False, 1.0)  # the first
+    assert not is_new(False, False, 1.1)
+    assert is_new(False, True, 1.2, outputs_at=1.15)  # switched on, not closed yet
+    assert is_new(False, True, 1.3, outputs_at=1.15)  # contradicts
+    assert not is_new(True, True, 1.4, outputs_at=1.15)
+    assert is_new(True, None, 1.5, outputs_at=1.15)  # a write without a response
+    assert is_new(True, True, 1.6, outputs_at=1.15)
+    assert not is_new(True, True, 1.7, outputs_at=1.15)
