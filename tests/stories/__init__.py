@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from journal.events import IdToken
-from journal.observations import EvTokenReported
+from journal.observations import (
+    DeviceFaulted,
+    DeviceRecovered,
+    EvTokenReported,
+    MeasuredValue,
+    ValuesMeasured,
+)
 from station.transcript.lines import format_entry
 from tests.support.story import (
     ALICE,
@@ -91,6 +97,28 @@ RESERVE_ANY_FOR_BOB: Final = called(
     expiryDateTime="2026-03-01T12:02:00Z",
     idToken=id_token_payload(BOB),
     groupIdToken=id_token_payload(FAMILY),
+)
+CABLE: Final[Json] = {
+    "component": {
+        "name": "TemperatureSensor",
+        "instance": "cable",
+        "evse": {"id": 1, "connectorId": 1},
+    },
+    "variable": {"name": "Temperature"},
+}
+POWER: Final[Json] = {
+    "component": {"name": "EVSE", "evse": {"id": 1}},
+    "variable": {"name": "Power"},
+}
+WATCH_POWER_AND_CABLE: Final = called(
+    "SetVariableMonitoring",
+    setMonitoringData=[
+        {**POWER, "type": "UpperThreshold", "value": 100000, "severity": 6},
+        {**CABLE, "type": "UpperThreshold", "value": 90, "severity": 4},
+    ],
+)
+HOT_CABLE: Final = ValuesMeasured(
+    (MeasuredValue("TemperatureSensor[cable]@1/1.Temperature", "91"),)
 )
 BOOT_ONLINE: Final = in_sequence(BOOTED, IDLE, LINK_OPENED, csms_answers())
 DRIVE_AWAY: Final = in_sequence(
@@ -290,6 +318,34 @@ STORIES: Final[dict[str, tuple[Step, ...]]] = {
         LINK_OPENED,
         csms_answers(),
         time_passed(seconds=80),
+        csms_answers(),
+    ),
+    "monitors_over_a_limit_offline_and_a_fault": (
+        BOOT_ONLINE,
+        time_passed(seconds=15),
+        WATCH_POWER_AND_CABLE,
+        csms_answers(),
+        cable_plugged(1),
+        presented(ALICE),
+        csms_answers(),
+        charging_started(1),
+        meter_read(1, "1100", power_w="60000"),
+        csms_answers(),
+        time_passed(seconds=10),
+        meter_read(1, "1300", power_w="120000"),
+        csms_answers(),
+        time_passed(seconds=10),
+        HOT_CABLE,
+        csms_answers(),
+        LINK_LOST,
+        time_passed(seconds=10),
+        meter_read(1, "1600", power_w="50000"),
+        DeviceFaulted(0, "reader", "silent", blocks_charging=False),
+        time_passed(seconds=10),
+        DeviceRecovered(0, "reader", "silent"),
+        LINK_OPENED,
+        csms_answers(),
+        time_passed(seconds=10),
         csms_answers(),
     ),
     "a_message_the_csms_never_accepts": (
