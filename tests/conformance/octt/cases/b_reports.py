@@ -80,6 +80,8 @@ def tc_b_14_cs(tester: Tester) -> None:
 
 
 def tc_b_16_cs(tester: Tester) -> None:
+    # Without a component that is disabled, a report of all components would pass.
+    tester.configure_variable("LocalAuthListCtrlr", "Enabled", "false")
     every = request_base_report(tester, "preparation", "FullInventory")
     rows = _request_report(tester, "step 1", componentCriteria=["Enabled"])
     enabled = {_key_of(row): row for row in rows if row["variable"]["name"] == "Enabled"}
