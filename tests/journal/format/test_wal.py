@@ -12,13 +12,15 @@ from typing import Final
 
 import pytest
 
-from journal.format import wal
+from journal.format import sectors, wal
 from journal.format.sectors import FileContent
 from journal.format.wal import iter_changed_checksums, split_frames
 from journal.maintenance.salvage import LoggedPages
 
 PAGE_BYTES: Final = 4096
 SALTS: Final = (7, 8)
+FRAMES: Final = 400  # of a log of many pieces
+PIECE_BYTES: Final = 64 << 10
 
 
 def write_log(path: Path, frame_count: int, *, commit_every: int = 1) -> list[bytes]:
@@ -38,9 +40,16 @@ def write_log(path: Path, frame_count: int, *, commit_every: int = 1) -> list[by
     return images
 
 
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces as small for this log as those in service are for one of many MiB."""
+    monkeypatch.setattr(sectors, "PIECE_BYTES", PIECE_BYTES)
+
+
+@pytest.mark.usefixtures("small_pieces")
 def test_a_long_log_is_read_in_pieces(tmp_path: Path) -> None:
     path = tmp_path / "journal.db-wal"
-    images = write_log(path, 1500)
+    images = write_log(path, FRAMES)
     size = path.stat().st_size
     with ExitStack() as files:
         log = FileContent(path, files)
@@ -51,22 +60,23 @@ def test_a_long_log_is_read_in_pieces(tmp_path: Path) -> None:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert not hidden
-    assert len(pages) == 1500
+    assert len(pages) == FRAMES
     assert peak < size / 1.5
 
 
-@pytest.mark.parametrize("damaged_frame", [None, 700])
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("damaged_frame", [None, 200])
 def test_a_log_with_zeroed_values_has_the_same_commits(
     tmp_path: Path, damaged_frame: int | None
 ) -> None:
     path = tmp_path / "journal.db-wal"
-    write_log(path, 1500)
+    write_log(path, FRAMES)
     data = bytearray(path.read_bytes())
     if damaged_frame is not None:
         data[32 + damaged_frame * (24 + PAGE_BYTES) + 24] ^= 1
         path.write_bytes(data)
     before = split_frames(bytes(data))
-    spans = {(32 + frame * (24 + PAGE_BYTES) + 124, 30) for frame in (3, 4, 600, 1400)}
+    spans = {(32 + frame * (24 + PAGE_BYTES) + 124, 30) for frame in (3, 4, 160, 390)}
     with ExitStack() as files, path.open("r+b") as out:
         log = FileContent(path, files)
         tracemalloc.start()
