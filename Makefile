@@ -7,6 +7,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 # All tests; those that measure times run after the others, one at a time.
 RUN_TESTS := $(PYTEST) -m "not alone"; failed=$$?; $(BIN)/python -m pytest -m alone && exit $$failed
 
+KILLS ?= 50
 SEEDS ?= 1000
 SEED0 ?= 0
 DAYS ?= 30
@@ -19,7 +20,7 @@ STATIONS ?= 1000
 JOURNALS ?= 80
 PYTHONS ?= $(PYTHON)
 
-.PHONY: help deb dist sbom demo test quick check octt mutants simulate soak growth offline powercut damage bench fleet questions spark-tools goldens format clean
+.PHONY: help deb dist sbom demo test quick check octt mutants kills simulate soak growth offline powercut damage bench fleet questions spark-tools goldens format clean
 
 help:
 	@echo 'make demo                                one whole charging session on emulated hardware'
@@ -28,6 +29,7 @@ help:
 	@echo 'make check                               ruff format, ruff check, mypy --strict, all tests'
 	@echo 'make octt PROFILE=evs-flash-300          the test cases of OCPP 2.0.1 Part 6, with a report'
 	@echo 'make mutants                             the same cases against stations with one fault each; each must fail'
+	@echo 'make kills KILLS=50                      kill -9 at random moments of one transaction'
 	@echo 'make simulate SEEDS=1000 SEED0=0         randomized simulations with faults, one for each seed'
 	@echo 'make powercut N=20000 SEED=0             start the station from N disk images that power cuts leave'
 	@echo 'make damage DAMAGES=1000 SEED=0          damage a journal DAMAGES times and go on with each'
@@ -87,6 +89,9 @@ octt: .venv/.installed
 
 mutants: .venv/.installed
 	$(BIN)/python -m tests.conformance.octt.mutants
+
+kills: .venv/.installed
+	KILLS=$(KILLS) $(BIN)/python -m pytest -q -s tests/e2e/test_kill9.py
 
 simulate: .venv/.installed
 	$(BIN)/python -m station.simulation --seeds $(SEEDS) --seed0 $(SEED0)

@@ -385,7 +385,7 @@ class World(RuleBasedStateMachine):
 
 
 World.TestCase.settings = settings(
-    max_examples=120,
+    max_examples=int(os.environ.get("STORY_EXAMPLES", "60")),
     stateful_step_count=50,
     deadline=None,
     database=None,
