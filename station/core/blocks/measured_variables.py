@@ -84,7 +84,8 @@ def component_devices(component: Component) -> frozenset[str] | None:
 
 def component_faults(ctx: Context, component: Component) -> list[DeviceFaulted]:
     """The active faults of the devices that belong to a component."""
-    return [fault for fault in ctx.state.faults.active if is_fault_of(component, fault)]
+    active = ctx.state.faults.active
+    return [fault for fault in active if is_fault_of(component, fault)] if active else []
 
 
 def is_fault_of(component: Component, fault: DeviceFaulted | DeviceRecovered) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from decimal import Decimal
+from functools import cached_property
 from typing import Literal
 
 import msgspec
@@ -83,7 +84,7 @@ class Attribute(msgspec.Struct, frozen=True):
     constant: bool = False
 
 
-class VariableDefinition(msgspec.Struct, frozen=True, kw_only=True):
+class VariableDefinition(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Everything about a variable but its value."""
 
     key: VariableKey
@@ -102,7 +103,7 @@ class VariableDefinition(msgspec.Struct, frozen=True, kw_only=True):
     supports_monitoring: bool = False
     preset_condition: str = ""  # not met: station.toml cannot set another value; empty: it may
 
-    @property
+    @cached_property
     def path(self) -> str:
         """The name of the Actual value in the journal and in texts for people."""
         return self.key.path
