@@ -2,8 +2,8 @@
 
 A seeded machine sends observations to the core: EV drivers, cables, faults, time, links, restarts,
 requests and answers of the CSMS, valid and not, noise. `tests.support.story.StoryChecks` checks
-every entry. Another seed: STORY_SEED=7 pytest tests/core/test_decide.py; with STORY_SHRINK=1 it
-takes minutes and shows the shortest story that fails.
+every entry. Another seed: STORY_SEED=7 pytest tests/core/test_decide.py; STORY_EXAMPLES=500 runs
+more stories. With STORY_SHRINK=1 it takes minutes and shows the shortest story that fails.
 """
 
 from __future__ import annotations
