@@ -49,7 +49,7 @@ def test_the_workers_of_a_run_use_these_groups(tmp_path: Path) -> None:
     command = (sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider")
     paths = os.pathsep.join((str(ROOT), str(tmp_path)))
     subprocess.run(
-        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths}, check=True, timeout=60
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths}, check=True, timeout=300
     )
     for name in ("test_first", "test_second"):
         workers = (tmp_path / name).read_text()

@@ -18,7 +18,7 @@ import click
 
 from station.commands.shared.control_client import STATION_SOCKET, send_request
 from station.commands.shared.station_option import find_data_directory, station_options
-from station.transcript.phrases import escape_control_characters, shorten_id
+from station.transcript.phrases import LIMITER_NAMES, escape_control_characters, shorten_id
 
 LABEL_WIDTH: Final = 13
 WH_PER_KWH: Final = 1000
@@ -125,7 +125,7 @@ def _describe_evse(evse: JsonObject) -> str:
         parts.append(_kilo(evse["power_w"], "kW"))
     if evse["soc"] is not None and evse["plugged"]:
         parts.append(f"SoC {evse['soc']} %")
-    if evse["limit_w"] is not None:
+    if _shows_limit(evse):
         source = f": {evse['limit_source']}" if evse.get("limit_source") else ""
         parts.append(f"at most {_kilo(evse['limit_w'], 'kW')} ({evse['limit_reason']}{source})")
     if evse["energy_wh"] is not None:
@@ -133,6 +133,12 @@ def _describe_evse(evse: JsonObject) -> str:
     if evse["transaction"]:
         parts.append(f"transaction {shorten_id(evse['transaction']['id'])}")
     return ", ".join(parts)
+
+
+def _shows_limit(evse: JsonObject) -> bool:
+    """Whether a limit is shown: not the share of 0 W of an EVSE without an EV."""
+    has_no_share = not evse["limit_w"] and evse["limit_reason"] == LIMITER_NAMES["cabinet"]
+    return evse["limit_w"] is not None and (evse["plugged"] or not has_no_share)
 
 
 def _describe_reservation(reservation: JsonObject) -> str:

@@ -269,7 +269,7 @@ def test_the_suite_passes_with_sigint_ignored() -> None:
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout

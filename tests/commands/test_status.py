@@ -149,6 +149,28 @@ def test_the_status_is_printed_for_a_person(
     ]
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_shown"),
+    [
+        ({}, False),
+        ({"plugged": True}, True),
+        ({"limit_reason": "limit for the station"}, True),
+    ],
+    ids=["no EV, no share", "waits for a share", "a limit of 0 W"],
+)
+def test_an_evse_without_an_ev_shows_no_share_of_the_power(
+    run_station: StationCommand,
+    tmp_path: Path,
+    answering_station: Answer,
+    changes: dict[str, Any],
+    is_shown: bool,
+) -> None:
+    share = {"limit_w": 0, "limit_reason": "power shared by the EVSEs", **changes}
+    answering_station({**LIVE, "evses": [{**LIVE["evses"][1], **share}]})
+    result = run_station("status", "--data", tmp_path)
+    assert ("at most 0.0 kW" in result.stdout) is is_shown
+
+
 def test_what_needs_attention_has_lines_of_its_own(
     run_station: StationCommand, tmp_path: Path, answering_station: Answer
 ) -> None:
