@@ -14,6 +14,7 @@ import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
+from drivers.catalog import driver_names
 from drivers.emulators.ev import Ev
 from drivers.emulators.memory_port import MemoryPort
 from drivers.emulators.process import run_emulated_station
@@ -219,7 +220,8 @@ def test_an_unknown_driver_is_refused_with_the_names_of_its_kind() -> None:
     tables = {**TABLES, "reader": DeviceConfig("reader", "infypower", "/dev/ttyUSB0", {})}
     with pytest.raises(TableError) as refused:
         parse_hardware(tables)
-    expected = "[hardware.reader] driver infypower does not exist; there are pn532"
+    names = ", ".join(driver_names("reader"))
+    expected = f"[hardware.reader] driver infypower does not exist; there are {names}"
     assert str(refused.value) == expected
 
 
