@@ -67,15 +67,16 @@ def test_other_frames_than_data_frames_are_ignored(flags: dict[str, bool]) -> No
     assert python_can.to_frame(can.Message(arbitration_id=1, **flags)) is None
 
 
-async def test_a_flood_is_bounded(far_end: can.BusABC, tmp_path: Path) -> None:
+async def test_of_a_flood_the_newest_frames_are_kept(far_end: can.BusABC, tmp_path: Path) -> None:
     bus = await open_virtual(tmp_path.name)
     for number in range(3_000):
-        far_end.send(can.Message(arbitration_id=number % 2_048, is_extended_id=False))
-    with trio.fail_after(5):
-        while len(bus._frames) < python_can.QUEUED_FRAMES_MAX:
+        data = number.to_bytes(2, "big")
+        far_end.send(can.Message(arbitration_id=7, data=data, is_extended_id=False))
+    with trio.fail_after(30):
+        while not (bus._frames and bus._frames[-1].data == data):
             await trio.sleep(0.01)
-    await trio.sleep(0.1)
-    assert len(await bus.receive()) <= python_can.QUEUED_FRAMES_MAX
+    kept = [int.from_bytes(frame.data, "big") for frame in await bus.receive()]
+    assert kept == list(range(3_000 - python_can.QUEUED_FRAMES_MAX, 3_000))
     bus.close()
 
 
@@ -141,7 +142,7 @@ async def test_the_modules_answer_over_an_adapter(far_end: can.BusABC, tmp_path:
     responder = threading.Thread(target=emulate_cabinet, args=(far_end, stopped))
     responder.start()
     try:
-        await wait_for_modules(port=tmp_path.name, interface="virtual")
+        check_idle_module(await first_module_state(port=tmp_path.name, interface="virtual"))
     finally:
         stopped.set()
         await trio.to_thread.run_sync(responder.join)
@@ -155,12 +156,14 @@ async def test_the_modules_answer_over_socketcand() -> None:
         try:
             host, port = server.getsockname()
             adapter = {"host": host, "port": port}
-            await wait_for_modules(port="can0", interface="socketcand", adapter=adapter)
+            check_idle_module(
+                await first_module_state(port="can0", interface="socketcand", adapter=adapter)
+            )
         finally:
             await trio.to_thread.run_sync(responder.join)
 
 
-async def wait_for_modules(**keys: Any) -> None:
+async def first_module_state(**keys: Any) -> ModuleState:
     """Run the driver of the modules until one has reported its state."""
     driver: Any = load_driver("modules", "infypower")
     settings = driver.Settings(groups=((0,),), driver="infypower", **keys)
@@ -171,10 +174,18 @@ async def wait_for_modules(**keys: Any) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(opened.bus.run, reports)
         nursery.start_soon(modules.run, reports)
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             while not reports.reports_of(ModuleState):
                 await trio.sleep(0.05)
         nursery.cancel_scope.cancel()
+    return reports.reports_of(ModuleState)[0]
+
+
+def check_idle_module(state: ModuleState) -> None:
+    """The one module of the emulated cabinet, as it is without a command."""
+    assert state.address == 0
+    assert "off" in state.states
+    assert (state.faults, state.warnings) == (frozenset(), frozenset())
 
 
 def serve_socketcand(server: socket.socket) -> None:
