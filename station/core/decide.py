@@ -53,6 +53,7 @@ from station.core.blocks import (
     b_reset,
     c_authorization,
     c_authorization_cache,
+    c_connection,
     e_transactions,
     g_availability,
     h_reservation,
@@ -340,15 +341,15 @@ RULE_SECTIONS: Final = (
             ),
             RuleRow(e_transactions.suspend_at_energy_limit, "as the row above. E05.FR.02"),
             RuleRow(
-                c_authorization.expire_authorizations,
+                c_connection.expire_authorizations,
                 "before the next row: an expired authorization must not be bound to an EVSE",
             ),
             RuleRow(
-                c_authorization.bind_authorization_to_evse,
+                c_connection.bind_authorization_to_evse,
                 "before a transaction starts: it starts on the EVSE that was plugged in",
             ),
             RuleRow(
-                c_authorization.authorize_without_token,
+                c_connection.authorize_without_token,
                 "after the row above: an EV driver who was authorized first has precedence",
             ),
         ),

@@ -44,10 +44,8 @@ from journal.projections.ev_driver_actions import PresentedCard
 from journal.projections.evses import Evse
 from journal.projections.power_limiters import LimitingCause, find_limiting_cause
 from journal.projections.transactions import Transaction
-from station.core.blocks.c_authorization import (
-    AUTHORIZATION_ENABLED,
-    connection_due_ms,
-)
+from station.core.blocks.c_authorization import AUTHORIZATION_ENABLED
+from station.core.blocks.c_connection import connection_due_ms
 from station.core.blocks.c_id_token import authorization_allows_evse, may_start_before_accepted
 from station.core.blocks.c_local_authorization import (
     OFFLINE_TX_FOR_UNKNOWN_ID,

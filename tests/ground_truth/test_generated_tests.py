@@ -9,7 +9,13 @@ from typing import Any, Final
 import pytest
 
 from station.core import evse_status, outbox_rules
-from station.core.blocks import c_authorization, e_start_stop_points, e_transactions, l_firmware
+from station.core.blocks import (
+    c_authorization,
+    c_connection,
+    e_start_stop_points,
+    e_transactions,
+    l_firmware,
+)
 from station.core.blocks.c_local_authorization import LocalInfo
 from station.history.regression.replayed_case import DecisionDiffers
 from tests.ground_truth.analyst import Analyst, CommandResult, run_station
@@ -36,7 +42,7 @@ BROKEN: Final[dict[str, tuple[object, str, object]]] = {
         lambda ctx, authorization: None,
     ),
     "ev_unplugged_and_not_back": (
-        c_authorization,
+        c_connection,
         "connection_due_ms",
         lambda ctx, authorization: None,
     ),

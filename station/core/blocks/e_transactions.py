@@ -374,7 +374,7 @@ def _transaction_due_times_ms(ctx: Context) -> Iterator[int]:
     updated_ms, ended_ms = _sample_intervals_ms(ctx)
     for transaction in ctx.state.transactions.open:
         if transaction.evse_id == 0:
-            continue  # it waits for a cable: `c_authorization` has that deadline
+            continue  # it waits for a cable: `c_connection` has that deadline
         if transaction.stop_order:
             yield _end_due_ms(ctx, transaction)
             continue

@@ -738,51 +738,7 @@ def test_the_evse_may_be_taken_while_the_csms_thinks() -> None:
     assert [decision.id_token for decision in of_kind(decisions, AuthorizationRefused)] == [BOB]
 
 
-# --- The cable and the right ---------------------------------------------------------------------
-
-
-def test_a_right_without_a_cable_runs_out_c01_fr_26_e03_fr_05() -> None:
-    station = given(variable_preset("TxCtrlr.EVConnectionTimeOut", "50"), ONLINE, presented(ALICE))
-    assert not of_kind(station.when(time_passed(seconds=49)), AuthorizationEnded)
-    [ended] = of_kind(station.when(time_passed(seconds=1)), AuthorizationEnded)
-    assert ended.stopped_reason == "Timeout"
-
-
-def test_a_right_does_not_wait_through_a_power_cut() -> None:
-    station = given(ONLINE, presented(ALICE), station_restarted(boot_id="boot-2", gap_s=5))
-    assert active_tokens(station) == {}
-    station.when(IDLE, cable_plugged(1))
-    assert active_tokens(station) == {}
-
-
-def test_a_cable_that_is_pulled_before_anything_began_leaves_the_time_to_come_back() -> None:
-    station = given(
-        variable_preset("TxCtrlr.TxStartPoint", "EnergyTransfer"),
-        variable_preset("TxCtrlr.EVConnectionTimeOut", "50"),
-        ONLINE,
-        cable_plugged(1),
-        presented(ALICE),
-        time_passed(seconds=1000),
-        cable_unplugged(1),
-    )
-    assert active_tokens(station) == {1: ALICE.ref}
-    station.when(time_passed(seconds=49))
-    assert active_tokens(station) == {1: ALICE.ref}
-    station.when(time_passed(seconds=1))
-    assert active_tokens(station) == {}
-
-
-def test_without_authorization_a_cable_is_enough_c01_fr_01() -> None:
-    station = given(variable_preset("AuthCtrlr.Enabled", "false"), ONLINE, cable_plugged(1))
-    assert station.desired.evses[0].energy_allowed
-    [event] = [
-        station.payload_of_call(entry.seq) for entry in station.entries if is_event(entry.event)
-    ]
-    assert event["idToken"] == {"idToken": "", "type": "NoAuthorization"}
-
-
-def is_event(event: object) -> bool:
-    return getattr(event, "action", "") == "TransactionEvent" and hasattr(event, "payload")
+# --- Answers that cannot be used ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

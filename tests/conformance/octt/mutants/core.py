@@ -531,7 +531,7 @@ MUTANTS: Mapping[str, Mutant] = {
         "a call without an answer never times out",
     ),
     "connection-timeout": Mutant(
-        remove_rule("c_authorization.expire_authorizations"),
+        remove_rule("c_connection.expire_authorizations"),
         (
             "TC_E_05_CS",
             "TC_E_39_CS",
