@@ -22,14 +22,14 @@ from station.commands.shared.journal_argument import (
 )
 from station.history.explain.causes import CausalGraph, build_causal_graph
 from station.history.explain.explanation import (
-    ChainEntry,
     Explanation,
     History,
     explain_entry,
     explain_transaction,
     is_disruption,
 )
-from station.transcript.lines import format_entry, reveal_id_tokens
+from station.history.explain.lines import format_section
+from station.transcript.lines import reveal_id_tokens
 from station.transcript.phrases import escape_control_characters
 
 LISTED_TRANSACTIONS_MAX: Final = 5  # listed if a prefix matches several
@@ -141,26 +141,6 @@ def _print_explanation(explanation: Explanation, format_text: TextFormatter) -> 
         click.echo(escape_control_characters(format_text(answer)))
     for section in explanation.sections:
         click.secho(f"\n{section.title}", bold=True)
-        day = None
-        for chain_entry in section.entries:
-            if chain_entry.entry and chain_entry.entry.at.date() != day:
-                day = chain_entry.entry.at.date()
-                click.echo(f"  {day:%Y-%m-%d} UTC")
-            click.secho(format_text(_chain_entry_line(chain_entry)), bold=chain_entry.is_subject)
-        for text in section.lines:
-            click.echo(f"  {escape_control_characters(format_text(text))}")
-
-
-def _chain_entry_line(chain_entry: ChainEntry) -> str:
-    """A line of the transcript, then the entries it follows from and the requirement."""
-    mark = "*" if chain_entry.is_subject else " "
-    if chain_entry.entry is None:
-        return f"{mark} {chain_entry.seq:>20} ! archived, missing or unreadable"
-    return f"{mark} {format_entry(chain_entry.entry)}{''.join(_cause_suffixes(chain_entry))}"
-
-
-def _cause_suffixes(chain_entry: ChainEntry) -> Iterator[str]:
-    if chain_entry.direct_causes:
-        yield f" <- {', '.join(map(str, chain_entry.direct_causes))}"
-    if chain_entry.reason and chain_entry.reason.requirement:
-        yield f" [{chain_entry.reason.requirement}]"
+        for chain_entry, line in format_section(section):
+            is_subject = chain_entry is not None and chain_entry.is_subject
+            click.secho(escape_control_characters(format_text(line)), bold=is_subject)

@@ -52,6 +52,11 @@ class LimitEntries:
             case StationStarted():
                 self._starts.append(entry.seq)
 
+    def forget_before(self, first_seq: int) -> None:
+        """Drop entries that no entry from this one on needs."""
+        for seqs in (self._decisions, self._starts, *self._reports.values()):
+            del seqs[: max(bisect_right(seqs, first_seq) - 1, 0)]
+
     def find_at(self, evse_id: int, seq: int) -> list[int]:
         """The entries that LimitingCauses needs for an EVSE at an entry: at most two, in order."""
         decision = _last_until(self._decisions, seq)

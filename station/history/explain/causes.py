@@ -1,6 +1,7 @@
 """Links between the entries of a journal: what an entry follows from, and what became of it.
 
-`CausalGraph` reads a journal once, in order, and keeps two kinds of links (200 bytes an entry).
+`CausalGraph` reads a journal once, in order, and keeps two kinds of links (200 bytes an entry;
+`forget_before` bounds them).
 
 **Direct causes** (backwards), from four sources:
 
@@ -134,6 +135,19 @@ class CausalGraph:
     def trace_messages(self, *seqs: int) -> list[int]:
         """These entries and all their outcomes, in order."""
         return _reachable_entries(seqs, self.outcomes)
+
+    def forget_before(self, first_seq: int) -> None:
+        """Drop the links of entries before this one; what is in effect is kept."""
+        for links in (self._direct_causes, self._cache_causes, self._first_facts, self._outcomes):
+            for seq in [seq for seq in links if seq < first_seq]:
+                del links[seq]
+        for by_text in (self._entry_by_message_id, self._authorization_requests):
+            for text in [text for text, seq in by_text.items() if seq < first_seq]:
+                del by_text[text]
+        by_transaction = self.entries_by_transaction
+        for name in [name for name, seqs in by_transaction.items() if seqs[-1] < first_seq]:
+            del by_transaction[name]
+        self.limit_entries.forget_before(first_seq)
 
     # --- Direct causes ---------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ its beginning. Entries after the range are not used.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -34,6 +34,7 @@ from journal.projections.power_limiters import LimitingCause
 from journal.projections.power_limits import PowerLimitsDecided
 from journal.storage.errors import JournalFailed
 from journal.storage.reader import EntryDamage, Reader
+from station.history.explain.explanation import Explanation
 from station.history.export.export import TimeRange
 from station.history.limiting_causes import LimitingCauses
 from station.history.report import evse_condition as conditions
@@ -43,6 +44,7 @@ from station.history.report.clock_corrections import (
     datetime_to_ms,
     read_corrected_times,
 )
+from station.history.report.details import NewestLinks
 from station.history.report.evse_condition import EvseConditions, EvseState, OutageCause
 from station.history.report.fault_statistics import FaultStatistics
 from station.history.report.messages import MessageStatistics, UnconfirmedCall
@@ -123,6 +125,7 @@ class ReportData:
     certificates: tuple[CertificateInstalled, ...] = ()  # at the end of the range
     starts_late: bool = False  # the journal begins after the requested range
     archived_count: int = 0  # entries before the first that can be read
+    explanations: dict[int, Explanation] = field(default_factory=dict)  # by entry number
     problems: list[str] = field(default_factory=list)
     problems_count: int = 0
 
@@ -234,6 +237,7 @@ class _ReportWalk:
         self._grid = create_grid(report_data.since_ms, report_data.until_ms)
         self._conditions = EvseConditions()
         self._certificates = Certificates()
+        self._links = NewestLinks()
         self._state_periods: dict[int, _StatePeriod] = {}
         self._readings: dict[int, _Reading] = {}
         self._link_since_ms = 0
@@ -259,6 +263,7 @@ class _ReportWalk:
             _DRAW_HANDLERS[kind](self, entry, moment)
         if kind in Certificates.HANDLES:
             self._certificates = self._certificates.apply(entry)
+        self._apply_links(entry)
         if in_range and isinstance(entry.event, AuthorizationRefused):
             data.refusals.add_refusal(entry.seq, moment, entry.event)
         self._apply_conditions(entry, moment)
@@ -274,6 +279,12 @@ class _ReportWalk:
                 self._report_data.message_statistics.apply(entry, in_range)
             if kind in sessions.HANDLES:
                 self._report_data.sessions.apply(entry, moment_ms)
+        except _INVALID_HISTORY:
+            self.add_problem(entry.seq, "contradicts the entries before")
+
+    def _apply_links(self, entry: Entry) -> None:
+        try:
+            self._links.apply(entry)
         except _INVALID_HISTORY:
             self.add_problem(entry.seq, "contradicts the entries before")
 
@@ -461,6 +472,9 @@ class _ReportWalk:
         data.unconfirmed_calls = tuple(
             data.message_statistics.unconfirmed_calls(_make_find_entry(reader))
         )
+        data.explanations = self._links.explain_newest(
+            _make_find_entry(reader), *_list_explained(data)
+        )
         if not data.uptimes:
             raise RangeEmptyError("no program started before the end of that range")
 
@@ -503,6 +517,19 @@ def _whole_watts(power_w: Decimal) -> int:
 
 def _timeline_limit(cause: LimitingCause) -> TimelineLimit:
     return TimelineLimit(_whole_watts(cause.limit_w), name_limiting_cause(cause), cause.seq)
+
+
+def _list_explained(data: ReportData) -> Iterator[list[int]]:
+    """The entries that may have details, by kind. See `details`."""
+    yield [
+        occurrence.began_seq
+        for kind in data.fault_statistics
+        if kind.blocks
+        for occurrence in kind.recent
+    ]
+    yield [refusal.seq for refusal in data.refusals.newest]
+    yield [session.record.first_seq for session in data.sessions]
+    yield [session.record.last_seq for session in data.sessions]
 
 
 def _make_find_entry(reader: Reader) -> Callable[[int], Entry | None]:

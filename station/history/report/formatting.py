@@ -52,9 +52,11 @@ def format_clock(at: datetime) -> str:
     return f"{at:%H:%M:%S}"
 
 
-def format_span(began_ms: int, began_seq: int, ended_ms: int | None, ended_seq: int | None) -> str:
-    """Start and end, each with its entry; without an end, "now"."""
-    first = f"{format_moment(began_ms)} {format_seq(began_seq)} to "
+def format_span(
+    began_ms: int, began_entry: str, ended_ms: int | None, ended_seq: int | None
+) -> str:
+    """Start, with its entry as HTML, and end with its entry; without an end, "now"."""
+    first = f"{format_moment(began_ms)} {began_entry} to "
     if ended_ms is None:
         return f"{first}now"
     end = format_moment(ended_ms)

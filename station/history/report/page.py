@@ -218,6 +218,6 @@ def _render_footer(report_data: ReportData) -> str:
         f"<footer>Written by ocpp-station {escape_text(RELEASE)} from entries up to "
         f"{report_data.last_entry:,}, {format_moment(report_data.last_entry_ms, exact=True)} UTC. "
         "Numbers in monospace are journal entries: <code>station why JOURNAL NUMBER</code> "
-        "explains one. This page is no proof; "
+        "explains one; those underlined open their explanation. This page is no proof; "
         "<code>station verify</code> and a signed <code>station export</code> are.</footer>"
     )

@@ -6,9 +6,12 @@ Cells are HTML; every text from the journal passes through `escape_text`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final, TypeVar
 
 from journal.events import IdToken
+from station.history.explain.explanation import Explanation
+from station.history.explain.lines import format_section
 from station.history.export.table import SYNCHRONIZED
 from station.history.report import messages, sessions
 from station.history.report.clock_corrections import datetime_to_ms
@@ -104,10 +107,47 @@ def _format_limit_range(source: LimitSource) -> str:
     return f"{lowest} to {format_kilowatts(source.highest_w)}"
 
 
+class DetailsRenderer:
+    """Renders entry numbers of a section; those with details open what `station why` answers."""
+
+    def __init__(self, report_data: ReportData) -> None:
+        self._explanations = report_data.explanations
+
+    def render(self, seq: int) -> str:
+        """The number, with its details if there are any."""
+        explanation = self._explanations.get(seq)
+        if explanation is None:
+            return format_seq(seq)
+        return (
+            f'<details class="why"><summary class="seq">{seq}</summary>'
+            f"<div>{''.join(_explanation_lines(explanation))}</div></details>"
+        )
+
+
+def _explanation_lines(explanation: Explanation) -> Iterator[str]:
+    yield f"<b>{_shorten_line(explanation.heading)}</b>"
+    for answer in explanation.answers[:EXPLANATION_LINES_MAX]:
+        yield f"<p>{_shorten_line(answer)}</p>"
+    for section in explanation.sections:
+        lines = [line for _, line in islice(format_section(section), EXPLANATION_LINES_MAX)]
+        left_out = len(section.entries) + len(section.lines) > len(lines)
+        more = "\n  …: <i>station why</i> has all" if left_out else ""
+        yield f"<h4>{escape_text(section.title)}</h4>"
+        shortened = "\n".join(map(_shorten_line, lines))
+        yield f"<pre>{shortened}{more}</pre>"
+
+
+def _shorten_line(line: str) -> str:
+    cut = line if len(line) <= LINE_CHARACTERS_MAX else f"{line[:LINE_CHARACTERS_MAX]}…"
+    return escape_text(cut)
+
+
 def _render_cells(row: Cells, kinds: list[str]) -> str:
     return "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True))
 
 
+EXPLANATION_LINES_MAX: Final = 16  # of answers, and of each section of an explanation
+LINE_CHARACTERS_MAX: Final = 300
 LISTED_SEQS_MAX: Final = 16  # faults of one bus trace; the station names no more
 
 
@@ -330,7 +370,8 @@ def render_sessions(report_data: ReportData) -> Iterator[str]:
         format_decimal(listed.energy_wh),
         *[""] * 7,
     )
-    rows = [tuple(_session_cells(session)) for session in listed]
+    details = DetailsRenderer(report_data)
+    rows = [tuple(_session_cells(session, details)) for session in listed]
     if all(session.record.cost is None for session in listed):  # of a product without prices
         columns, rows, foot = (
             _without_cost(SESSION_COLUMNS),
@@ -387,7 +428,7 @@ def _unaccounted_cells(energy: ReportedEnergy) -> Iterator[str]:
     yield format_seq(energy.seq)
 
 
-def _session_cells(session: ReportedSession) -> Iterator[str]:
+def _session_cells(session: ReportedSession, details: DetailsRenderer) -> Iterator[str]:
     record = session.record
     yield format_moment(datetime_to_ms(record.started_at)) + (
         "" if record.started_time_quality == SYNCHRONIZED else " ≈"
@@ -413,7 +454,7 @@ def _session_cells(session: ReportedSession) -> Iterator[str]:
     yield _end_reason_cell(session)
     yield _delivery_cell(session)
     yield _cost_cell(session)
-    yield f"{format_seq(record.first_seq)}–{format_seq(record.last_seq)}"
+    yield f"{details.render(record.first_seq)}–{details.render(record.last_seq)}"
 
 
 def _max_power_cell(session: ReportedSession) -> str:
@@ -488,8 +529,9 @@ def render_refusals(report_data: ReportData) -> Iterator[str]:
     )
     yield _render_paragraph(
         f"An EV driver presented an idToken and was refused {refusals.count:,} times: {statuses}. "
-        "<code>station why</code> explains an entry."
+        "The number of an entry opens its explanation, if it is underlined."
     )
+    details = DetailsRenderer(report_data)
     columns = (
         ("At, UTC", _NOWRAP_CLASS),
         ("EVSE", _NUMBER_CLASS),
@@ -502,7 +544,7 @@ def render_refusals(report_data: ReportData) -> Iterator[str]:
         (
             (format_moment(refusal.moment_ms), str(refusal.evse_id or NO_VALUE),
              _id_token_cell(refusal.id_token), escape_text(refusal.status),
-             format_seq(refusal.seq))
+             details.render(refusal.seq))
             for refusal in refusals.newest
         ),
         caption=_newest_caption("refusal", refusals.count, len(refusals.newest)),
@@ -581,6 +623,7 @@ def render_faults(report_data: ReportData) -> Iterator[str]:
         "number of its occurrences, if there were at least two. A fault reported again within a "
         "minute of a restart is counted once.</p>"
     )
+    details = DetailsRenderer(report_data)
     columns = (
         ("Fault", ""), ("Location", _NOWRAP_CLASS), ("", _NOWRAP_CLASS), ("Count", _NUMBER_CLASS),
         ("Total", _NUMBER_CLASS), ("Longest", _NUMBER_CLASS), ("Mean", _NUMBER_CLASS),
@@ -588,7 +631,10 @@ def render_faults(report_data: ReportData) -> Iterator[str]:
     )  # fmt: skip
     yield render_table(
         columns,
-        (_fault_cells(kind, report_data.duration_ms) for kind in report_data.fault_statistics),
+        (
+            _fault_cells(kind, report_data.duration_ms, details)
+            for kind in report_data.fault_statistics
+        ),
     )
     if report_data.fault_statistics.left_out_count:
         yield _render_paragraph(
@@ -626,7 +672,7 @@ def _render_bus_traces(report_data: ReportData) -> Iterator[str]:
     )
 
 
-def _fault_cells(fault_kind: FaultKind, range_ms: int) -> Iterator[str]:
+def _fault_cells(fault_kind: FaultKind, range_ms: int, details: DetailsRenderer) -> Iterator[str]:
     between = fault_kind.mean_between_ms(range_ms)
     yield f"{escape_text(fault_kind.device)} {escape_text(fault_kind.fault)}"
     yield f"EVSE {fault_kind.evse_id}" if fault_kind.evse_id else "station"
@@ -641,7 +687,10 @@ def _fault_cells(fault_kind: FaultKind, range_ms: int) -> Iterator[str]:
     yield NO_VALUE if between is None else format_duration(between)
     yield "<br>".join(
         format_span(
-            occurrence.began_ms, occurrence.began_seq, occurrence.ended_ms, occurrence.ended_seq
+            occurrence.began_ms,
+            details.render(occurrence.began_seq),
+            occurrence.ended_ms,
+            occurrence.ended_seq,
         )
         for occurrence in fault_kind.recent
     )

@@ -89,6 +89,15 @@ ul.how{padding-left:20px;max-width:90ch}
 ul.how li{margin:5px 0}
 details{margin:10px 0}
 summary{cursor:pointer;color:var(--accent)}
+details.why{display:inline-block;margin:0;text-align:left;white-space:normal}
+.why summary{display:inline;list-style:none;color:var(--accent);text-decoration:underline dotted}
+.why summary::-webkit-details-marker{display:none}
+.why>div{position:absolute;z-index:1;width:min(880px,calc(100vw - 64px));margin-top:4px;
+  right:max(32px,calc((100vw - 1136px)/2));padding:10px 14px;background:var(--card);
+  border:1px solid var(--soft);border-radius:6px;font-size:13px}
+.why p{margin:4px 0} .why h4{margin:8px 0 2px;font-size:12px;color:var(--soft)}
+.why pre{margin:0;white-space:pre-wrap;overflow-wrap:anywhere;
+  font:12px/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
 footer{margin-top:52px;padding-top:12px;border-top:1px solid var(--line);color:var(--soft);
   font-size:13px}
 .hidden{position:absolute}
@@ -140,6 +149,7 @@ svg .t-offline,svg .t-out_of_service,svg .t-suspended{--halo:rgba(255,255,255,.6
     display:block} .stacked td:empty{display:none}
   .stacked thead{display:none} .stacked tr{border-bottom:1px solid var(--line);padding:7px 0}
   .stacked td{border:0;padding:1px 0;text-align:left;white-space:normal}
+  details.why{display:inline} .why>div{position:static;width:auto;padding:8px 10px}
   .stacked td[data-title]::before{content:attr(data-title) ": ";color:var(--soft)}}
 @page{size:A4 landscape;margin:13mm}
 @media print{
