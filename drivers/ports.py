@@ -32,6 +32,10 @@ class NoResponse(DeviceFault):
     """The device did not respond to any of the attempts its rules allow."""
 
 
+class GarbledResponse(NoResponse):
+    """Bytes arrived in at least one of the attempts, and no response was among them."""
+
+
 class InvalidResponse(DeviceFault):
     """The device sent a response that its protocol does not allow."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
-from drivers.ports import CommandRefused, NoResponse, PortLost
+from drivers.ports import CommandRefused, GarbledResponse, NoResponse, PortLost
 from drivers.wire.modbus_rtu import (
     MULTIPLE_WRITES,
     SINGLE_WRITES,
@@ -21,6 +21,14 @@ from drivers.wire.modbus_rtu import (
 from drivers.wire.serial_port import OpenPort, Port, SerialPort
 
 RECEIVE_BUFFER_MAX = 1024  # bytes searched for one response; the longest has 256
+
+
+GARBLED_RESPONSE_REASONS: Final = (
+    "its baud rate or parity differs from the keys baud and parity",
+    "two devices on the line have the same Modbus address",
+    "the port is that of another device, or the two wires of the line are swapped (A and B)",
+)
+"""Why bytes arrive that are no response, likeliest first; for `station probe`."""
 
 
 class ModbusLineSettings(Protocol):
@@ -83,6 +91,7 @@ class ModbusMaster:
         self._silence_until = 0.0  # trio time before which nothing is sent
         # the last request without a response, and until when one may still come
         self._unanswered_request: tuple[Request, float] | None = None
+        self._garbled_bytes = 0  # received for the present request, without a response among them
 
     @classmethod
     def from_settings(
@@ -109,7 +118,8 @@ class ModbusMaster:
             The bits or registers read; nothing for a write.
 
         Raises:
-            NoResponse: no response with a valid CRC in any attempt.
+            NoResponse: no response with a valid CRC in any attempt; GarbledResponse if other bytes
+                arrived.
             CommandRefused: the unit responded with an exception.
             PortLost: the tty is lost.
         """
@@ -118,6 +128,7 @@ class ModbusMaster:
         frame = encode_request(request)
         refusal: ExceptionResponse | None = None
         await self._take_line()
+        self._garbled_bytes = 0
         try:
             for _ in range(tries):
                 match await self._attempt_request(request, frame, timeout_ms / 1000):
@@ -130,6 +141,11 @@ class ModbusMaster:
         name = f"{self.path} unit {request.unit}: function {request.function} at {request.address}"
         if refusal is not None:
             raise CommandRefused(f"{name}: {refusal}")
+        if self._garbled_bytes:
+            raise GarbledResponse(
+                f"{name}: no valid answer in {tries} tries of {timeout_ms} ms,"
+                f" but {self._garbled_bytes} other bytes"
+            )
         raise NoResponse(f"{name}: no answer in {tries} tries of {timeout_ms} ms")
 
     async def _take_line(self) -> None:
@@ -158,9 +174,11 @@ class ModbusMaster:
             port.drain_input()
             self._unanswered_request = (request, trio.current_time() + 2 * timeout_s)
             await port.send(frame)
-            response = await _receive_response(port, request, timeout_s)
+            response, received_bytes = await _receive_response(port, request, timeout_s)
             if response is not None:
                 self._unanswered_request = None
+            else:
+                self._garbled_bytes += received_bytes
             return response
         except PortLost:
             self.close()
@@ -194,8 +212,8 @@ class ModbusMaster:
 
 async def _receive_response(
     port: Port, request: Request, timeout_s: float
-) -> Response | ExceptionResponse | None:
-    """The response; None without one in time.
+) -> tuple[Response | ExceptionResponse | None, int]:
+    """The response, or None without one in time; and how many bytes were received.
 
     The time may have passed because this process did not run. So a response that waits in the
     port when it has passed is in time.
@@ -209,4 +227,4 @@ async def _receive_response(
     if response is None:
         received = (received + port.receive_waiting())[-RECEIVE_BUFFER_MAX:]
         response = find_response(received, request)
-    return response
+    return response, len(received)

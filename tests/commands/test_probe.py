@@ -5,9 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+import tty
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -137,8 +140,27 @@ def test_wiring_mistakes_are_named_with_their_likeliest_reasons(bench: Bench) ->
     assert "meter 1" not in errors
 
 
-def test_lines_on_the_wrong_ports_are_found(bench: Bench) -> None:
-    """CAN buses swapped, two Modbus lines swapped, a port in use by another program."""
+@pytest.fixture
+def garbling_line() -> Iterator[str]:
+    """A line with another bit rate, or with two devices that answer at once: bytes, no response."""
+    ours, theirs = os.openpty()
+    tty.setraw(theirs)
+
+    def answer() -> None:
+        with suppress(OSError):  # closed at the end
+            while os.read(ours, 256):
+                os.write(ours, b"\xf8\x00\xe0")
+
+    thread = Thread(target=answer, daemon=True)
+    thread.start()
+    yield os.ttyname(theirs)
+    os.close(theirs)
+    thread.join(5)
+    os.close(ours)
+
+
+def test_lines_on_the_wrong_ports_are_found(bench: Bench, garbling_line: str) -> None:
+    """CAN buses swapped, two Modbus lines swapped, a port in use, a line with other settings."""
     busy = os.open(bench.line("display"), os.O_RDWR | os.O_NOCTTY)
     fcntl.flock(busy, fcntl.LOCK_EX)
     try:
@@ -148,6 +170,7 @@ def test_lines_on_the_wrong_ports_are_found(bench: Bench) -> None:
                 "modules": (bench.line("secc"), ""),
                 "meter": (bench.line("insulation"), ""),
                 "insulation": (bench.line("meter"), ""),
+                "io": (garbling_line, ""),
             }
         )
     finally:
@@ -157,6 +180,10 @@ def test_lines_on_the_wrong_ports_are_found(bench: Bench) -> None:
     for name in ("secc 1", "secc 2", "modules", "meter 1", "insulation 1", "insulation 2"):
         assert "NO ANSWER" in section(output, name), output
     assert "the modules have no mains: probe with --mains" in section(output, "modules")
+    io = section(output, "io 1")
+    assert "no valid answer" in io
+    assert "1. its baud rate or parity differs from the keys baud and parity" in io
+    assert "2. two devices on the line have the same Modbus address" in io
 
 
 def test_watchdogs_and_contactors_are_proven_on_request(bench: Bench) -> None:

@@ -26,6 +26,7 @@ from drivers.ports import (
     DeviceReady,
     DeviceReport,
     DigitalInputs,
+    GarbledResponse,
     GroupOutput,
     InsulationReading,
     MeterReading,
@@ -35,6 +36,7 @@ from drivers.ports import (
 )
 from drivers.settings import DeviceSettings
 from drivers.wire.can_bus import SharedCanBus
+from drivers.wire.modbus_master import GARBLED_RESPONSE_REASONS
 from drivers.wiring import StationWiring
 from station.config.hardware import HardwareSettings
 from station.runtime.hardware.assembly import StationDrivers
@@ -162,7 +164,11 @@ class HardwareProbe:
         return settings
 
     def likely_reasons(self, probe: DeviceProbe) -> tuple[str, ...]:
-        """The three likeliest reasons why a device does not answer, of its driver."""
+        """The three likeliest reasons why a device does not answer, or why not so that its driver
+        understands it.
+        """
+        if isinstance(probe.fault, GarbledResponse):
+            return GARBLED_RESPONSE_REASONS
         driver = load_driver(probe.kind, self.settings_of(probe.kind).driver)
         return tuple(driver.NO_ANSWER_REASONS)
 

@@ -6,7 +6,7 @@ import trio.testing
 
 from drivers.emulators.memory_port import MemoryPort, open_memory_line
 from drivers.emulators.modbus_slave import ModbusSlave, ModbusSlaveBus
-from drivers.ports import CommandRefused, NoResponse, PortLost
+from drivers.ports import CommandRefused, GarbledResponse, NoResponse, PortLost
 from drivers.wire.modbus_master import ModbusMaster
 from drivers.wire.modbus_rtu import ExceptionCode, read_registers, write_register, write_registers
 from tests.drivers.fixtures_serial import bus_with_units, running_tasks, sent_frames
@@ -67,6 +67,23 @@ async def test_silence_is_an_error_with_numbers_after_three_attempts(
         await bus.execute_request(read_registers(9, 0, 20))
     assert sent_frames(station) == ["09 03 00 00 00 14 44 8D"] * 3
     assert trio.current_time() == pytest.approx(0.910)
+
+
+async def test_bytes_that_are_no_response_are_told_from_silence(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Another bit rate, or two devices with one address."""
+    station, device = open_memory_line()
+    bus = ModbusMaster("memory", open_port=station.open)
+
+    async def garble() -> None:
+        while True:
+            await device.receive()
+            await device.send(b"\xf8\x00\xe0")
+
+    async with running_tasks(garble):
+        with pytest.raises(GarbledResponse, match="no valid answer in 3 tries.* 9 other bytes"):
+            await bus.execute_request(read_registers(9, 0, 20))
 
 
 @pytest.mark.parametrize("fault", ["bad_crc", "truncated", "bit_errors"])
