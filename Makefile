@@ -20,7 +20,7 @@ STATIONS ?= 1000
 JOURNALS ?= 80
 PYTHONS ?= $(PYTHON)
 
-.PHONY: help deb dist sbom demo test quick check octt mutants kills simulate soak growth offline powercut damage bench fleet questions spark-tools goldens format clean
+.PHONY: help deb installed dist sbom demo test quick check octt mutants kills simulate soak growth offline powercut damage bench fleet questions spark-tools goldens format clean
 
 help:
 	@echo 'make demo                                one whole charging session on emulated hardware'
@@ -42,6 +42,7 @@ help:
 	@echo 'make questions JOURNALS=80 SEED=0        simulated journals: why, report and export against the known truth'
 	@echo 'make spark-tools                         install Apache Spark for make fleet: 430 MB, needs Java 17'
 	@echo 'make deb                                 a Debian package in dist/, for this system and architecture'
+	@echo 'make installed                           the package on a Debian with systemd; needs root, nspawn and a mirror'
 	@echo 'make dist                                wheel and source archive in dist/'
 	@echo 'make sbom                                CycloneDX bill of materials of what a running station needs'
 	@echo 'make format                              ruff format, ruff check --fix'
@@ -157,6 +158,9 @@ TOOLS := .venv-tools/bin
 
 deb:
 	$(PYTHON) -m station.packaging.build_deb dist
+
+installed: .venv/.installed deb
+	$(BIN)/python -m tests.installed dist/*.deb
 
 dist: .venv-tools/.installed
 	$(TOOLS)/python -m build --outdir dist .
