@@ -39,7 +39,7 @@ class ServiceReporter:
 
 
 def describe_state(state: State) -> str:
-    """The station in one line: connection, transactions, faults, unconfirmed messages."""
+    """The station in one line: connection, transactions, faults, disk, unconfirmed messages."""
     parts = ["connected" if state.link.online else "offline"]
     evse_ids = [str(evse.evse_id) for evse in state.evses.all_evses]
     busy = [evse_id for evse_id in evse_ids if state.transactions.on_evse(int(evse_id))]
@@ -48,6 +48,8 @@ def describe_state(state: State) -> str:
     faults = sorted({f"{fault.device} {fault.fault}" for fault in state.faults.active})
     if faults:
         parts.append(f"faults: {', '.join(faults)}")
+    if state.health.storage_level != "enough":
+        parts.append(f"disk space {state.health.storage_level}")
     if len(state.outbox):
         parts.append(f"{len(state.outbox)} messages unconfirmed")
     if state.health.safe_mode_reasons:

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from journal.format.hash_chain import EntryRow
-from journal.observations import CableReported, DeviceFaulted, LinkOpened
+from journal.observations import CableReported, DeviceFaulted, LinkOpened, StorageReported
 from journal.storage.store import Store
 from station.runtime.loop.commit_thread import WriteRows
 from station.runtime.service.notify import ServiceManager
@@ -90,3 +90,11 @@ def test_the_status_line_describes_the_station() -> None:
     station.when(DeviceFaulted(2, "meter", "silent", blocks_charging=True))
     station.when(CableReported(2, 1, False))
     assert "faults: meter silent" in describe_state(station.state)
+
+
+def test_a_disk_without_space_is_in_the_status_line() -> None:
+    station = given(ONLINE)
+    station.when(StorageReported("full", free_bytes=0))
+    assert describe_state(station.state).startswith("connected; disk space full")
+    station.when(StorageReported("enough", free_bytes=1 << 30))
+    assert "disk" not in describe_state(station.state)
