@@ -27,6 +27,10 @@ SYSTEM_PYTHON: Final = "/usr/bin/python3"
 UNITS: Final = "lib/systemd/system"
 MAINTAINER_SCRIPTS: Final = ("postinst", "prerm", "postrm", "config")
 PROGRAMS: Final = ("start", "rollback")  # of the units
+SOURCES: Final = (
+    *("pyproject.toml", "README.md", "LICENSE"),
+    *("station", "journal", "drivers", "migrations"),
+)
 BUILD_ONLY: Final = ("pip", "setuptools")  # removed: nothing is installed into the environment
 KEPT_PROGRAMS: Final = ("python", "station")
 CONTROL: Final = """\
@@ -100,7 +104,7 @@ def _make_environment(environment: Path, python: str) -> None:
     _run(python, "-m", "venv", str(environment))
     pip = (str(environment / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-q")
     _run(*pip, "install", "--require-hashes", "--requirement", str(LOCK))
-    _run(*pip, "install", "--no-deps", str(SOURCE))
+    _install_sources(pip, environment.parent / "sources")
     _run(*pip, "uninstall", "--yes", *BUILD_ONLY)
     for script in (environment / "bin").iterdir():
         if not script.name.startswith(KEPT_PROGRAMS):
@@ -114,6 +118,19 @@ def _make_environment(environment: Path, python: str) -> None:
         shutil.rmtree(cache)
     compile_all = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash")
     _run(python, *compile_all, "-s", str(environment), "-p", str(PREFIX), str(environment / "lib"))
+
+
+def _install_sources(pip: tuple[str, ...], copy: Path) -> None:
+    """Install a copy: setuptools leaves files in its directory, and takes old ones from there."""
+    copy.mkdir()
+    for name in SOURCES:
+        source = SOURCE / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source, copy / name)
+    _run(*pip, "install", "--no-deps", str(copy))
+    shutil.rmtree(copy)
 
 
 def _text_files(*places: Path) -> Iterator[Path]:
