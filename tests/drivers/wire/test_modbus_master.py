@@ -82,7 +82,7 @@ async def test_bytes_that_are_no_response_are_told_from_silence(
             await device.send(b"\xf8\x00\xe0")
 
     async with running_tasks(garble):
-        with pytest.raises(GarbledResponse, match="no valid answer in 3 tries.* 9 other bytes"):
+        with pytest.raises(GarbledResponse, match=r"no valid answer in 3 tries.* 9 other bytes"):
             await bus.execute_request(read_registers(9, 0, 20))
 
 
