@@ -229,7 +229,7 @@ class FirstDay:
             "restart",
         )
 
-    def _order(self, operation: str, **arguments: object) -> dict[str, Any]:
+    def _order(self, operation: str, **arguments: Any) -> dict[str, Any]:
         path = self._machine.disk / f"{DEVICES[1:]}/emulator.sock"
         return request_control(path, operation, **arguments)
 
