@@ -28,7 +28,7 @@ SENTENCE_PATTERNS: Final = {
     "authorization_end": r"ends the authorization at EVSE {evse_id}\b",
     "status": r"queues StatusNotification: EVSE {evse_id} connector \d+ {status}$",
     "unaccounted": r"lists \S+ Wh at EVSE {evse_id} that belong to no transaction",
-    "suspension": r"gives (no )?energy to the authorization of entry \d+",
+    "suspension": r"(suspends|limits) charging for the authorization of entry \d+",
     "event_update": r"queues TransactionEvent Updated, seqNo \d+ \({status}\b",
     "firmware_status": r"sets the update of entry \d+ to {status}\b",
 }

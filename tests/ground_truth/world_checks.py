@@ -32,7 +32,7 @@ ANY_TIME_S: Final = float("inf")
 DISTURBANCES: Final = (
     "cut_connection", "switch_network", "slow_network", "restart_csms", "set_fault_rates",
     "set_registration", "stall_disk", "kill_process", "kill_at_commit", "fail_disk", "send_sigterm",
-    "send_csms_request",
+    "send_csms_request", "renew_certificate", "refuse_certificate",
 )  # fmt: skip
 
 _SENT_TIMES: Final = re.compile(r"It was sent (?:once|(\d+) times)\.$")
