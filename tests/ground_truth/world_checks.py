@@ -28,6 +28,8 @@ TOLERANCE_S: Final = 450.0  # delay by a slow network or an absent program; stal
 LONG_ABSENCE_S: Final = 1_200.0  # after a silent link, the back-off becomes longer and longer
 TIMEOUT_S: Final = 29.99  # uptime is whole milliseconds; OCPPCommCtrlr.MessageTimeout[Default]
 ANY_TIME_S: Final = float("inf")
+RENEWAL_STEP_S: Final = 86_400 * 30  # of the clock, towards the end of a certificate: the station
+# renews it and connects again with the new one
 
 DISTURBANCES: Final = (
     "cut_connection", "switch_network", "slow_network", "restart_csms", "set_fault_rates",
@@ -156,7 +158,21 @@ class WorldCheck:
     def was_disturbed(self, seq: int) -> bool:
         """Whether any event could prevent an exchange with the CSMS."""
         is_starting = self.run.observer.written_s[seq] < 2
-        return is_starting or any(self.events_before(seq, *DISTURBANCES, within_s=LONG_ABSENCE_S))
+        return (
+            is_starting
+            or any(self.events_before(seq, *DISTURBANCES, within_s=LONG_ABSENCE_S))
+            or self._was_renewal_due(seq)
+        )
+
+    def _was_renewal_due(self, seq: int) -> bool:
+        """Whether a step of the clock could make the station renew its certificate."""
+        until_s = self.run.observer.written_s[seq]
+        return any(
+            event.kind == "step_clock"
+            and event.arguments["step_s"] > RENEWAL_STEP_S
+            and until_s - LONG_ABSENCE_S <= event.at_s <= until_s
+            for event in self.run.plan.events
+        )
 
     def has_start_point(self, *points: str) -> bool:
         """Whether TxStartPoint is one of these."""
