@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -83,10 +84,10 @@ class Machine:
     def power_off(self) -> None:
         """Take the supply away: no process ends in order."""
         if self._nspawn is not None:
-            self._nspawn.kill()
-            init = self._init_pid()
+            init = self._init_pid()  # while nspawn is its parent
             if init is not None:
-                os.kill(init, 9)  # and with it every process of the container
+                os.kill(init, signal.SIGKILL)  # and with it every process of the container
+            self._nspawn.kill()
             self._nspawn.wait()
             self._nspawn = None
 
