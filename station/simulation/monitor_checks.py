@@ -12,6 +12,7 @@ from journal.projections.monitors import (
     EVENT_BURST,
     EVENT_REFILL_MS,
     MonitorCleared,
+    MonitorEvent,
     MonitoringBaseSet,
     MonitorSet,
     MonitorsTriggered,
@@ -42,7 +43,9 @@ class MonitorChecks:
         self.event_count = 0
         self.notified_count = 0
         self._event_id = 0
-        # by monitor with a threshold; a monitor of transactions begins again with each of them
+        # active in transactions only; such a monitor begins again with each of them
+        self._of_transactions: set[int] = set()
+        # by monitor with a threshold
         self._last_outcome: dict[int, _ThresholdOutcome] = {}
         self._last_ms: dict[int, int] = {}  # uptime of its last event, by monitor
         self._counted_ms: list[int] = []  # uptimes of the events that are bounded, in this boot
@@ -56,6 +59,9 @@ class MonitorChecks:
                     self._boot_id, self._last_ms, self._counted_ms = boot_id, {}, []
             case MonitorSet(monitor=monitor):
                 self._last_ms.pop(monitor.id, None)
+                self._of_transactions.discard(monitor.id)
+                if monitor.transaction:
+                    self._of_transactions.add(monitor.id)
             case MonitorCleared(monitor_id=monitor_id):
                 self._forget(monitor_id)
             case MonitoringBaseSet(base=base) if base != "All":
@@ -84,13 +90,23 @@ class MonitorChecks:
             self._last_ms[event.monitor_id] = entry.uptime_ms
             self._counted_ms.append(entry.uptime_ms)
             if event.outcome in THRESHOLD_OUTCOMES:
-                before = self._last_outcome.get(event.monitor_id)
-                if event.outcome == _read_outcome(before, event.transaction_id):
+                if event.outcome == self._outcome_before(event):
                     return f"monitor {event.monitor_id} is {event.outcome} twice"
                 self._last_outcome[event.monitor_id] = _ThresholdOutcome(
                     event.outcome, event.transaction_id
                 )
         return self._check_rate(entry.uptime_ms)
+
+    def _outcome_before(self, event: MonitorEvent) -> str:
+        """Before the first one, also in a transaction: "cleared"."""
+        last = self._last_outcome.get(event.monitor_id)
+        if last is None:
+            return "cleared"
+        begins_again = (
+            event.monitor_id in self._of_transactions
+            and event.transaction_id != last.transaction_id
+        )
+        return "cleared" if begins_again else last.outcome
 
     def _check_rate(self, uptime_ms: int) -> str | None:
         """P6."""
@@ -102,10 +118,3 @@ class MonitorChecks:
         if len(self._counted_ms) > allowed:
             return f"{len(self._counted_ms)} events, {allowed} are allowed"
         return None
-
-
-def _read_outcome(last: _ThresholdOutcome | None, transaction_id: str | None) -> str:
-    """The outcome before an event; before the first one in a transaction: "cleared"."""
-    if last is None or last.transaction_id != transaction_id:
-        return "cleared"
-    return last.outcome
