@@ -48,6 +48,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "station.runtime.hardware.*",
         "station.runtime.jobs.*",
         "station.runtime.loop.*",
+        "station.runtime.requested_values",
     ),
     (
         "station.runtime.host_values",

@@ -24,7 +24,7 @@ from __future__ import annotations
 import gc
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -92,6 +92,7 @@ from station.runtime.loop.initial_observations import initial_observations
 from station.runtime.loop.recorder import Recorder
 from station.runtime.loop.startup import Startup, event_registry
 from station.runtime.monitored_values import report_monitored_values
+from station.runtime.requested_values import RequestedValues
 from station.runtime.secrets.references import secrets_in_use
 from station.runtime.secrets.store import SecretStore
 from station.runtime.service.notify import ServiceManager
@@ -199,6 +200,7 @@ class StationApp:
             level=self.startup.state.health.storage_level,
         )
 
+        self.host_values = HostValues(config.data_directory)
         self.modem_program = find_modem_program(self.product.device_model)
         self._restart_reason: str | None = None
         self._last_audit: AuditResult | None = None
@@ -229,6 +231,10 @@ class StationApp:
         at, uptime_ms = self.recorder.station_time(state), self.clock.uptime_ms()
         entry = Entry(head.seq, at, uptime_ms, DeadlineReached(uptime_ms))
         return Context(self.product, state, entry)
+
+    def _device_values(self) -> Mapping[str, str]:
+        """Newest values of devices other than meters, and of the computer, by variable."""
+        return {**self.hardware.device_values(), **self.host_values.values}
 
     def _latest_reading(self, evse_id: int) -> MeterRead | None:
         """For the recorder, which is built before the hardware that reports to it."""
@@ -304,13 +310,12 @@ class StationApp:
         )
 
     async def _run_monitors(self) -> None:
-        host = HostValues(self.config.data_directory)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(host.run)
+            nursery.start_soon(self.host_values.run)
             await report_monitored_values(
                 self._present_context,
                 self.hardware.latest_reading,
-                lambda: {**self.hardware.device_values(), **host.values},
+                self._device_values,
                 self.recorder.observe,
                 self.recorder.wait_until_idle,
             )
@@ -483,6 +488,12 @@ class StationApp:
             read_key=self.secrets.read_secret,
             cipher_suites=self.config.profile.cipher_suites,
             bytes_per_day=self.config.journal.csms_bytes_per_day,
+            find_requested_values=RequestedValues(
+                self.product.device_model,
+                self._current_state,
+                self.hardware.latest_reading,
+                self._device_values,
+            ).find_observations,
         )
 
     async def _export_certificates(self) -> None:

@@ -18,12 +18,12 @@ from journal.events import Entry, Observation
 from journal.observations import MeasuredValue, MeterRead, ValuesMeasured
 from station.core.blocks.n_monitoring.active_monitors import active_monitors, value_group
 from station.core.blocks.n_monitoring.evaluation import (
-    Finding,
     allow_findings,
     evaluate_monitors,
     periodic_due_ms,
 )
 from station.core.context import Context
+from station.core.device_model.model import VariableDefinition
 from station.core.device_model.monitors import VariableMonitor
 
 INTERVAL_S: Final = 1.0  # between two evaluations
@@ -70,7 +70,8 @@ def find_observations(
     }
     live = _live_context(ctx, readings.values(), device_values)
     findings = allow_findings(live, evaluate_monitors(live, monitors))
-    return tuple(_observations_of(findings, readings, device_values))
+    definitions = (finding.monitor.definition for finding in findings)
+    return tuple(observe_variables(definitions, readings, device_values))
 
 
 def _live_context(
@@ -86,15 +87,20 @@ def _live_context(
     return replace(ctx, state=replace(state, readings=newest, measured_values=values))
 
 
-def _observations_of(
-    findings: Iterable[Finding],
+def observe_variables(
+    definitions: Iterable[VariableDefinition],
     readings: Mapping[int, MeterRead],
     device_values: Mapping[str, str],
 ) -> Iterator[Observation]:
+    """The readings and values that give these measured variables their value.
+
+    Args:
+        readings: by EVSE; a component without an EVSE covers all of them.
+        device_values: by variable.
+    """
     evse_ids: set[int] = set()
     variables: set[str] = set()
-    for finding in findings:
-        definition = finding.monitor.definition
+    for definition in definitions:
         evse_id = definition.key.component.evse_id
         if value_group(definition) == "device":
             variables.add(definition.path)

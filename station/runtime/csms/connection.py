@@ -41,7 +41,7 @@ import logging
 import random
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
 
@@ -112,6 +112,7 @@ BEYOND_QUOTA: Final = "long frame beyond the quota of an hour"  # reason of Fram
 QUEUED_FRAMES_MAX: Final = 16  # received frames that are not yet with the recorder
 
 FilterFrame = Callable[[], FrameReceived | FrameMalformed]
+FindRequestedValues = Callable[[FrameReceived], Sequence[Observation]]
 RunBlocking = Callable[[FilterFrame], Awaitable[FrameReceived | FrameMalformed]]
 
 
@@ -157,6 +158,7 @@ class CsmsConnection:
         random_source: random.Random | None = None,
         bytes_per_day: int | None = None,
         run_blocking: RunBlocking = trio.to_thread.run_sync,
+        find_requested_values: FindRequestedValues = lambda frame: (),
     ) -> None:
         """Prepare; `run` connects.
 
@@ -172,6 +174,7 @@ class CsmsConnection:
             random_source: for the random part of the back-off.
             bytes_per_day: see `ReceiveQuota`.
             run_blocking: runs a function beside the loop.
+            find_requested_values: what is observed before a frame, because it asks for it.
         """
         self._identity = identity
         self._recorder = recorder
@@ -185,6 +188,7 @@ class CsmsConnection:
         self._quota: ReceiveQuota | None = None
         self._bytes_per_day = bytes_per_day
         self._run_blocking = run_blocking
+        self._find_requested_values = find_requested_values
         self._awaited_message_id = ""  # of the call whose answer has not come; empty: none
         self._connection_count = 0  # connections of this run; compared with `open_count`
         self._certificate_tried = False  # the last attempt failed with it, or reached the CSMS
@@ -476,6 +480,9 @@ class CsmsConnection:
                 case "whole":
                     await import_for_frame(message)
                     observation = await self._filter_frame(message)
+            if isinstance(observation, FrameReceived):
+                for value in self._find_requested_values(observation):
+                    self._recorder.observe(value)
             self._recorder.observe(observation)
             await self._recorder.wait_for_capacity()
 
