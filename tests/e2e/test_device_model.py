@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import PASSWORD, StationProcess
+from tests.e2e.harness import PASSWORD, StationProcess, wait_until
 from tests.e2e.steps import STEP_TIMEOUT_S, check_journal, wait_booted
 from tests.support.csms import Csms, Payload
 
@@ -39,7 +39,11 @@ REQUIRED = {
 
 
 # Values that may change between two requests.
-MEASURED = {"DateTime", "DCCurrent", "DCVoltage", "Power", "EnergyImport", "EnergyExport"}
+EMULATED_MODULES_C = "25"
+MEASURED = {
+    "DateTime", "DCCurrent", "DCVoltage", "EnergyExport", "EnergyImport", "Impedance", "Power",
+    "State", "Storage", "Temperature",
+}  # fmt: skip
 
 
 def base_report_parts(csms: Csms, report_base: str, request_id: int) -> list[Payload]:
@@ -119,6 +123,23 @@ def test_a_report_and_getvariables_agree_b06_b07(station: StationProcess, csms: 
                 assert got["attributeValue"] == actual.get("value"), variable_key(reported)
                 compared += 1
     assert compared > 50
+
+
+def test_a_measured_value_is_the_one_of_the_device_b06(station: StationProcess, csms: Csms) -> None:
+    row = {
+        "component": {"name": "AcDcConverter", "evse": {"id": 1}},
+        "variable": {"name": "Temperature"},
+    }
+
+    def read_temperature() -> str:
+        [result] = get_variables(csms, row)
+        return str(result["attributeValue"])
+
+    wait_until(
+        lambda: read_temperature() == EMULATED_MODULES_C,
+        STEP_TIMEOUT_S,
+        "the temperature of the modules",
+    )
 
 
 def test_getvariables_answers_item_by_item_in_order_b06(
