@@ -86,6 +86,7 @@ ALONE: Final = (
     "tests/bench",
     "tests/core/blocks/k_smart_charging/test_schedule.py",
     "tests/core/test_floods.py",
+    "tests/drivers/emulators/test_process.py::test_a_session_over_ptys",
     "tests/durability/fuzz",
     "tests/e2e/test_power_limits.py",
     "tests/e2e/test_service.py",
