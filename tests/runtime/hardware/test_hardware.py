@@ -275,7 +275,8 @@ async def test_device_values_are_those_of_the_device_model(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     variables = DeviceModel(load_profile("development")).by_path
-    measured = {path for path, each in variables.items() if each.source in DEVICE_SOURCES}
+    sources = DEVICE_SOURCES - {"disk_bytes", "memory_bytes"}  # measured by `HostValues`
+    measured = {path for path, each in variables.items() if each.source in sources}
     async with run_in_memory(tmp_path) as bench:
         await bench.start_charging(1)
         await trio.sleep(5)
@@ -428,6 +429,7 @@ async def test_an_ev_that_stayed_plugged_is_reported_at_the_start_and_charges_ag
 ) -> None:
     async with run_in_memory(tmp_path) as bench:
         await bench.start_charging(1)
+        await trio.sleep(5)  # so that the meter counts energy
         again = bench.restart_station()
         bench.stop()
         await trio.sleep(4)
