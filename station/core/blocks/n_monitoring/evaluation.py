@@ -111,6 +111,8 @@ def evaluate_monitors(ctx: Context, monitors: Iterable[VariableMonitor]) -> Iter
             if transaction_id is None:
                 continue
             if memory is not None and memory.transaction_id != transaction_id:
+                if not monitor.is_periodic and is_resting_after_event(memory, ctx.uptime_ms):
+                    continue
                 memory = None
         outcome = find_outcome(ctx, monitor, memory, value)
         if outcome is not None:
@@ -159,7 +161,7 @@ def find_outcome(
     """What a value means to a monitor; None: nothing, or not yet."""
     if monitor.is_periodic:
         return _find_periodic_outcome(ctx, monitor, memory)
-    if memory is not None and memory.event_id and is_resting(memory, ctx.uptime_ms):
+    if memory is not None and is_resting_after_event(memory, ctx.uptime_ms):
         return None
     if monitor.type == "Delta":
         return _find_delta_outcome(monitor, memory, value)
@@ -171,6 +173,10 @@ def find_outcome(
     if is_beyond is (memory is not None and memory.exceeded):
         return None
     return "exceeded" if is_beyond else "cleared"  # N07.FR.16, N07.FR.17; N07.FR.02, N07.FR.14
+
+
+def is_resting_after_event(memory: MonitorMemory, uptime_ms: int) -> bool:
+    return bool(memory.event_id) and is_resting(memory, uptime_ms)
 
 
 def is_resting(memory: MonitorMemory, uptime_ms: int) -> bool:

@@ -215,6 +215,18 @@ def test_a_monitor_of_transactions_is_inactive_without_one() -> None:
     assert outcomes_in(decisions) == [("EVSE.Power", "Alerting", "500")]
 
 
+def test_a_monitor_of_transactions_rests_also_in_the_next_one_p6() -> None:
+    station = ready_station()
+    set_monitor(station, EVSE_POWER, "UpperThreshold", 100, transaction=True)
+    first = perform(station, in_transaction(1), meter_read(1, "10", power_w="500"))
+    assert len(events_in(first)) == 1
+    perform(station, charging_stopped(1), cable_unplugged(1))
+    early = perform(station, in_transaction(1), meter_read(1, "20", power_w="500"))
+    assert station.open_transaction
+    assert events_in(early) == []
+    assert len(events_in(perform(station, REST, meter_read(1, "30", power_w="500")))) == 1
+
+
 def test_a_later_transaction_does_not_clear_what_an_earlier_one_exceeded() -> None:
     station = ready_station()
     set_monitor(station, EVSE_POWER, "UpperThreshold", 100, transaction=True)
