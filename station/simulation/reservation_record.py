@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from journal.events import Entry
 from journal.observations import StationStarted
-from journal.projections.authorizations import AuthorizationGranted
+from journal.projections.authorizations import AuthorizationBoundToEvse, AuthorizationGranted
 from journal.projections.outbox import CallQueued
 from journal.projections.reservations import ReservationEnded, ReservationMade, ReservationUsed
 from journal.state import State
@@ -25,6 +25,7 @@ class ReservationRecord:
         self.open: dict[int, ReservationMade] = {}
         self.made_count = self.used_count = self.ended_count = 0
         self._grants: dict[int, AuthorizationGranted] = {}
+        self._bound: dict[int, int] = {}  # by EVSE, the authorization assigned to it last
         self._uncarried: set[int] = set()  # used; no TransactionEvent has carried the id
         self._unreported: list[int] = []  # ended by themselves, in order
         self._without_effect: set[int] = set()  # open while reservations were disabled
@@ -38,12 +39,19 @@ class ReservationRecord:
                 self.made_count += 1
             case AuthorizationGranted() as granted:
                 self._grants[entry.seq] = granted
+            case AuthorizationBoundToEvse(authorization_seq=granted_seq, evse_id=evse_id):
+                self._bound[evse_id] = granted_seq
             case ReservationUsed() as used:
                 yield from self._use(used)
             case ReservationEnded(reservation_id=number, because=because):
-                if self.open.pop(number, None) is None:
+                ended = self.open.pop(number, None)
+                if ended is None:
                     yield f"reservation {number} ended, but was not open"
-                if because == "taken" and number not in self._without_effect:
+                elif (
+                    because == "taken"
+                    and number not in self._without_effect
+                    and not self._is_taken_by_entitled(ended)
+                ):
                     yield f"the EVSE of reservation {number} was taken by another EV driver"
                 self.ended_count += 1
                 if because != "cancelled":
@@ -61,14 +69,17 @@ class ReservationRecord:
         if made is None or granted is None:
             yield f"{used}: no open reservation, or no authorization of this run"
             return
-        is_group = made.group_id_token is not None
-        is_member = is_group and granted.group_id_token == made.group_id_token
-        if granted.id_token != made.id_token and not is_member:
+        if not _is_entitled(made, granted):
             yield f"{made} was used by {granted}"
         if made.evse_id and granted.evse_id != made.evse_id:
             yield f"{made} was used at another EVSE: {granted}"
         self.used_count += 1
         self._uncarried.add(used.reservation_id)
+
+    def _is_taken_by_entitled(self, made: ReservationMade) -> bool:
+        """Whether its EVSE was assigned to one of its own, who had used another reservation."""
+        granted = self._grants.get(self._bound.get(made.evse_id or 0, 0))
+        return granted is not None and _is_entitled(made, granted)
 
     def _on_queued(self, queued: CallQueued) -> Iterator[str]:
         payload = json.loads(bytes(queued.payload))
@@ -101,3 +112,10 @@ class ReservationRecord:
         for made in self.open.values():
             if made.evse_id and made.evse_id not in untaken:
                 yield f"EVSE {made.evse_id} is taken in spite of {made}"
+
+
+def _is_entitled(made: ReservationMade, granted: AuthorizationGranted) -> bool:
+    """Whether an authorization is of the idToken or the group of a reservation. H03.FR.01."""
+    is_group = made.group_id_token is not None
+    is_member = is_group and granted.group_id_token == made.group_id_token
+    return granted.id_token == made.id_token or is_member
