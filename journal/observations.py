@@ -271,7 +271,8 @@ class MeasuredValue(msgspec.Struct, frozen=True):
 
 
 class ValuesMeasured(Observation, frozen=True):
-    """Values of devices, besides those of the meters, that trigger a monitor. N07, N08."""
+    """Values of devices, besides those of the meters, that trigger a monitor (N07, N08), or that
+    the CSMS asks for (B06 to B08)."""
 
     values: tuple[MeasuredValue, ...]
 

@@ -103,7 +103,7 @@ def evaluate_monitors(ctx: Context, monitors: Iterable[VariableMonitor]) -> Iter
         memory = memories.get(monitor.id)
         if value is None:
             continue
-        if memory and not monitor.is_periodic and _is_starting(ctx, definition, memory, value):
+        if memory and not monitor.is_periodic and _must_wait(ctx, definition, memory, value):
             continue
         transaction_id = None
         if monitor.transaction:
@@ -111,8 +111,6 @@ def evaluate_monitors(ctx: Context, monitors: Iterable[VariableMonitor]) -> Iter
             if transaction_id is None:
                 continue
             if memory is not None and memory.transaction_id != transaction_id:
-                if not monitor.is_periodic and is_resting_after_event(memory, ctx.uptime_ms):
-                    continue
                 memory = None
         outcome = find_outcome(ctx, monitor, memory, value)
         if outcome is not None:
@@ -141,6 +139,15 @@ def running_transaction(ctx: Context, definition: VariableDefinition) -> str | N
     return next((each.transaction_id for each in ctx.state.transactions.open), None)
 
 
+def _must_wait(
+    ctx: Context, definition: VariableDefinition, memory: MonitorMemory, value: str
+) -> bool:
+    """Whether a monitor rests after its event, in this or another transaction, or is starting."""
+    if memory.event_id and is_resting(memory, ctx.uptime_ms):
+        return True
+    return _is_starting(ctx, definition, memory, value)
+
+
 def _is_starting(
     ctx: Context, definition: VariableDefinition, memory: MonitorMemory, value: str
 ) -> bool:
@@ -161,8 +168,6 @@ def find_outcome(
     """What a value means to a monitor; None: nothing, or not yet."""
     if monitor.is_periodic:
         return _find_periodic_outcome(ctx, monitor, memory)
-    if memory is not None and is_resting_after_event(memory, ctx.uptime_ms):
-        return None
     if monitor.type == "Delta":
         return _find_delta_outcome(monitor, memory, value)
     number = _as_number(value)
@@ -173,10 +178,6 @@ def find_outcome(
     if is_beyond is (memory is not None and memory.exceeded):
         return None
     return "exceeded" if is_beyond else "cleared"  # N07.FR.16, N07.FR.17; N07.FR.02, N07.FR.14
-
-
-def is_resting_after_event(memory: MonitorMemory, uptime_ms: int) -> bool:
-    return bool(memory.event_id) and is_resting(memory, uptime_ms)
 
 
 def is_resting(memory: MonitorMemory, uptime_ms: int) -> bool:
