@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 import trio
 
 from journal.events import Observation
@@ -78,4 +79,24 @@ async def test_a_deadline_that_changes_nothing_does_not_flood_the_journal(
         nursery.start_soon(report_deadlines, desired_state, clock, observe)
         await trio.sleep(10)
         nursery.cancel_scope.cancel()
-    assert 2 <= len(reports) <= 110
+    assert 8 <= len(reports) <= 14
+
+
+async def test_the_pause_is_short_again_after_a_deadline_with_an_effect(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    clock, reported_at = LoopClock(), []
+    desired_state = WatchedValue(DesiredState(next_due_ms=0))
+    started_at = trio.current_time()
+
+    def observe(observation: Observation) -> None:
+        reported_at.append(trio.current_time() - started_at)
+        has_effect = len(reported_at) == 5
+        due_ms = clock.uptime_ms() + 300 if has_effect else 0
+        desired_state.set(DesiredState(next_due_ms=due_ms))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(report_deadlines, desired_state, clock, observe)
+        await trio.sleep(3.1)
+        nursery.cancel_scope.cancel()
+    assert reported_at == pytest.approx([0, 0.2, 0.6, 1.4, 2.4, 2.7, 2.9], abs=0.01)

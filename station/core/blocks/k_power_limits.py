@@ -48,7 +48,7 @@ def decide_power_limits(ctx: Context) -> Iterator[Decision]:
     present = ctx.state.power_limits
     if not (present.is_outdated or _is_border_reached(ctx, present) or _has_voltage_changed(ctx)):
         return
-    if not (_has_constraints(ctx) or present.limits):
+    if not (_has_constraints(ctx) or present.limits or present.until_unix_ms is not None):
         return
     evse_ids = (0, *(evse.evse_id for evse in ctx.state.evses.all_evses))
     in_force = {evse_id: present_limit(ctx, evse_id) for evse_id in evse_ids}

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from journal.events import Decision
 from journal.observations import ClockStepped, ExternalLimitReported, LimitPeriod
-from journal.projections.power_limits import PowerLimitsDecided
+from journal.projections.power_limits import PowerLimits, PowerLimitsDecided
 from station.core.context import Product
 from station.core.device_model.model import DeviceModel
 from tests.core.blocks.k_smart_charging.profiles import charging_profile, installed, set_profile
@@ -157,6 +157,12 @@ def test_a_profile_is_in_force_with_its_answer_and_ends_when_it_is_cleared_k10_f
     assert limit_w(station, 1) == 20_000
     station.when(called("ClearChargingProfile", chargingProfileId=1))
     assert limit_w(station, 1) is None
+
+
+def test_a_profile_cleared_before_it_begins_leaves_no_border_p6() -> None:
+    station = given(ONLINE, installed(0, charging_profile((0, 40_000), start_s=3_600)))
+    station.when(called("ClearChargingProfile", chargingProfileId=1))
+    assert station.state.power_limits == PowerLimits()
 
 
 def test_a_profile_of_a_transaction_ends_with_it_k02_fr_05() -> None:
