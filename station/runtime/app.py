@@ -240,9 +240,9 @@ class StationApp:
         """For the recorder, which is built before the hardware that reports to it."""
         return self.hardware.latest_reading(evse_id)
 
-    def _release_reserve(self) -> bool:
+    async def _release_reserve(self) -> bool:
         """For the recorder, which is built before the reserve that reports to it."""
-        return self.reserve.release()
+        return await self.reserve.release()
 
     async def run(self) -> str | None:
         """Start, work, and end in order: outputs off first, the last commit last."""
@@ -251,7 +251,7 @@ class StationApp:
             self._build_control().handle_line,
             quota=RequestQuota(),
         )
-        self._allocate_reserve()
+        await self._allocate_reserve()
         await self._record_start()
         _exclude_from_collections()
         async with trio.open_nursery() as nursery:
@@ -413,9 +413,9 @@ class StationApp:
     def _record_audit(self, result: AuditResult) -> None:
         self._last_audit = result
 
-    def _allocate_reserve(self) -> None:
+    async def _allocate_reserve(self) -> None:
         try:
-            self.reserve.allocate()
+            await self.reserve.allocate()
         except OSError as error:
             log.error(
                 "%s: cannot allocate %d bytes in reserve: %s. A full disk will stop the station.",
@@ -586,4 +586,4 @@ class StationApp:
             await trio.to_thread.run_sync(self.startup.store.checkpoint)
         except DiskFull as failure:
             log.error("%s", failure)
-            self.reserve.release()
+            await self.reserve.release()

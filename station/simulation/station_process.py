@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import trio
 
@@ -21,8 +21,6 @@ from journal.events import Entry, Observation
 from journal.observations import (
     CsmsConfigured,
     DeadlineReached,
-    FrameMalformed,
-    FrameReceived,
     KeyPairCreated,
     MeterRead,
     StationStarted,
@@ -37,7 +35,7 @@ from journal.storage.store import Store
 from station import RELEASE
 from station.core.blocks.m_certificates import STATION_CERTIFICATE
 from station.core.context import Context, Product
-from station.runtime.csms.connection import CsmsConnection, FilterFrame
+from station.runtime.csms.connection import CsmsConnection
 from station.runtime.csms.dialer import Dialer
 from station.runtime.csms.frame_filter import FrameFilter
 from station.runtime.disk.reserve import DiskReserve
@@ -51,6 +49,8 @@ from station.simulation.certificates import CertificateWorld
 from station.simulation.event_queue import SimulatedClock
 from station.simulation.evse_double import ControlLoopDouble, DeviceFaults, EvseDouble
 from station.simulation.network import SimulatedConnection, SimulatedNetwork
+
+T = TypeVar("T")
 
 IDENTITY: Final = "SIM-1"
 URL: Final = "ws://csms.invalid/ocpp"
@@ -205,6 +205,7 @@ class StationProcess:
             self.recorder.observe,
             level=self.startup.state.health.storage_level,
             measure_free=environment.read_free_bytes,
+            run_blocking=_run_in_loop,
         )
         self._link = self._build_link(random_source)
         self._kill_scope = trio.CancelScope()
@@ -214,9 +215,9 @@ class StationProcess:
         """For the recorder, which is built before the devices that report to it."""
         return self.control_loop.read_meter(evse_id)
 
-    def _release_reserve(self) -> bool:
+    async def _release_reserve(self) -> bool:
         """For the recorder, which is built before the reserve that reports to it."""
-        return self.disk_reserve.release()
+        return await self.disk_reserve.release()
 
     @property
     def store(self) -> Store:
@@ -247,7 +248,7 @@ class StationProcess:
             JournalFailed: a commit failed.
         """
         with self._kill_scope:
-            self.disk_reserve.allocate()
+            await self.disk_reserve.allocate()
             await self._record_start()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.recorder.run)
@@ -383,9 +384,9 @@ class StationProcess:
                 saved_seq = self.recorder.head.seq
 
 
-async def _run_in_loop(filter_frame: FilterFrame) -> FrameReceived | FrameMalformed:
+async def _run_in_loop(function: Callable[[], T]) -> T:
     """No thread: time would jump while it runs."""
-    return filter_frame()
+    return function()
 
 
 def _secret_reference(secret: str) -> str:

@@ -9,6 +9,9 @@ The level is measured every 5 s, as free space beside the reserve:
     low      1 to 4 reserves. Every second waiting sample of a transaction is dropped (E12.FR.05).
     full     less than 1 reserve, or the reserve was used. Nothing new starts; transactions end.
 
+All of it is done in a thread: a disk that does not answer holds no loop. One use of the disk at a
+time: a measurement that began before the reserve was used does not count after it.
+
 A better level is reached only 25 % above its limit, so the level does not flap. Each change is a
 StorageReported. When space is free again, the reserve file is allocated again.
 """
@@ -18,8 +21,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Protocol, TypeVar
 
 import trio
 
@@ -28,6 +32,7 @@ from journal.observations import StorageReported
 log = logging.getLogger("station")
 
 StorageLevel = Literal["enough", "low", "full"]
+T = TypeVar("T")
 
 CHECK_INTERVAL_S: Final = 5.0  # between two measurements
 LOW_FACTOR: Final = 4  # times the reserve: below it, the level is low
@@ -46,6 +51,12 @@ def free_bytes(directory: Path) -> int:
     return status.f_bavail * status.f_frsize
 
 
+class RunBlocking(Protocol):
+    """Runs a function that uses the disk, and returns what it returns."""
+
+    async def __call__(self, function: Callable[[], T], /) -> T: ...
+
+
 class DiskReserve:
     """The reserve file of a data directory and the task that watches its disk.
 
@@ -61,6 +72,7 @@ class DiskReserve:
         *,
         level: StorageLevel = "enough",
         measure_free: Callable[[Path], int] = free_bytes,
+        run_blocking: RunBlocking = trio.to_thread.run_sync,
     ) -> None:
         """Prepare; `allocate` writes the file, `run` watches.
 
@@ -70,6 +82,7 @@ class DiskReserve:
             observe: receives each change of the level.
             level: from the journal.
             measure_free: free bytes of a directory's disk; raises OSError.
+            run_blocking: runs a function beside the loop.
         """
         self.level = level
         self._data_directory = data_directory
@@ -77,41 +90,37 @@ class DiskReserve:
         self._reserve_bytes = reserve_bytes
         self._observe = observe
         self._measure_free = measure_free
+        self._run_blocking = run_blocking
+        self._disk_lock = trio.Lock()
 
-    def allocate(self) -> None:
+    async def allocate(self) -> None:
         """Write the reserve file if twice its size is free. Raises OSError."""
-        if self.is_allocated() or not self._reserve_bytes:
-            return
-        if self._measure_free(self._data_directory) < (1 + FULL_FACTOR) * self._reserve_bytes:
-            return
-        draft = self._reserve_file.with_suffix(".new")
-        with draft.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, self._reserve_bytes)
-        draft.replace(self._reserve_file)
+        async with self._disk_lock:
+            await self._run_blocking(self._write_file)
 
-    def release(self) -> bool:
+    async def release(self) -> bool:
         """Delete the reserve file for a commit that found the disk full.
 
         Returns:
             Whether there was a file.
         """
-        try:
-            self._reserve_file.unlink()
-        except OSError:
-            return False
-        log.error(
-            "the disk of %s is full: the reserve of %d KiB is released to end transactions",
-            self._data_directory,
-            self._reserve_bytes // 1024,
-        )
-        self._report_level("full")
-        return True
+        async with self._disk_lock:
+            free = await self._run_blocking(self._delete_file)
+            if free is None:
+                return False
+            log.error(
+                "the disk of %s is full: the reserve of %d KiB is released to end transactions",
+                self._data_directory,
+                self._reserve_bytes // 1024,
+            )
+            self._report_level("full", free)
+            return True
 
     async def run(self) -> None:
         """Measure the disk until cancelled."""
         while self._reserve_bytes:
             try:
-                self._check_disk()
+                await self.check_disk()
             except OSError as error:
                 log.warning(
                     "%s: free space cannot be measured: %s. The storage level stays %s.",
@@ -122,35 +131,18 @@ class DiskReserve:
             await trio.sleep(CHECK_INTERVAL_S)
         await trio.sleep_forever()
 
-    def _check_disk(self) -> None:
-        level = self._current_level()
-        if level != "full":
-            self.allocate()
-        if level != self.level:
-            self._report_level(level)
-
-    def _current_level(self) -> StorageLevel:
-        """The level by the space free beside the reserve; a better one needs 25 % more."""
-        free = self._measure_free(self._data_directory) - (
-            0 if self.is_allocated() else self._reserve_bytes
-        )
-        current: StorageLevel = "full"
-        for level, factor in LEVEL_FACTORS:
-            is_better = LEVELS.index(level) > LEVELS.index(self.level)
-            percent = RECOVERY_PERCENT if is_better else 100
-            if free >= factor * self._reserve_bytes * percent // 100:
-                current = level
-        return current
+    async def check_disk(self) -> None:
+        """Measure once, allocate a missing reserve file and report a new level. Raises OSError."""
+        async with self._disk_lock:
+            level, free = await self._run_blocking(partial(self._measure_level, self.level))
+            if level != self.level:
+                self._report_level(level, free)
 
     def is_allocated(self) -> bool:
-        """Whether the reserve file exists."""
+        """Whether the reserve file exists. Uses the disk."""
         return self._reserve_file.exists()
 
-    def _report_level(self, level: StorageLevel) -> None:
-        try:
-            free = self._measure_free(self._data_directory)
-        except OSError:
-            free = 0
+    def _report_level(self, level: StorageLevel, free: int) -> None:
         log.log(
             logging.INFO if level == "enough" else logging.ERROR,
             "the disk of %s has %d KiB free: storage level %s; %s",
@@ -161,6 +153,51 @@ class DiskReserve:
         )
         self.level = level
         self._observe(StorageReported(level, free))
+
+    # --- In a thread ----------------------------------------------------------------------------
+
+    def _measure_level(self, present: StorageLevel) -> tuple[StorageLevel, int]:
+        """The level, a missing reserve file written unless it is full, and the bytes then free."""
+        beside = 0 if self.is_allocated() else self._reserve_bytes
+        level = self._level_of(self._measure_free(self._data_directory) - beside, present)
+        if level != "full":
+            self._write_file()
+        return level, self._measure_free(self._data_directory)
+
+    def _level_of(self, free: int, present: StorageLevel) -> StorageLevel:
+        """The level by the bytes free beside the reserve; a better one needs 25 % more."""
+        current: StorageLevel = "full"
+        for level, factor in LEVEL_FACTORS:
+            is_better = LEVELS.index(level) > LEVELS.index(present)
+            percent = RECOVERY_PERCENT if is_better else 100
+            if free >= factor * self._reserve_bytes * percent // 100:
+                current = level
+        return current
+
+    def _write_file(self) -> None:
+        if self.is_allocated() or not self._reserve_bytes:
+            return
+        if self._measure_free(self._data_directory) < (1 + FULL_FACTOR) * self._reserve_bytes:
+            return
+        draft = self._reserve_file.with_suffix(".new")
+        try:
+            with draft.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, self._reserve_bytes)
+            draft.replace(self._reserve_file)
+        except OSError:
+            draft.unlink(missing_ok=True)  # it would keep the space that is missing
+            raise
+
+    def _delete_file(self) -> int | None:
+        """The bytes free without the file, 0 if they cannot be measured; None: there was none."""
+        try:
+            self._reserve_file.unlink()
+        except OSError:
+            return None
+        try:
+            return self._measure_free(self._data_directory)
+        except OSError:
+            return 0
 
 
 LEVEL_CONSEQUENCES: Final[dict[StorageLevel, str]] = {

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from math import inf
 from typing import Final
@@ -92,6 +92,11 @@ class CommitTimes:
         self.recent.add(seconds, trio.current_time())
 
 
+async def _without_reserve() -> bool:
+    """A full disk fails the commit."""
+    return False
+
+
 class Recorder:
     """Owns state and head of the journal.
 
@@ -110,7 +115,7 @@ class Recorder:
         clock: Clock,
         *,
         latest_reading: Callable[[int], MeterRead | None] = lambda evse_id: None,
-        release_reserve: Callable[[], bool] = lambda: False,
+        release_reserve: Callable[[], Awaitable[bool]] = _without_reserve,
         commit_thread: CommitThread | None = None,
     ) -> None:
         """Prepare; `run` commits.
@@ -244,7 +249,7 @@ class Recorder:
         try:
             await self._finish_commit(entries)
         except DiskFull:
-            if not self._release_reserve():
+            if not await self._release_reserve():
                 raise
             self._start_commit(entries)
             await self._finish_commit(entries)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
 import trio
+import trio.testing
 
 from journal.events import Entry
 from journal.observations import StorageReported
@@ -240,43 +244,79 @@ class Disk:
             directory, 100 * KIB, self.reports.append, measure_free=lambda _: self.free
         )
 
-    def report_levels(self) -> list[str]:
+    async def report_levels(self) -> list[str]:
         """Check the disk once; returns the levels reported."""
-        self.reserve._check_disk()
+        await self.reserve.check_disk()
         levels: list[str] = [report.level for report in self.reports]
         self.reports.clear()
         return levels
 
 
-def test_levels_follow_the_free_space_beside_the_reserve(tmp_path: Path) -> None:
+async def test_levels_follow_the_free_space_beside_the_reserve(tmp_path: Path) -> None:
     disk = Disk(tmp_path, 1000 * KIB)
-    assert disk.report_levels() == []
+    assert await disk.report_levels() == []
     assert (tmp_path / "reserve").stat().st_blocks * 512 >= 100 * KIB
     for free, expected in (
         (400, []), (399, ["low"]), (100, []), (99, ["full"]), (100, []), (124, []), (125, ["low"]),
         (499, []), (500, ["enough"]), (50, ["full"]), (1000, ["enough"]),
     ):  # fmt: skip
         disk.free = free * KIB
-        assert (free, disk.report_levels()) == (free, expected)
+        assert (free, await disk.report_levels()) == (free, expected)
 
 
-def test_the_reserve_is_released_once_and_allocated_again_with_space(tmp_path: Path) -> None:
+async def test_the_reserve_is_released_once_and_allocated_again_with_space(tmp_path: Path) -> None:
     disk = Disk(tmp_path, 1000 * KIB)
-    disk.report_levels()
-    assert disk.reserve.release()
-    assert not disk.reserve.release()
+    await disk.report_levels()
+    assert await disk.reserve.release()
+    assert not await disk.reserve.release()
     assert [report.level for report in disk.reports] == ["full"]
     disk.reports.clear()
     disk.free = 200 * KIB
-    assert disk.report_levels() == []
+    assert await disk.report_levels() == []
     assert not (tmp_path / "reserve").exists()
     disk.free = 700 * KIB
-    assert disk.report_levels() == ["enough"]
+    assert await disk.report_levels() == ["enough"]
     assert (tmp_path / "reserve").exists()
 
 
-def test_a_reserve_of_zero_bytes_does_nothing(tmp_path: Path) -> None:
+async def test_a_reserve_of_zero_bytes_does_nothing(tmp_path: Path) -> None:
     reserve = DiskReserve(tmp_path, 0, lambda _: None)
-    reserve.allocate()
+    await reserve.allocate()
     assert os.listdir(tmp_path) == []
-    assert not reserve.release()
+    assert not await reserve.release()
+
+
+async def test_a_disk_that_does_not_answer_holds_no_loop_and_a_release_counts_after_it(
+    tmp_path: Path,
+) -> None:
+    disk = Disk(tmp_path, 1000 * KIB)
+    await disk.report_levels()
+    measuring, answer = threading.Event(), threading.Event()
+
+    def measure_free(directory: Path) -> int:
+        measuring.set()
+        assert answer.wait(timeout=60)
+        return 1000 * KIB
+
+    disk.reserve._measure_free = measure_free
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(disk.reserve.check_disk)
+        await trio.to_thread.run_sync(measuring.wait)
+        nursery.start_soon(disk.reserve.release)
+        await trio.testing.wait_all_tasks_blocked(0.01)  # the loop goes on; nothing is reported
+        assert disk.reports == []
+        answer.set()
+    assert [report.level for report in disk.reports] == ["full"]
+    assert not (tmp_path / "reserve").exists()
+
+
+async def test_a_reserve_that_cannot_be_written_whole_leaves_no_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", fail)
+    with pytest.raises(OSError, match="No space left"):
+        await Disk(tmp_path, 1000 * KIB).reserve.allocate()
+    assert os.listdir(tmp_path) == []

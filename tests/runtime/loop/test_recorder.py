@@ -295,7 +295,10 @@ async def test_a_commit_on_a_full_disk_uses_the_reserve_p6(tmp_path: Path) -> No
 
         return write
 
-    with open_recorder(tmp_path, make_writer=failing_writer, release_reserve=lambda: True) as (
+    async def release() -> bool:
+        return True
+
+    with open_recorder(tmp_path, make_writer=failing_writer, release_reserve=release) as (
         recorder,
         store,
         _,
