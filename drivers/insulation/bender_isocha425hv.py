@@ -95,6 +95,13 @@ NO_ANSWER_REASONS: Final = (
 )
 """Why it may not answer, likeliest first; for `station probe`."""
 
+SILENT_LINE_REASONS: Final = (
+    "the two wires of the line are swapped (A and B), or the devices have no supply",
+    "their interfaces are set to BMS instead of Modbus RTU, or baud or parity differ",
+    "the port is that of another line",
+)
+"""The same when no device on the line answers."""
+
 
 class Settings(InsulationSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[hardware.insulation]`: the monitors, on one line."""

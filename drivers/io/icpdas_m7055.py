@@ -61,6 +61,13 @@ NO_ANSWER_REASONS: Final = (
 )
 """Why it may not answer, likeliest first; for `station probe`."""
 
+SILENT_LINE_REASONS: Final = (
+    "the two wires of the line are swapped (D+ and D-), or the modules have no supply",
+    "their baud rate or parity differs from the keys baud and parity",
+    "the port is that of another line",
+)
+"""The same when no device on the line answers."""
+
 
 class Settings(IoSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[hardware.io]`: the I/O modules, on a line of their own."""

@@ -58,6 +58,13 @@ NO_ANSWER_REASONS: Final = (
 )
 """Why it may not answer, likeliest first; for `station probe`."""
 
+SILENT_LINE_REASONS: Final = (
+    "CAN high and low are swapped, or a terminating resistor is missing",
+    "the bus has another bit rate than 500 kbit/s",
+    "the controllers have no supply, or the port is that of another bus",
+)
+"""The same when no device on the line answers."""
+
 
 class Settings(SeccSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[hardware.secc]`: the charge controllers, on one bus."""

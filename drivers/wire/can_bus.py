@@ -58,6 +58,7 @@ class SlcanBus:
         self._port = port
         self._decoder = slcan.Decoder()
         self.refused_count = 0  # frames the adapter refused since it was opened
+        self.has_replied = False  # to a command or a frame, or with a frame
 
     @classmethod
     async def open(
@@ -78,7 +79,10 @@ class SlcanBus:
             for command in commands:
                 refused = await bus._send_command(command) is slcan.AdapterReply.REFUSED
                 if refused and command != b"C\r":  # an adapter may refuse to close when closed
-                    raise CommandRefused(f"{path}: CAN adapter refused {command.decode().strip()}")
+                    raise CommandRefused(
+                        f"{path}: the CAN adapter refused the command {command.decode().strip()}"
+                        f" of {bit_rate} bit/s"
+                    )
         except BaseException:
             port.close()
             raise
@@ -91,6 +95,7 @@ class SlcanBus:
             while True:
                 for item in self._decoder.feed(await self._port.receive()):
                     if isinstance(item, slcan.AdapterReply):
+                        self.has_replied = True
                         return item
         return None
 
@@ -100,6 +105,7 @@ class SlcanBus:
     async def receive(self) -> list[CanFrame]:
         while True:
             items = self._decoder.feed(await self._port.receive())
+            self.has_replied = self.has_replied or bool(items)
             self.refused_count += items.count(slcan.AdapterReply.REFUSED)
             frames = [item for item in items if isinstance(item, CanFrame)]
             if frames:
@@ -193,6 +199,7 @@ class SharedCanBus:
 
     Attributes:
         frames_received: since the bus was opened.
+        bit_rate: of the bus, bit/s.
         traffic: records all frames; None: they are not recorded.
     """
 
@@ -209,7 +216,7 @@ class SharedCanBus:
         self.traffic: TrafficRing | None = None
         self._bits = 0  # received and sent since the bus was opened
         self._opened_at = 0.0
-        self._bit_rate = bit_rate
+        self.bit_rate = bit_rate
         self._open_bus = open_bus
         self._bus: CanBus | None = None
         self._changed = trio.Event()
@@ -271,10 +278,15 @@ class SharedCanBus:
     def is_open(self) -> bool:
         return self._bus is not None
 
+    @property
+    def is_adapter_silent(self) -> bool:
+        """Whether a serial adapter is open and has never replied. Old firmware does not reply."""
+        return isinstance(self._bus, SlcanBus) and not self._bus.has_replied
+
     def load_percent(self) -> float:
         """Share of the bus's time that its frames took since it was opened, without stuff bits."""
         seconds = max(trio.current_time() - self._opened_at, 0.001)
-        return 100 * self._bits / seconds / self._bit_rate
+        return 100 * self._bits / seconds / self.bit_rate
 
     async def wait_until_open(self) -> None:
         """Wait until the bus is open."""

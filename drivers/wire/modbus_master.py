@@ -141,12 +141,12 @@ class ModbusMaster:
         name = f"{self.path} unit {request.unit}: function {request.function} at {request.address}"
         if refusal is not None:
             raise CommandRefused(f"{name}: {refusal}")
+        attempts = f"{tries} {'try' if tries == 1 else 'tries'} of {timeout_ms} ms"
         if self._garbled_bytes:
             raise GarbledResponse(
-                f"{name}: no valid answer in {tries} tries of {timeout_ms} ms,"
-                f" but {self._garbled_bytes} other bytes"
+                f"{name}: no valid answer in {attempts}, but {self._garbled_bytes} other bytes"
             )
-        raise NoResponse(f"{name}: no answer in {tries} tries of {timeout_ms} ms")
+        raise NoResponse(f"{name}: no answer in {attempts}")
 
     async def _take_line(self) -> None:
         """Take the lock; a free one without a turn of the loop, which would wake it once more."""

@@ -22,9 +22,12 @@ from typing import Final, Literal
 import click
 import msgspec
 
+from drivers.catalog import load_driver
 from drivers.settings import DeviceSettings
-from drivers.wire.can_bus import SLCAN, SOCKETCAN
+from drivers.wire.can_bus import SLCAN, SOCKETCAN, SharedCanBus
+from drivers.wire.can_interface import find_interface_problem
 from drivers.wire.port_failure import explain_open_failure
+from drivers.wire.serial_port import SerialPort
 from journal.state import State
 from journal.storage.errors import JournalFailed
 from journal.storage.snapshots import Snapshot
@@ -140,9 +143,21 @@ def _port_problems(config: Config) -> Iterator[str]:
     """Ports that do not exist, or that this user may not open."""
     settings = parse_hardware(config.hardware)
     for kind in config.hardware:
-        problem = _port_problem(getattr(settings, kind))
+        table = getattr(settings, kind)
+        problem = _port_problem(table)
+        if problem is None and getattr(table, "interface", SLCAN) == SOCKETCAN:
+            problem = find_interface_problem(table.port, _bit_rate(kind, table, config))
         if problem:
             yield f"[hardware.{kind}] {problem}"
+
+
+def _bit_rate(kind: str, settings: DeviceSettings, config: Config) -> int:
+    """Of the CAN bus of a table, bit/s. No port is opened."""
+    opened = load_driver(kind, settings.driver).open(
+        settings, config.profile.evse_ids, SerialPort.open
+    )
+    assert isinstance(opened.bus, SharedCanBus)
+    return opened.bus.bit_rate
 
 
 def _port_problem(settings: DeviceSettings) -> str | None:

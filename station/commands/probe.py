@@ -20,11 +20,12 @@ from drivers.ports import (
     ModuleSilent,
     ModuleState,
     PilotState,
-    PortLost,
     SeccHeartbeat,
     TokenPresented,
 )
 from drivers.settings import DeviceSettings
+from drivers.wire.can_bus import SLCAN, SOCKETCAN
+from drivers.wire.can_interface import find_interface_problem
 from drivers.wiring import NORMALLY_OFF, StationWiring, wire_name
 from station.commands.shared.control_client import (
     DEVICES_SOCKET,
@@ -98,10 +99,12 @@ def probe_command(
     proofs = trio.run(_run_probe, probe, seconds, watch, prove_watchdogs, prove_contactors)
     for proof in proofs:
         click.echo(f"{'pass' if proof.passed else 'FAIL'}  {proof.device}: {proof.text}")
-    silent = list(_silent_devices(probe))
+    silent, wrong = list(_silent_devices(probe)), list(_wrong_devices(probe))
     if silent:
         click.echo(f"No answer: {', '.join(silent)}.", err=True)
-    if silent or not all(proof.passed for proof in proofs):
+    if wrong:
+        click.echo(f"Wrong answer: {', '.join(wrong)}.", err=True)
+    if silent or wrong or not all(proof.passed for proof in proofs):
         ctx.exit(1)
 
 
@@ -178,24 +181,28 @@ def _probe_lines(probe: HardwareProbe) -> Iterator[str]:
         if device.kind != heading:
             heading = device.kind
             yield _heading(heading, probe.settings_of(heading))
-        if device.answers and device.is_bus:
-            yield f"  {'bus':<13} {_bus_text(probe, device.name)}"
+        if device.is_bus:
+            yield f"  {'bus':<13} {_bus_text(probe, device)}"
             continue
         yield f"  {device.name:<13} {_state_text(probe, device)}"
         if not device.answers:
-            reasons = probe.likely_reasons(device) if not _is_port_lost(device) else ()
             yield from (
                 f"  {'':<13} {'likely' if n == 1 else '':<6} {n}. {reason}"
-                for n, reason in enumerate(reasons, start=1)
+                for n, reason in enumerate(probe.likely_reasons(device), start=1)
             )
 
 
+def _wrong_devices(probe: HardwareProbe) -> Iterator[str]:
+    """Names of devices that answer with an error, or not as their protocol allows."""
+    return (device.name for device in probe.devices.values() if device.answers_wrongly)
+
+
 def _silent_devices(probe: HardwareProbe) -> Iterator[str]:
-    """Names of devices that do not answer, and of single rectifier modules."""
+    """Names of devices that do not answer, of buses, and of single rectifier modules."""
     for device in probe.devices.values():
-        if not device.answers:
-            yield device.name
-        else:
+        if not device.answers and not device.answers_wrongly:
+            yield f"{device.kind} bus" if device.is_bus else device.name
+        elif device.answers:
             yield from (f"module {address}" for address in _silent_modules(probe, device))
 
 
@@ -203,22 +210,28 @@ def _heading(kind: str, settings: DeviceSettings) -> str:
     return f"[hardware.{kind}] {settings.driver} at {settings.port}"
 
 
-def _bus_text(probe: HardwareProbe, name: str) -> str:
-    bus = probe.can_buses[name]
-    if not bus.frames_received:
-        return "open, no frame received"
-    return f"{bus.frames_received} frames received, load {bus.load_percent():.0f} %"
-
-
-def _is_port_lost(device: DeviceProbe) -> bool:
-    return isinstance(device.fault, PortLost)
+def _bus_text(probe: HardwareProbe, device: DeviceProbe) -> str:
+    if device.fault is not None:
+        return f"NOT OPEN: {device.fault}"
+    bus = probe.can_buses[device.name]
+    if bus.frames_received:
+        return f"{bus.frames_received} frames received, load {bus.load_percent():.0f} %"
+    if bus.is_adapter_silent:
+        return "open, no frame received, no reply of the adapter: is it one for CAN (slcan)?"
+    settings = probe.settings_of(device.kind)
+    problem = None
+    if getattr(settings, "interface", SLCAN) == SOCKETCAN:
+        problem = find_interface_problem(settings.port, bus.bit_rate)
+    return f"open, no frame received{'' if problem is None else f'. {problem}'}"
 
 
 def _state_text(probe: HardwareProbe, device: DeviceProbe) -> str:
+    if device.answers_wrongly:
+        return f"WRONG ANSWER: {device.fault}"
     if device.fault is not None:
         return f"NO ANSWER: {device.fault}"
     if not device.report_count:
-        return "NO ANSWER"
+        return "NO ANSWER" if probe.is_bus_open(device.kind) else "NO ANSWER: its bus is not open"
     texts = (describe_report(device, report, probe.wiring) for report in device.iter_reports())
     values = [*filter(None, texts), *_module_texts(probe, device)]
     return ", ".join(filter(None, (device.identity, *values))) or "answers"

@@ -21,6 +21,7 @@ import trio
 
 from drivers.catalog import load_driver
 from drivers.ports import (
+    CommandRefused,
     Device,
     DeviceFault,
     DeviceReady,
@@ -29,10 +30,13 @@ from drivers.ports import (
     GarbledResponse,
     GroupOutput,
     InsulationReading,
+    InvalidResponse,
     MeterReading,
     ModuleSilent,
     ModuleState,
+    NoResponse,
     PilotState,
+    PortLost,
 )
 from drivers.settings import DeviceSettings
 from drivers.wire.can_bus import SharedCanBus
@@ -45,6 +49,14 @@ from station.runtime.hardware.contactors import DigitalOutput
 RESTART_PAUSE_S: Final = 0.5
 FEEDBACK_TIMEOUT_S: Final = 1.0
 SAFE_VOLTAGE_V: Final = 60  # IEC 61851-23: not above, at an output that may be touched
+REASONS_MAX: Final = 3
+WRONG_RESPONSE_REASONS: Final = (
+    "the driver is for another device than the one that answers",
+    "the firmware of the device is too old or too new for the driver",
+    "the device reports a failure of its own: see its display or manual",
+)
+"""Why a device answers with an error, or not as its protocol allows; likeliest first."""
+NO_SUPPLY_REASON: Final = "the devices have no supply: no other line answers either"
 
 
 class DeviceProbe(msgspec.Struct):
@@ -79,6 +91,18 @@ class DeviceProbe(msgspec.Struct):
     def answers(self) -> bool:
         """Whether it reported anything, and is not lost now."""
         return self.fault is None and (self.report_count > 0 or self.is_bus)
+
+    @property
+    def answers_wrongly(self) -> bool:
+        """Whether it answers, but with an error or not as its protocol allows."""
+        return isinstance(self.fault, CommandRefused | InvalidResponse)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing at all arrives from it."""
+        if self.fault is None:
+            return not self.answers
+        return isinstance(self.fault, NoResponse) and not isinstance(self.fault, GarbledResponse)
 
     def find_report(self, kind: type[DeviceReport], number: int = 0) -> DeviceReport | None:
         return self.reports.get((kind, number))
@@ -165,12 +189,57 @@ class HardwareProbe:
 
     def likely_reasons(self, probe: DeviceProbe) -> tuple[str, ...]:
         """The three likeliest reasons why a device does not answer, or why not so that its driver
-        understands it.
+        understands it. None where its fault has the reason: the port or the bus is not open.
         """
+        if probe.is_bus or isinstance(probe.fault, PortLost) or not self.is_bus_open(probe.kind):
+            return ()
+        if probe.answers_wrongly:
+            return WRONG_RESPONSE_REASONS
         if isinstance(probe.fault, GarbledResponse):
             return GARBLED_RESPONSE_REASONS
         driver = load_driver(probe.kind, self.settings_of(probe.kind).driver)
-        return tuple(driver.NO_ANSWER_REASONS)
+        if not self._is_line_silent(probe.kind):
+            return tuple(driver.NO_ANSWER_REASONS)
+        reasons = driver.NO_ANSWER_REASONS
+        if len(self._devices_of(probe.kind)) > 1:
+            reasons = getattr(driver, "SILENT_LINE_REASONS", reasons)
+        return (*self._reasons_of_other_lines(probe.kind), *reasons)[:REASONS_MAX]
+
+    def is_bus_open(self, kind: str) -> bool:
+        """Whether the bus of a kind of devices is open; they may not have one."""
+        bus = self.devices.get(f"{kind}_bus")
+        return bus is None or bus.fault is None
+
+    def _devices_of(self, kind: str) -> list[DeviceProbe]:
+        """Those on the line of a kind, without its bus."""
+        return [probe for probe in self.devices.values() if probe.kind == kind and not probe.is_bus]
+
+    def _is_line_silent(self, kind: str) -> bool:
+        """Whether no device of a line answers that should; modules should only with mains."""
+        if kind == "modules" and not self._with_mains:
+            return False
+        devices = self._devices_of(kind)
+        return self.is_bus_open(kind) and all(probe.is_silent for probe in devices)
+
+    def _reasons_of_other_lines(self, kind: str) -> Iterator[str]:
+        """What silent lines of the same sort, serial or CAN, say about the silent line of a kind.
+
+        Two that are silent are likely to have each other's port; if all are, the supply is off.
+        """
+        lines = {
+            other
+            for other in {probe.kind for probe in self.devices.values()}
+            if self._is_can(other) is self._is_can(kind)
+        }
+        silent = {other for other in lines if self._is_line_silent(other)}
+        if len(silent) == 2:
+            [other] = silent - {kind}
+            yield f"its port is swapped with that of [hardware.{other}], which is silent too"
+        elif len(silent) == len(lines) > 1:
+            yield NO_SUPPLY_REASON
+
+    def _is_can(self, kind: str) -> bool:
+        return f"{kind}_bus" in self.can_buses
 
     async def run(self) -> None:
         """Run all drivers until cancelled; each ends with its device switched off."""
