@@ -298,6 +298,11 @@ REASONS: Final[Reasons] = {
         lambda failed: "transaction" if failed.retry_after_ms else "other",
     ),
     CallDelivered: Reason("the CSMS answered"),
+    TransactionUpdatesThinned: Reason(
+        "disk space was low, so every second waiting sample was dropped",
+        "E12.FR.05",
+        ("disk_low",),
+    ),
     CallParked: ReasonTable(
         {
             "last_attempt": Reason("its last attempt failed, {event.reason}", "E13.FR.04"),

@@ -55,6 +55,24 @@ def test_a_row_names_facts_and_values_that_exist(kind: Any, code: str, row: Reas
     assert "{after}" not in row.text or row.after is not None
 
 
+WITHOUT_ROW: Final = {
+    # the reason is in other tables: of CALLs, answers and attempts
+    "CallAttempted", "CallErrorQueued", "CallQueued", "CallResultQueued",
+    # the entry it follows from is the reason: a CALL, a setting, an error
+    "CertificateDeleted", "CertificateInstalled", "RebootRequired", "RuleFailed",
+    "SecurityEventLogged", "VariableChanged",
+}  # fmt: skip
+
+
+def test_every_kind_of_decision_has_a_row_or_its_reason_elsewhere() -> None:
+    without = {
+        name
+        for name, kind in station_kinds().kinds.items()
+        if issubclass(kind, Decision) and kind not in REASONS
+    }
+    assert without == WITHOUT_ROW
+
+
 def test_every_kind_of_decision_with_a_code_has_rows() -> None:
     with_code = {
         kind for kind in station_kinds().kinds.values() if "because" in kind.__struct_fields__

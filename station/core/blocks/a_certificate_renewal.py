@@ -551,6 +551,7 @@ REASONS: Final[Reasons] = {
         },
         lambda order: str(order.trigger),
     ),
+    SignCertificateAnswered: Reason("the CSMS answered SignCertificate, or did not", "A02.FR.12"),
     SignedCertificateRefused: Reason("the certificate {event.reason}", "A02.FR.07"),
     CertificateSigningEnded: ReasonTable(
         {

@@ -31,6 +31,7 @@ from station.core.blocks import a_security, m_certificates
 from station.core.context import Call, CallHandler, Context, Rule, call_result, status_info
 from station.core.device_model.definitions import Refusal
 from station.core.device_model.model import split_list
+from station.core.reasons import Reason, Reasons
 from station.ocpp.csms_url import CsmsUrlError, parse_csms_url
 from station.ocpp.messages.b_provisioning import (
     NetworkConnectionProfileType,
@@ -254,5 +255,21 @@ def change_security_profile(ctx: Context) -> Iterator[Decision]:
 
 CALLS: Final[dict[str, CallHandler]] = {"SetNetworkProfile": set_network_profile}
 
+REASONS: Final[Reasons] = {
+    NetworkProfileSet: Reason("the CSMS requested it with SetNetworkProfile", "B09.FR.01"),
+    NetworkSlotsSelected: Reason(
+        "the program started, and NetworkConfigurationPriority or the stored profiles differ from "
+        "those of the start before",
+        "B10.FR.04",
+    ),
+    SecurityProfileLowered: Reason(
+        "the link that opened has a lower security profile, and AllowSecurityProfileDowngrade is "
+        "set",
+        "A05.FR.08",
+    ),
+    SecurityProfileRaised: Reason(
+        "the link that opened has a higher security profile", "A05.FR.06"
+    ),
+}
 OBSERVED: Final[dict[type[Event], Rule]] = {CsmsConfigured: on_csms_configured}
 RULES: Final[tuple[Rule, ...]] = (select_network_slots, change_security_profile)

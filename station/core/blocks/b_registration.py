@@ -236,6 +236,7 @@ REASONS: Final[Reasons] = {
         lambda correction: correction.source,
     ),
     RegistrationAnswered: Reason("the CSMS sent this status"),
+    RegistrationFailed: Reason("no valid answer to BootNotification arrived", "B02.FR.07"),
     StatusResendRequired: ReasonTable(
         {
             "accepted": Reason(_RESEND_TEXT, "B01.FR.05"),

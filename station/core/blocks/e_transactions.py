@@ -509,6 +509,7 @@ REASONS: Final[Reasons] = {
         },
         lambda event: "allowance" if event.status == "MaxEnergyOnInvalidId" else "csms",
     ),
+    GroupIdTokenReceived: Reason("the CSMS sent the group of the IdToken with an answer"),
     TransactionAuthorized: Reason(
         "an IdToken was authorized in it", "E02.FR.20", ("authorization",)
     ),

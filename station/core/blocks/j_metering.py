@@ -225,6 +225,7 @@ RULES: Final[tuple[Rule, ...]] = (
     list_unaccounted_energy,
 )
 REASONS: Final[Reasons] = {
+    ClockAlignedIntervalHandled: Reason("a clock-aligned interval began", "J01.FR.14"),
     EnergyUnaccounted: ReasonTable(
         {
             "meter_silent": Reason(

@@ -34,7 +34,7 @@ from station.core.context import (
     queue_call,
     status_info,
 )
-from station.core.reasons import AnswerReasons, Reason
+from station.core.reasons import AnswerReasons, Reason, Reasons
 from station.ocpp.messages import format_timestamp
 from station.ocpp.messages.n_diagnostics import (
     CustomerInformationRequest,
@@ -200,6 +200,11 @@ ANSWER_REASONS: Final[AnswerReasons] = {
     ("CustomerInformation", "Invalid"): Reason(
         "it does not name exactly one idToken, certificate or identifier", "N09.FR.09"
     ),
+}
+REASONS: Final[Reasons] = {
+    CustomerInformationRequested: Reason("the CSMS requested the data of a customer", "N09.FR.05"),
+    CustomerInformationAnswered: Reason("the data of the customer was found", "N09.FR.05"),
+    CustomerDataCleared: Reason("the CSMS requested to clear the data", "N10.FR.03"),
 }
 CALL_REASONS: Final = {
     "NotifyCustomerInformation": Reason("the CSMS requested the data of a customer", "N09.FR.05")

@@ -29,7 +29,7 @@ from station.core.context import (
     queue_call,
     status_info,
 )
-from station.core.reasons import Reason
+from station.core.reasons import Reason, Reasons, ReasonTable
 from station.ocpp.messages import parse_timestamp
 from station.ocpp.messages.n_diagnostics import (
     GetLogRequest,
@@ -131,6 +131,16 @@ def trigger_log_status(ctx: Context) -> Iterator[Decision]:
 
 CALLS: Final[dict[str, CallHandler]] = {"GetLog": get_log}
 OBSERVED: Final[dict[type[Event], Rule]] = {LogUploadEnded: on_upload_ended}
+REASONS: Final[Reasons] = {
+    LogUploadOrdered: Reason("the CSMS requested it with GetLog", "N01.FR.01"),
+    LogUploadClosed: ReasonTable(
+        {
+            "ended": Reason("the upload ended", "N01.FR.09, N01.FR.10"),
+            "replaced": Reason("the CSMS requested another upload", "N01.FR.20"),
+        },
+        lambda closed: "replaced" if closed.status == "AcceptedCanceled" else "ended",
+    ),
+}
 CALL_REASONS: Final = {
     "LogStatusNotification": Reason("the status of the upload changed", "N01.FR.12")
 }
