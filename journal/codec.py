@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from threading import Lock
 
 import msgspec
 
 from journal.events import Event
 from journal.upcasters import STEPS, Steps, upcast
+
+# msgspec 0.22 crashes (segmentation fault) if two threads make decoders that share a class. Log
+# uploads, customer data and pages read the journal in threads.
+_decoder_lock = Lock()
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -134,7 +139,8 @@ class Registry:
         newest = cls.VERSION
         if not 1 <= version <= newest:
             raise UnknownKind(f"{kind} version {version}: this release has versions 1 to {newest}")
-        decode = msgspec.json.Decoder(cls, float_hook=Decimal).decode
+        with _decoder_lock:
+            decode = msgspec.json.Decoder(cls, float_hook=Decimal).decode
         if version == newest:
             return decode
 

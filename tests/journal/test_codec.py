@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
@@ -120,3 +123,21 @@ def test_a_registry_contains_all_subclasses_of_its_bases() -> None:
         pass
 
     assert build_registry(Base).kinds == {"One": One, "Two": Two}
+
+
+def test_two_threads_make_decoders_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made at the same time, msgspec 0.22 crashes if they share a class."""
+    making = threading.Lock()
+
+    def make(value_type: type, **_: Any) -> msgspec.json.Decoder[Any]:
+        assert making.acquire(blocking=False), "another thread makes a decoder"
+        time.sleep(0.001)
+        making.release()
+        return original(value_type)
+
+    original = msgspec.json.Decoder
+    monkeypatch.setattr(msgspec.json, "Decoder", make)
+    kinds = [(name, kind.VERSION) for name, kind in REGISTRY.kinds.items()]
+    with ThreadPoolExecutor(4) as threads:
+        made = list(threads.map(lambda key: REGISTRY.make_decoder(*key), kinds))
+    assert len(made) == len(kinds) > 2
