@@ -35,7 +35,7 @@ from station.core.blocks import a_certificate_renewal, m_certificates, n_custome
 from station.core.blocks.c_authorization import is_autocharge_enabled, may_identify_ev
 from station.core.blocks.evse_conditions import is_in_service, may_charge
 from station.core.context import Context, Deadline, Product
-from station.core.display import DisplaySituation, describe_display, describe_out_of_order
+from station.core.display_situation import DisplaySituation, describe_display, describe_out_of_order
 from station.core.reuse import Reused
 
 

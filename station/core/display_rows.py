@@ -18,7 +18,8 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from station.core.display import EvseDisplay, ShownMessage, StationDisplay
+from station.core.display import EvseDisplay, StationDisplay
+from station.core.display_situation import ShownMessage
 
 SLIDE_MS: Final = 4_000  # how long a slide is shown: two rows are read in about 3 s
 # Situations in which an EV driver has to know what to do.

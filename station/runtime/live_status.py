@@ -31,7 +31,8 @@ from station.core.blocks import a_certificate_renewal
 from station.core.blocks.evse_conditions import charging_state
 from station.core.blocks.g_availability import connector_facts
 from station.core.context import Context
-from station.core.display import EvseDisplay, StationDisplay, limiting_cause, render_display
+from station.core.display import EvseDisplay, StationDisplay, render_display
+from station.core.display_situation import limiting_cause
 from station.runtime.clock import Clock
 from station.runtime.disk.auditor import AuditResult
 from station.runtime.hardware.fault_registry import FaultStatus

@@ -16,14 +16,9 @@ from journal.observations import (
     SafeModeEntered,
     StopButtonPressed,
 )
-from station.core.display import (
-    FAULT_TEXTS,
-    EvseDisplay,
-    LiveReading,
-    ShownMessage,
-    render_display,
-)
+from station.core.display import EvseDisplay, LiveReading, render_display
 from station.core.display_rows import compose_rows
+from station.core.display_situation import FAULT_TEXTS, ShownMessage
 from station.runtime.hardware.fault_registry import FAULT_RULES
 from station.texts import LANGUAGES, TEXTS, find_language
 from tests.support.story import (

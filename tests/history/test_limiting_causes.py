@@ -18,7 +18,7 @@ from journal.observations import (
 )
 from journal.projections.power_limiters import LimitingCause, find_limiting_cause
 from station.core.context import Context
-from station.core.display import limiting_cause
+from station.core.display_situation import limiting_cause
 from station.history.explain.explanation import explain_entry, explain_transaction
 from station.history.export.table import TableRow
 from station.history.export.tables import METER_VALUE_COLUMNS, MeterValuesTable

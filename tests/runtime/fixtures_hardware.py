@@ -27,7 +27,7 @@ from journal.observations import (
 from journal.projections.power_limits import PowerLimit
 from station.config.hardware import HardwareSettings
 from station.core.desired import DesiredEvse, DesiredState
-from station.core.display import DisplaySituation
+from station.core.display_situation import DisplaySituation
 from station.profiles import Profile, load_profile
 from station.runtime.emulation import EmulatedCards
 from station.runtime.hardware.hardware import Hardware

@@ -14,17 +14,11 @@ import pytest
 from journal.events import Entry
 from journal.observations import CableReported, IdTokenPresented, StopButtonPressed
 from journal.state import State
-from station.core import display
+from station.core import display_situation
 from station.core.desired import compute_desired_state
-from station.core.display import (
-    EvseDisplay,
-    LiveReading,
-    Mood,
-    StationDisplay,
-    Words,
-    render_display,
-)
+from station.core.display import EvseDisplay, LiveReading, StationDisplay, render_display
 from station.core.display_rows import compose_rows
+from station.core.display_situation import Mood, Words
 from station.simulation.invariants import InvariantChecker, check
 from station.simulation.run_plan import run_plan
 from station.simulation.seeds import make_plan
@@ -197,11 +191,11 @@ def test_no_text_claims_what_is_not_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_text_that_asks_to_unplug_too_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     install_witness(monkeypatch)
-    words = display._words
+    words = display_situation._words
 
     def hurry(key: str, mood: Mood, due_ms: int | None = None) -> Words:
         return words("evse.finished" if key == "evse.finishing" else key, mood, due_ms)
 
-    monkeypatch.setattr(display, "_words", hurry)
+    monkeypatch.setattr(display_situation, "_words", hurry)
     violations = (run_plan(make_plan(seed)).violation for seed in range(40))
     assert any("evse.finished" in violation for violation in violations)

@@ -44,8 +44,9 @@ from journal.events import Observation
 from journal.observations import EvStoppedCharging, MeterRead, StopButtonPressed
 from station.config.hardware import HardwareSettings
 from station.core.desired import DesiredEvse, DesiredState
-from station.core.display import DisplaySituation, LiveReading, render_display
+from station.core.display import LiveReading, render_display
 from station.core.display_rows import compose_rows
+from station.core.display_situation import DisplaySituation
 from station.profiles.profile import Evse
 from station.runtime.hardware.assembly import StationDrivers
 from station.runtime.hardware.contactors import DigitalOutput

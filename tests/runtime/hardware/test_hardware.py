@@ -34,7 +34,7 @@ from station.config.station_toml import DeviceConfig
 from station.core.blocks.measured_variables import DEVICE_SOURCES
 from station.core.desired import DesiredState
 from station.core.device_model.model import DeviceModel
-from station.core.display import DisplaySituation, EvseSituation, SessionFigures, Words
+from station.core.display_situation import DisplaySituation, EvseSituation, SessionFigures, Words
 from station.profiles import load_profile
 from station.profiles.toml_tables import TableError
 from station.runtime.hardware import assembly
