@@ -126,7 +126,12 @@ class JsonLinesSocket:
         return json.dumps(response).encode() + b"\n"
 
 
-def _open_listener(path: Path) -> socket.socket:
+def check_socket_path(path: Path) -> None:
+    """Check that a socket can be made at a path.
+
+    Raises:
+        SocketPathError: the path is too long, or has something else.
+    """
     length = len(os.fsencode(path))
     if length > SOCKET_PATH_MAX:
         raise SocketPathError(
@@ -135,6 +140,10 @@ def _open_listener(path: Path) -> socket.socket:
         )
     if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
         raise SocketPathError(f"{path}: is not a socket; not replaced")
+
+
+def _open_listener(path: Path) -> socket.socket:
+    check_socket_path(path)
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     previous_umask = os.umask(0o177)

@@ -52,7 +52,7 @@ def _permission_remedy(path: str) -> str:
 
 
 def _describe_holder(path: str) -> str:
-    pids = list(_lock_holders(path)) or list(_open_in_processes(path))
+    pids = list(find_lock_holders(path)) or list(_open_in_processes(path))
     if not pids:
         return "another process"
     return " and ".join(f"process {pid}{_process_name(pid)}" for pid in pids)
@@ -65,8 +65,8 @@ def _process_name(pid: int) -> str:
         return ""
 
 
-def _lock_holders(path: str) -> Iterator[int]:
-    """Processes that hold a lock on the port; any user can read them.
+def find_lock_holders(path: str) -> Iterator[int]:
+    """Processes that hold a lock on a file or port; any user can read them.
 
     A line of /proc/locks: `1: FLOCK  ADVISORY  WRITE 1234 00:16:5 0 EOF`; proc(5).
     """

@@ -9,7 +9,7 @@ import migrations
 from journal.format.hash_chain import JOURNAL_FORMAT
 from journal.storage.atomic_file import sync_directory
 from journal.storage.connection import StoreSettings, connect_writable
-from journal.storage.errors import JournalFailed
+from journal.storage.errors import JournalFailed, translate_errors
 
 MIGRATION_SET = "journal"
 MIGRATIONS = Path(migrations.__file__).parent
@@ -53,6 +53,16 @@ def _pending_migrations(path: Path, connection: sqlite3.Connection) -> list[Path
             f"{path}: a newer release wrote this journal ({max(newer)}). Install that release."
         )
     return [step for step in known if step.stem not in done]
+
+
+def check_release(path: Path, connection: sqlite3.Connection) -> None:
+    """Check that this release can write a journal.
+
+    Raises:
+        JournalFailed: a newer release wrote it.
+    """
+    with translate_errors(path):
+        _pending_migrations(path, connection)
 
 
 def _run_migrations(path: Path, pending: list[Path], settings: StoreSettings) -> None:

@@ -3,58 +3,39 @@
 No port is opened and no file is changed; `station probe` asks the devices. A problem is an error if
 `run` would not start with this file on a new station, else a warning: the file is used without it,
 or a device is a fault until it is there. The checks are those of the start: this module only runs
-all of them and collects what they raise and log.
+all of them and collects what they raise and log. Of the running station itself, that it has the
+journal and the ports is no problem: `check` is for the file of its next start.
 """
 
 from __future__ import annotations
 
 import errno
 import grp
-import logging
 import os
 import pwd
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import click
-import msgspec
 
 from drivers.catalog import load_driver
 from drivers.settings import DeviceSettings
 from drivers.wire.can_bus import SLCAN, SOCKETCAN, SharedCanBus
 from drivers.wire.can_interface import find_interface_problem
-from drivers.wire.port_failure import explain_open_failure
+from drivers.wire.port_failure import explain_open_failure, find_lock_holders
 from drivers.wire.serial_port import SerialPort
-from journal.state import State
-from journal.storage.errors import JournalFailed
-from journal.storage.snapshots import Snapshot
-from station.commands.shared.control_client import check_socket_path
-from station.commands.shared.exits import CommandFailed
-from station.commands.shared.journal_argument import JOURNAL_FILE, open_journal, replay_state
-from station.config.data_directory import DataDirectoryError, check_data_directory
+from station.commands.shared.control_client import STATION_SOCKET, find_listener_pid
+from station.commands.shared.start_problems import Problem, Severity, find_start_problems
 from station.config.hardware import find_hardware_problems, parse_hardware
 from station.config.safe_mode import find_problems
 from station.config.station_toml import Config, load_config, read_toml
-from station.runtime.loop.initial_observations import initial_observations
-from station.runtime.loop.startup import open_snapshots
 
-Severity = Literal["error", "warning"]
 EXIT_CODES: Final[dict[Severity, int]] = {"error": 2, "warning": 1}
 SYSTEM_INTERFACES: Final = Path("/sys/class/net")
 INLINE_SECRETS: Final = ("password", "key_password")  # keys of station.toml
 SECRET_FILES: Final = ("password_file", "key_file", "key_password_file")
-BYTES_PER_MIB: Final = 1 << 20
-DISK_MINIMUM: Final = 64 * BYTES_PER_MIB  # the journal of about ten days, before it is archived
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """One problem, as a line."""
-
-    severity: Severity
-    text: str
 
 
 @click.command("check")
@@ -88,6 +69,7 @@ def _count(noun: str, number: int) -> str:
 
 
 def _summary(config: Config, path: Path) -> str:
+    station = find_listener_pid(config.data_directory / STATION_SOCKET)
     devices = ", ".join(
         f"{kind} ({device.driver} at {device.port})" for kind, device in config.hardware.items()
     )
@@ -97,7 +79,8 @@ def _summary(config: Config, path: Path) -> str:
             f" {len(config.profile.evse)} EVSEs",
             f"  CSMS      {config.csms.url}/{config.identity}, security profile"
             f" {config.csms.security_profile}",
-            f"  data      {config.data_directory}",
+            f"  data      {config.data_directory}"
+            f"{'' if station is None else f', in use by the station, process {station}'}",
             f"  hardware  {devices or 'emulated: there is no [hardware]'}",
         )
     )
@@ -116,35 +99,19 @@ def find_all_problems(path: Path) -> Iterator[Problem]:
             yield from (Problem("warning", text) for text in _port_problems(config))
     if wrong_parts:
         return
-    yield from _data_directory_problems(config.data_directory)
+    if not config.hardware:
+        yield Problem("warning", f"no [hardware] in {path}: the devices are emulated")
     yield from (Problem("warning", text) for text in _exposed_secrets(path))
-    yield from (Problem("warning", text) for text in _start_complaints(config))
-
-
-def _data_directory_problems(directory: Path) -> Iterator[Problem]:
-    try:
-        check_data_directory(directory)
-        check_socket_path(directory / "control.sock")
-    except (DataDirectoryError, click.UsageError) as error:
-        yield Problem("error", str(error))
-        return
-    existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
-    usage = os.statvfs(existing)
-    free = usage.f_bavail * usage.f_frsize
-    if free < DISK_MINIMUM:
-        yield Problem(
-            "warning",
-            f"data directory {directory}: {free // BYTES_PER_MIB} MiB are free; the journal needs"
-            f" at least {DISK_MINIMUM // BYTES_PER_MIB} MiB. Free some space.",
-        )
+    yield from find_start_problems(config)
 
 
 def _port_problems(config: Config) -> Iterator[str]:
-    """Ports that do not exist, or that this user may not open."""
+    """Ports that do not exist, that this user may not open, or that another program has."""
     settings = parse_hardware(config.hardware)
+    station = find_listener_pid(config.data_directory / STATION_SOCKET)
     for kind in config.hardware:
         table = getattr(settings, kind)
-        problem = _port_problem(table)
+        problem = _port_problem(table, station)
         if problem is None and getattr(table, "interface", SLCAN) == SOCKETCAN:
             problem = find_interface_problem(table.port, _bit_rate(kind, table, config))
         if problem:
@@ -160,7 +127,8 @@ def _bit_rate(kind: str, settings: DeviceSettings, config: Config) -> int:
     return opened.bus.bit_rate
 
 
-def _port_problem(settings: DeviceSettings) -> str | None:
+def _port_problem(settings: DeviceSettings, station: int | None) -> str | None:
+    """A problem of one port; `station`: the process that may have it."""
     port = settings.port
     interface = getattr(settings, "interface", SLCAN)
     if interface == SOCKETCAN and not (SYSTEM_INTERFACES / port).exists():
@@ -173,6 +141,8 @@ def _port_problem(settings: DeviceSettings) -> str | None:
         return explain_open_failure(port, errno.EACCES, "")
     if not stat.S_ISCHR(os.stat(port).st_mode):
         return explain_open_failure(port, errno.ENOTTY, "")
+    if any(pid != station for pid in find_lock_holders(port)):
+        return explain_open_failure(port, errno.EBUSY, "")
     return None
 
 
@@ -203,47 +173,3 @@ def _is_own_group(number: int) -> bool:
     except KeyError:
         return False
     return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
-
-
-def _start_complaints(config: Config) -> Iterator[str]:
-    """What the start would log: certificates that are left out, changes that have no effect."""
-    journal = config.data_directory / JOURNAL_FILE
-    state = State(journal_id="")
-    if journal.exists():
-        try:
-            state = _read_current_state(journal)
-        except (JournalFailed, CommandFailed) as failure:
-            yield f"{failure}"
-    with _collect_log("station") as messages:
-        for _ in initial_observations(config, state, not journal.exists(), lambda secret: ""):
-            continue
-    yield from messages
-
-
-def _read_current_state(journal: Path) -> State:
-    """The state at the head of the journal, from the station's snapshot on where there is one."""
-    with open_journal(journal) as reader:
-        snapshot = open_snapshots(journal.parent).load(reader.digest_at)
-        if isinstance(snapshot, Snapshot):
-            entries = reader.iter_entries(snapshot.seq + 1)
-            return replay_state(journal, reader, entries, snapshot.state, snapshot.seq + 1)
-        return replay_state(journal, reader, reader.iter_entries(1))
-
-
-@contextmanager
-def _collect_log(name: str) -> Iterator[list[str]]:
-    """Collect warnings and errors of a logger instead of writing them."""
-    messages: list[str] = []
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            messages.append(record.getMessage())
-
-    logger, collector = logging.getLogger(name), Collector(logging.WARNING)
-    propagates, logger.propagate = logger.propagate, False
-    logger.addHandler(collector)
-    try:
-        yield messages
-    finally:
-        logger.removeHandler(collector)
-        logger.propagate = propagates

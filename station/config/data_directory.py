@@ -86,6 +86,12 @@ def check_data_directory(directory: Path) -> None:
         raise _cannot_be_made(directory, f"{parent} cannot be written")
 
 
+def count_exposed_files(directory: Path) -> int:
+    """How many files of the station other users of the host can read or write."""
+    modes = (path.lstat().st_mode for path in _own_paths(directory))
+    return sum(stat.S_ISREG(mode) and bool(mode & OTHER_USERS) for mode in modes)
+
+
 def _is_a_file(directory: Path) -> DataDirectoryError:
     return DataDirectoryError(
         f"data directory {directory} is a file. Move it, or give another directory."

@@ -39,13 +39,7 @@ def run_emulator(data: Path, evse_count: int) -> Iterator[None]:
     Raises:
         EmulatorFailed: they do not start, or the other process has another number of EVSEs.
     """
-    if trio.run(_is_listening, emulator_socket(data)):
-        other_count = trio.run(_count_evses, emulator_socket(data))
-        if other_count != evse_count:
-            raise EmulatorFailed(
-                f"the devices of {other_count} EVSEs are emulated by another process; the product "
-                f"profile has {evse_count}. Use `station emulate --evses {evse_count}`."
-            )
+    if trio.run(check_emulated_evses, emulator_socket(data), evse_count):
         log.info("devices: emulated by another process")
         yield
         return
@@ -68,6 +62,23 @@ def run_emulator(data: Path, evse_count: int) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+
+
+async def check_emulated_evses(path: Path, evse_count: int) -> bool:
+    """Whether another process emulates devices, those of this number of EVSEs.
+
+    Raises:
+        EmulatorFailed: those of another number.
+    """
+    if not await _is_listening(path):
+        return False
+    other_count = await _count_evses(path)
+    if other_count != evse_count:
+        raise EmulatorFailed(
+            f"the devices of {other_count} EVSEs are emulated by another process; the product "
+            f"profile has {evse_count}. Use `station emulate --evses {evse_count}`."
+        )
+    return True
 
 
 async def _wait_until_ready(child: subprocess.Popen[bytes], path: Path) -> None:

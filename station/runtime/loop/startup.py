@@ -34,7 +34,7 @@ from journal.observations import JournalDamageFound
 from journal.state import State, apply_entries, decode_state, encode_state
 from journal.storage.connection import StoreSettings
 from journal.storage.errors import JournalDamaged
-from journal.storage.reader import EntryDamage, Head
+from journal.storage.reader import EntryDamage, Head, Reader
 from journal.storage.snapshots import SnapshotFile, SnapshotIgnored, code_fingerprint
 from journal.storage.store import Store
 
@@ -118,10 +118,11 @@ class Startup:
             strict=True,
         )
         try:
-            return store, self._restore_state(store)
+            state = restore_state(store.reader, store.head.seq, self._snapshots, self.damage_found)
         except BaseException:
             store.close()
             raise
+        return store, state
 
     def _rebuild_journal(self, reason: str) -> None:
         """Set the file aside and rebuild the journal from all entries that can be read."""
@@ -138,46 +139,8 @@ class Startup:
             )
         )
         for first, last in rebuilt.missing_ranges:
-            self._report_lost_entries(first, last, "missing")
+            self.damage_found.append(_report_lost_entries(first, last, "missing"))
         log.error("journal: %s", summary)
-
-    def _report_missing_tail(self, head_seq: int, snapshot_seq: int) -> None:
-        reason = f"entries after {head_seq} are missing: a snapshot was made at {snapshot_seq}"
-        log.error("journal: %s. Run `station verify`.", reason)
-        self.damage_found.append(
-            JournalDamageFound(reason, head_seq + 1, snapshot_seq, id_namespace=str(uuid.uuid4()))
-        )
-
-    def _report_lost_entries(self, first_seq: int, last_seq: int, reason: str) -> None:
-        entries = (
-            f"entry {first_seq}" if first_seq == last_seq else f"entries {first_seq} to {last_seq}"
-        )
-        log.error("journal: %s: %s. Run `station verify`.", entries, reason)
-        self.damage_found.append(JournalDamageFound(f"{entries}: {reason}", first_seq, last_seq))
-
-    def _restore_state(self, store: Store) -> State:
-        snapshot = self._snapshots.load(store.reader.digest_at)
-        if isinstance(snapshot, SnapshotIgnored):
-            if store.head.seq:
-                log.info(
-                    "snapshot not used: %s; replaying %d entries", snapshot.reason, store.head.seq
-                )
-            if snapshot.seen_seq > store.head.seq and not self.damage_found:
-                self._report_missing_tail(store.head.seq, snapshot.seen_seq)
-            first, state = 1, State(store.journal_id)
-        else:
-            first, state = snapshot.seq + 1, snapshot.state
-        last_missing, _ = store.reader.position_before_first()
-        if first <= last_missing and not state.health.has_damage_at(first):
-            self._report_lost_entries(
-                first, last_missing, "archived, but the archive's segments are missing"
-            )
-        unreadable: list[EntryDamage] = []
-        state = apply_entries(state, store.reader.iter_entries(first, on_damage=unreadable.append))
-        for first, last, reason in _merge_adjacent(unreadable):
-            if not state.health.has_damage_at(first):
-                self._report_lost_entries(first, last, reason)
-        return state
 
     def save_snapshot(self, head: Head, state: State) -> None:
         """Save the state at `head`. If that fails, only the next start takes longer."""
@@ -192,6 +155,58 @@ class Startup:
 
     def close(self) -> None:
         self.store.close()
+
+
+def restore_state(
+    reader: Reader,
+    head_seq: int,
+    snapshots: SnapshotFile[State],
+    damage_found: list[JournalDamageFound],
+) -> State:
+    """The state at the head of a journal.
+
+    Args:
+        reader: of the journal.
+        head_seq: number of its last entry; 0: none.
+        snapshots: of its data directory.
+        damage_found: damage that the state does not list is added, and an error in the log.
+
+    Raises:
+        JournalFailed: the journal cannot be read.
+    """
+    snapshot = snapshots.load(reader.digest_at)
+    if isinstance(snapshot, SnapshotIgnored):
+        if head_seq:
+            log.info("snapshot not used: %s; replaying %d entries", snapshot.reason, head_seq)
+        if snapshot.seen_seq > head_seq and not damage_found:
+            damage_found.append(_report_missing_tail(head_seq, snapshot.seen_seq))
+        first, state = 1, State(reader.journal_id)
+    else:
+        first, state = snapshot.seq + 1, snapshot.state
+    last_missing, _ = reader.position_before_first()
+    if first <= last_missing and not state.health.has_damage_at(first):
+        reason = "archived, but the archive's segments are missing"
+        damage_found.append(_report_lost_entries(first, last_missing, reason))
+    unreadable: list[EntryDamage] = []
+    state = apply_entries(state, reader.iter_entries(first, on_damage=unreadable.append))
+    for first, last, reason in _merge_adjacent(unreadable):
+        if not state.health.has_damage_at(first):
+            damage_found.append(_report_lost_entries(first, last, reason))
+    return state
+
+
+def _report_missing_tail(head_seq: int, snapshot_seq: int) -> JournalDamageFound:
+    reason = f"entries after {head_seq} are missing: a snapshot was made at {snapshot_seq}"
+    log.error("journal: %s. Run `station verify`.", reason)
+    return JournalDamageFound(reason, head_seq + 1, snapshot_seq, id_namespace=str(uuid.uuid4()))
+
+
+def _report_lost_entries(first_seq: int, last_seq: int, reason: str) -> JournalDamageFound:
+    entries = (
+        f"entry {first_seq}" if first_seq == last_seq else f"entries {first_seq} to {last_seq}"
+    )
+    log.error("journal: %s: %s. Run `station verify`.", entries, reason)
+    return JournalDamageFound(f"{entries}: {reason}", first_seq, last_seq)
 
 
 def _merge_adjacent(damaged_entries: Iterable[EntryDamage]) -> Iterator[tuple[int, int, str]]:

@@ -21,6 +21,11 @@ _REFERENCE_PATTERN = re.compile(r"<secret ([0-9a-f]{32})>")
 _FILE_NAME_PATTERN = re.compile(r"[0-9a-f]{32}")
 
 
+def is_reference(text: str) -> bool:
+    """Whether a text is the reference of a secret."""
+    return _REFERENCE_PATTERN.fullmatch(text) is not None
+
+
 class SecretStore:
     """The secrets of a data directory."""
 
