@@ -76,6 +76,7 @@ SLOW: Final = (
     "tests/runtime/jobs/test_bus_traces.py::test_a_directory_that_cannot_be_made_is_a_reason",
     "tests/runtime/jobs/test_bus_traces.py::test_a_program_that_fails_is_a_reason",
     "tests/runtime/jobs/test_bus_traces.py::test_the_program_writes_the_trace",
+    "tests/runtime/transfers/test_attempt_process.py",
     "tests/runtime/transfers/test_everywhere.py",
     "tests/simulation/experiments",
     "tests/simulation/test_display_walk.py",

@@ -1,9 +1,9 @@
 """Imports that take long, made in a thread when they are needed for the first time.
 
-`cryptography`, `httpx` and `paramiko` take 0.1 to 0.5 s of processor time and several MiB, which
-every start would pay for if they were imported with the rest. Imported in the loop when first
-used, they would hold the loop that protects the power path. In a thread, the loop gets its turns:
-the interpreter switches threads every 5 ms.
+`cryptography` takes 0.1 s of processor time and 8 to 11 MiB, which every start would pay for if
+it were imported with the rest. Imported in the loop when first used, it would hold the loop that
+protects the power path. In a thread, the loop gets its turns: the interpreter switches threads
+every 5 ms.
 """
 
 from __future__ import annotations
@@ -30,13 +30,6 @@ MODULES_BY_ACTION: Final = {
 }
 
 
-async def import_in_thread(*names: str) -> None:
-    """Import modules, in a thread unless all of them are imported."""
-    missing = [name for name in names if name not in sys.modules]
-    if missing:
-        await trio.to_thread.run_sync(_import_modules, missing)
-
-
 def import_all() -> None:
     """Import everything now: in a simulation, time would jump while a thread imports."""
     for modules in MODULES_BY_ACTION.values():
@@ -53,4 +46,6 @@ async def import_for_frame(text: str) -> None:
     beginning = text[:ACTION_SEARCH_MAX]
     for action, modules in MODULES_BY_ACTION.items():
         if f'"{action}"' in beginning:
-            await import_in_thread(*modules)
+            missing = [name for name in modules if name not in sys.modules]
+            if missing:
+                await trio.to_thread.run_sync(_import_modules, missing)

@@ -416,7 +416,7 @@ def test_download_and_installation_wait_for_their_times_tc_l_02_tc_l_03(
     image = make_firmware_image("1.1")
     times: dict[str, Any] = {
         "retrieveDateTime": future_timestamp(3),
-        "installDateTime": future_timestamp(6),
+        "installDateTime": future_timestamp(12),
     }
     order_update(
         csms, manufacturer.update_firmware_request(offer_image(file_server, image), image, **times)

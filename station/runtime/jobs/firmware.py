@@ -39,9 +39,11 @@ from station.runtime.jobs.installer_process import (
     current_version,
     install_image,
 )
-from station.runtime.late_imports import import_in_thread
 from station.runtime.reconcile import run_while_desired
 from station.runtime.secrets.urls import restore_url
+from station.runtime.transfers.results import TransferFailed
+from station.runtime.transfers.retry import download_file
+from station.runtime.transfers.url import SCHEMES
 from station.runtime.watched_value import WatchedValue
 
 log = logging.getLogger("station.firmware")
@@ -128,14 +130,6 @@ class FirmwareUpdateJob:
 
     async def _download_problem(self, update: DesiredFirmware) -> str:
         """Download the file; the reason if that failed, else empty."""
-        await import_in_thread("station.runtime.transfers")
-        from station.runtime.transfers import (
-            SCHEMES,
-            TransferFailed,
-            create_tls_context,
-            download_file,
-        )
-
         file, ordered = self._image_path(update), update.order
         if await trio.to_thread.run_sync(file.exists):
             return ""  # complete, but the program ended before that was committed
@@ -151,11 +145,11 @@ class FirmwareUpdateJob:
             await download_file(
                 url,
                 file,
-                tls_context=await trio.to_thread.run_sync(create_tls_context, roots),
+                roots_pem=roots,
                 attempts=ordered.attempts_max,
                 interval_s=ordered.retry_interval_s,
             )
-        except (TransferFailed, OSError) as failure:
+        except TransferFailed as failure:
             return str(failure)
         return ""
 

@@ -32,9 +32,11 @@ from station.runtime.jobs.log_text import (
     format_station_state,
 )
 from station.runtime.jobs.trace_files import find_traces
-from station.runtime.late_imports import import_in_thread
 from station.runtime.reconcile import run_while_desired
 from station.runtime.secrets.urls import restore_url
+from station.runtime.transfers.results import TransferFailed
+from station.runtime.transfers.retry import upload_file
+from station.runtime.transfers.url import SCHEMES
 from station.runtime.watched_value import WatchedValue
 
 log = logging.getLogger("station.logs")
@@ -105,14 +107,6 @@ class LogUploadJob:
 
     async def _send_log(self, upload: LogUpload) -> tuple[str, str]:
         """UploadLogStatusEnumType of the result, and its reason."""
-        await import_in_thread("station.runtime.transfers")
-        from station.runtime.transfers import (
-            SCHEMES,
-            TransferFailed,
-            create_tls_context,
-            upload_file,
-        )
-
         ordered = upload.order
         url = restore_url(ordered.location, self._read_secret)
         if url is None:
@@ -130,7 +124,7 @@ class LogUploadJob:
             await upload_file(
                 file,
                 url,
-                tls_context=await trio.to_thread.run_sync(create_tls_context, roots),
+                roots_pem=roots,
                 attempts=ordered.attempts_max,
                 interval_s=ordered.retry_interval_s,
             )

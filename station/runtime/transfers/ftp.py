@@ -6,7 +6,7 @@
   server that refuses that gets no file.
 * A download that has all bytes counts as complete even without the server's final reply.
 
-Everything here blocks and runs in a thread.
+Everything here blocks.
 """
 
 from __future__ import annotations
@@ -18,11 +18,7 @@ import ssl
 from collections.abc import Iterator
 from typing import Final
 
-from station.runtime.transfers.blocking_thread import (
-    SocketGroup,
-    progress_from_thread,
-    run_in_thread,
-)
+from station.runtime.transfers.connect import connect_address, open_connection
 from station.runtime.transfers.partial_download import PartialDownload
 from station.runtime.transfers.results import (
     CHUNK_BYTES,
@@ -46,40 +42,24 @@ STATUS_BY_REPLY_CODE: Final[dict[str, TransferFailureStatus]] = {
 }
 
 
-async def fetch_file(url: TransferUrl, download: PartialDownload, options: TransferOptions) -> None:
+def fetch_file(url: TransferUrl, download: PartialDownload, options: TransferOptions) -> None:
     """Download the missing part of the file. Raises TransferFailed."""
-
-    def work(connection: socket.socket, sockets: SocketGroup) -> None:
-        with _open_session(url, connection, sockets, options) as client:
-            _receive_file(client, url.decoded_path, download, options)
-        if download.total_bytes is not None and download.received_bytes != download.total_bytes:
-            raise url.transfer_error(
-                f"received {download.received_bytes} of {download.total_bytes} bytes"
-            )
-
-    await run_in_thread(url, options.limits, work)
+    with _open_session(url, options) as client:
+        _receive_file(client, url.decoded_path, download)
+    if download.total_bytes is not None and download.received_bytes != download.total_bytes:
+        raise url.transfer_error(
+            f"received {download.received_bytes} of {download.total_bytes} bytes"
+        )
 
 
-async def send_file(
-    url: TransferUrl, upload_source: UploadSource, options: TransferOptions
-) -> None:
+def send_file(url: TransferUrl, upload_source: UploadSource, options: TransferOptions) -> None:
     """Upload the part of the file that the server lacks. Raises TransferFailed."""
-
-    def work(connection: socket.socket, sockets: SocketGroup) -> None:
-        with _open_session(url, connection, sockets, options) as client:
-            _store_file(
-                client,
-                client.upload_path(url.decoded_path, upload_source.name),
-                upload_source,
-                options,
-            )
-
-    await run_in_thread(url, options.limits, work)
+    with _open_session(url, options) as client:
+        path = client.upload_path(url.decoded_path, upload_source.name)
+        _store_file(client, path, upload_source)
 
 
-def _receive_file(
-    client: _FtpClient, path: str, download: PartialDownload, options: TransferOptions
-) -> None:
+def _receive_file(client: _FtpClient, path: str, download: PartialDownload) -> None:
     total = client.file_size(path)
     changed = client.modification_time(path)
     validator = f"{total} {changed}" if total is not None and changed else ""
@@ -90,17 +70,13 @@ def _receive_file(
     with data:
         if not offset:
             download.start_from_zero(total, validator)
-        report = progress_from_thread(options.progress)
         while chunk := data.recv(CHUNK_BYTES):
             download.append(chunk)
-            report(download.received_bytes, download.total_bytes)
     if download.received_bytes != total:  # the reply matters only if bytes are missing
         client.voidresp()
 
 
-def _store_file(
-    client: _FtpClient, path: str, upload_source: UploadSource, options: TransferOptions
-) -> None:
+def _store_file(client: _FtpClient, path: str, upload_source: UploadSource) -> None:
     offset = (
         min(client.file_size(path) or 0, upload_source.sent_bytes)
         if upload_source.sent_bytes
@@ -110,33 +86,25 @@ def _store_file(
         data, offset = client.open_data_connection(f"STOR {path}", offset)
         with data:
             upload_source.sent_bytes = file.seek(offset)
-            report = progress_from_thread(options.progress)
             while chunk := file.read(CHUNK_BYTES):
                 data.sendall(chunk)
                 upload_source.sent_bytes += len(chunk)
-                report(upload_source.sent_bytes, upload_source.size_bytes)
             with contextlib.suppress(OSError):  # the reply has whether all was received
                 if isinstance(data, ssl.SSLSocket):
                     data.unwrap()
-                data.shutdown(socket.SHUT_WR)  # closing is not enough: the group has a duplicate
     client.voidresp()
 
 
 class _FtpClient(ftplib.FTP_TLS):
-    """An FTP client with all its sockets in one SocketGroup. Without AUTH it is plain FTP."""
+    """An FTP client with bounded replies. Without AUTH it is plain FTP."""
 
     def __init__(
-        self,
-        url: TransferUrl,
-        connection: socket.socket,
-        sockets: SocketGroup,
-        options: TransferOptions,
+        self, url: TransferUrl, connection: socket.socket, options: TransferOptions
     ) -> None:
         super().__init__(context=options.tls_context, timeout=options.limits.stall_timeout_s)
         self.host = url.host
         self.sock = connection
         self.af = connection.family
-        self._sockets = sockets
         self._limits = options.limits
         self._reply_bytes = 0
 
@@ -164,14 +132,14 @@ class _FtpClient(ftplib.FTP_TLS):
     def ntransfercmd(
         self, cmd: str, rest: int | str | None = None
     ) -> tuple[socket.socket, int | None]:
-        """As ftplib's, passive only, with two differences.
+        """As ftplib's, passive only, with a time limit.
 
-        The data connection is in the SocketGroup from its start, and it reuses the TLS session of
-        the control connection: servers require it as proof that both are of the same client.
+        The data connection reuses the TLS session of the control connection: servers require it as
+        proof that both are of the same client.
         """
         assert self.sock is not None
         host, port = self.makepasv()
-        connection = self._sockets.connect((host, port), self._limits)
+        connection = connect_address((host, port), self._limits)
         try:
             if rest is not None:
                 self.sendcmd(f"REST {rest}")
@@ -222,12 +190,11 @@ class _FtpClient(ftplib.FTP_TLS):
 
 
 @contextlib.contextmanager
-def _open_session(
-    url: TransferUrl, connection: socket.socket, sockets: SocketGroup, options: TransferOptions
-) -> Iterator[_FtpClient]:
+def _open_session(url: TransferUrl, options: TransferOptions) -> Iterator[_FtpClient]:
     """A client that is logged in. Errors become TransferFailed."""
-    with _translate_errors(url, options.limits):
-        client = _FtpClient(url, connection, sockets, options)
+    limits = options.limits
+    with open_connection(url, limits) as connection, _translate_errors(url, limits):
+        client = _FtpClient(url, connection, options)
         try:
             client.log_in(url)
             yield client

@@ -14,7 +14,7 @@ import contextlib
 import logging
 import re
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import BinaryIO, Final
@@ -22,12 +22,10 @@ from urllib.parse import quote, urljoin
 
 import httpx
 import msgspec
-import trio
 
 from station.runtime.transfers.partial_download import PartialDownload
 from station.runtime.transfers.results import (
     CHUNK_BYTES,
-    ProgressCallback,
     TransferFailed,
     TransferFailureStatus,
     TransferOptions,
@@ -53,72 +51,43 @@ STATUS_BY_HTTP_CODE: Final[dict[int, TransferFailureStatus]] = {
 }
 
 
-async def fetch_file(url: TransferUrl, download: PartialDownload, options: TransferOptions) -> None:
+def fetch_file(url: TransferUrl, download: PartialDownload, options: TransferOptions) -> None:
     """Download the missing part of the file. Raises TransferFailed."""
-    async with _HttpSession(options) as exchange:
+    with _HttpSession(options) as exchange:
         range_headers = {
             "Range": f"bytes={download.received_bytes}-",
             "If-Range": download.validator,
         }
-        response = await exchange.send_request(
-            "GET", url, range_headers if download.is_resumable else {}
-        )
+        response = exchange.send_request("GET", url, range_headers if download.is_resumable else {})
         if response.status_code == RANGE_NOT_SATISFIABLE or not _is_usable_response(
             download, response
         ):
-            response = await exchange.send_request("GET", url, {})
+            response = exchange.send_request("GET", url, {})
         if response.status_code == OK:
             total = _content_length(response.headers)
-            validator = strong_validator(response.headers)
-            await trio.to_thread.run_sync(download.start_from_zero, total, validator)
+            download.start_from_zero(total, strong_validator(response.headers))
         elif response.status_code != PARTIAL_CONTENT or not _is_usable_response(download, response):
             raise _http_error(url, response)
         with exchange.translate_errors(url):
-            await _write_body(response, download, options.progress)
+            for chunk in response.iter_raw():
+                download.append(chunk)
     if download.total_bytes is not None and download.received_bytes != download.total_bytes:
         raise url.transfer_error(
             f"received {download.received_bytes} of {download.total_bytes} bytes"
         )
 
 
-async def send_file(
-    url: TransferUrl, upload_source: UploadSource, options: TransferOptions
-) -> None:
+def send_file(url: TransferUrl, upload_source: UploadSource, options: TransferOptions) -> None:
     """Upload the whole file. Raises TransferFailed."""
     file_url = url.join_name(upload_source.name) if url.path.endswith("/") else url
-    with await trio.to_thread.run_sync(upload_source.open) as file:
-        async with _HttpSession(options) as exchange:
-            plain = _plain_body(file, upload_source, options.progress)
-            response = await exchange.send_request("PUT", file_url, plain.headers, plain)
-            if response.status_code in PUT_UNSUPPORTED_STATUSES:
-                form = _form_body(file, upload_source, options.progress)
-                response = await exchange.send_request("POST", url, form.headers, form)
-            if not response.is_success:
-                raise _http_error(url, response)
-
-
-async def _write_body(
-    response: httpx.Response, download: PartialDownload, progress: ProgressCallback
-) -> None:
-    """Write the body of a response to the file.
-
-    If the disk fails, the next read is cancelled, so that the nested generators of the body end
-    from within: nothing would clean them up if the loop were left.
-    """
-    refused: TransferFailed | None = None
-    with trio.CancelScope() as reading:
-        async for chunk in response.aiter_raw():
-            if refused:
-                continue
-            try:
-                await trio.to_thread.run_sync(download.append, chunk)
-            except TransferFailed as failure:
-                refused = failure
-                reading.cancel()
-            else:
-                progress(download.received_bytes, download.total_bytes)
-    if refused:
-        raise refused
+    with upload_source.open() as file, _HttpSession(options) as exchange:
+        plain = _plain_body(file, upload_source)
+        response = exchange.send_request("PUT", file_url, plain.headers, plain)
+        if response.status_code in PUT_UNSUPPORTED_STATUSES:
+            form = _form_body(file, upload_source)
+            response = exchange.send_request("POST", url, form.headers, form)
+        if not response.is_success:
+            raise _http_error(url, response)
 
 
 def strong_validator(headers: Mapping[str, str]) -> str:
@@ -138,42 +107,40 @@ def strong_validator(headers: Mapping[str, str]) -> str:
     return changed if age >= timedelta(seconds=1) else ""
 
 
-class _FileBody(httpx.AsyncByteStream):
+class _FileBody(httpx.SyncByteStream):
     """A file as the body of a request, with bytes before and after it. May be sent again."""
 
     def __init__(
         self,
         file: BinaryIO,
         upload_source: UploadSource,
-        progress: ProgressCallback,
         headers: Mapping[str, str],
         head_and_tail: tuple[bytes, bytes] = (b"", b""),
     ) -> None:
         self._file = file
-        self._file_bytes = upload_source.size_bytes
-        self._progress = progress
         self._head_and_tail = head_and_tail
         length = upload_source.size_bytes + sum(map(len, head_and_tail))
         self.headers = {"Content-Length": str(length), **headers}
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return _BodyIterator(self._file, self._file_bytes, self._progress, self._head_and_tail)
+    def __iter__(self) -> Iterator[bytes]:
+        head, tail = self._head_and_tail
+        self._file.seek(0)
+        yield head
+        while chunk := self._file.read(CHUNK_BYTES):
+            yield chunk
+        yield tail
 
 
-def _plain_body(
-    file: BinaryIO, upload_source: UploadSource, progress: ProgressCallback
-) -> _FileBody:
+def _plain_body(file: BinaryIO, upload_source: UploadSource) -> _FileBody:
     """The file alone; a header has its name, for servers that store by name."""
     headers = {
         "Content-Type": "application/octet-stream",
         "Content-Disposition": f'attachment; filename="{_quote_name(upload_source.name)}"',
     }
-    return _FileBody(file, upload_source, progress, headers)
+    return _FileBody(file, upload_source, headers)
 
 
-def _form_body(
-    file: BinaryIO, upload_source: UploadSource, progress: ProgressCallback
-) -> _FileBody:
+def _form_body(file: BinaryIO, upload_source: UploadSource) -> _FileBody:
     """multipart/form-data with one field, as in N01.FR.19."""
     boundary = uuid.uuid4().hex
     name = _quote_name(upload_source.name)
@@ -184,7 +151,7 @@ def _form_body(
     )
     tail = f"\r\n--{boundary}--\r\n"
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-    return _FileBody(file, upload_source, progress, headers, (head.encode(), tail.encode()))
+    return _FileBody(file, upload_source, headers, (head.encode(), tail.encode()))
 
 
 def _quote_name(name: str) -> str:
@@ -192,48 +159,13 @@ def _quote_name(name: str) -> str:
     return quote(name, safe=" !#$&'()*+,;=@[]^`{}~")
 
 
-class _BodyIterator:
-    """Reads a body once. Not a generator: after a broken connection nothing would close one."""
-
-    def __init__(
-        self,
-        file: BinaryIO,
-        file_bytes: int,
-        progress: ProgressCallback,
-        head_and_tail: tuple[bytes, bytes],
-    ) -> None:
-        self._head, self._tail = head_and_tail
-        self._file = file
-        self._file_bytes = file_bytes
-        self._progress = progress
-        self._sent_bytes = 0
-        file.seek(0)
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self._head:
-            head, self._head = self._head, b""
-            return head
-        chunk = await trio.to_thread.run_sync(self._file.read, CHUNK_BYTES)
-        if chunk:
-            self._sent_bytes += len(chunk)
-            self._progress(self._sent_bytes, self._file_bytes)
-            return chunk
-        if self._tail:
-            tail, self._tail = self._tail, b""
-            return tail
-        raise StopAsyncIteration
-
-
-class _HttpSession(contextlib.AsyncExitStack):
+class _HttpSession(contextlib.ExitStack):
     """Requests and responses of one attempt, closed together."""
 
     def __init__(self, options: TransferOptions) -> None:
         super().__init__()
         self._limits = options.limits
-        self._client = httpx.AsyncClient(
+        self._client = httpx.Client(
             verify=options.tls_context,
             timeout=httpx.Timeout(
                 options.limits.stall_timeout_s, connect=options.limits.connect_timeout_s
@@ -241,9 +173,9 @@ class _HttpSession(contextlib.AsyncExitStack):
             trust_env=False,  # environment variables must not change what a station does
             headers={"Accept-Encoding": "identity"},  # the file, byte for byte
         )
-        self.push_async_exit(self._client)
+        self.enter_context(self._client)
 
-    async def send_request(
+    def send_request(
         self,
         method: str,
         url: TransferUrl,
@@ -257,9 +189,9 @@ class _HttpSession(contextlib.AsyncExitStack):
                     method, url.without_credentials, headers=headers
                 )
                 if body is not None:
-                    request.stream = body  # as `content` it would be wrapped in a generator
-                response = await self._client.send(request, stream=True, auth=_basic_auth(url))
-            self.push_async_callback(response.aclose)
+                    request.stream = body  # as `content` it could be sent only once
+                response = self._client.send(request, stream=True, auth=_basic_auth(url))
+            self.callback(response.close)
             if response.status_code not in REDIRECT_STATUSES[method]:
                 return response
             url = _follow_redirect(url, response)

@@ -2,7 +2,7 @@
 
 `<file>.part` holds the bytes. `<file>.part.json` holds what is needed to continue after a restart:
 URL, version of the file, and how many bytes are synced; it is written after each sync. The file
-gets its name when it is complete. All methods block: call them in a thread.
+gets its name when it is complete. All methods block.
 """
 
 from __future__ import annotations
@@ -42,9 +42,7 @@ class PartialDownload:
         validator: version of the file; empty: the server has no way to identify it.
     """
 
-    def __init__(
-        self, destination: Path, url: TransferUrl, limits: TransferLimits, *, resume: bool
-    ) -> None:
+    def __init__(self, destination: Path, url: TransferUrl, limits: TransferLimits) -> None:
         """Open what an earlier run has downloaded of the same URL, or start empty.
 
         Raises:
@@ -54,13 +52,13 @@ class PartialDownload:
         self._part_file, self._state_file, _ = _partial_paths(destination)
         self._url_digest = hashlib.sha256(url.without_credentials.encode()).hexdigest()
         self._limits = limits
-        self._may_resume = resume
+        self._may_resume = True
         self.received_bytes = 0
         self.total_bytes: int | None = None
         self.validator = ""
         self._synced_bytes = 0
         with self._translate_errors():
-            stored = self._read_state() if resume else None
+            stored = self._read_state()
             self._file = self._part_file.open("r+b" if stored else "wb", buffering=0)
         if stored:
             self._restore_state(stored)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
 from typing import Final, Literal
 
 import msgspec
 
 CHUNK_BYTES: Final = 64 * 1024  # in memory at a time, per transfer
 LINE_LENGTH_MAX: Final = 300  # characters of an error; a hostile server can write part of it
-
-ProgressCallback = Callable[[int, int | None], None]  # bytes so far, bytes in all if known
 
 TransferFailureStatus = Literal[
     "UploadFailure", "BadMessage", "PermissionDenied", "NotSupportedOperation"
@@ -44,11 +41,11 @@ class TransferLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TransferOptions(msgspec.Struct, frozen=True):
-    """What every attempt of a transfer uses."""
+    """What a protocol needs for an attempt. It appends to `notes`, lines for the station's log."""
 
     tls_context: ssl.SSLContext
     limits: TransferLimits
-    progress: ProgressCallback
+    notes: list[str]
 
 
 def to_one_line(text: str) -> str:

@@ -12,35 +12,31 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import trio
 
-from station.runtime.transfers.partial_download import PartialDownload
-from station.runtime.transfers.results import (
-    ProgressCallback,
-    TransferFailed,
-    TransferLimits,
-    TransferOptions,
-)
-from station.runtime.transfers.upload_source import UploadSource
-from station.runtime.transfers.url import TransferUrl, parse_url
+from station.runtime.transfers.attempt import AttemptOrder, AttemptResult
+from station.runtime.transfers.attempt_process import run_attempt
+from station.runtime.transfers.results import TransferFailed, TransferLimits
+from station.runtime.transfers.url import parse_url
 
 log = logging.getLogger("station.transfers")
+
+AttemptRunner = Callable[[AttemptOrder], Awaitable[AttemptResult]]
 
 
 async def download_file(
     url: str,
     destination: Path,
     *,
-    tls_context: ssl.SSLContext | None,
+    roots_pem: str,
     attempts: int,
     interval_s: float,
-    progress: ProgressCallback | None = None,
-    resume: bool = True,
     limits: TransferLimits | None = None,
+    run: AttemptRunner = run_attempt,
 ) -> None:
     """Download a file; `destination` exists once it is complete and synced.
 
@@ -50,39 +46,30 @@ async def download_file(
     Args:
         url: of one of SCHEMES, with credentials if the server needs them.
         destination: in a directory that exists.
-        tls_context: checks certificates; None: the operating system's authorities.
+        roots_pem: trusted in addition to the operating system's authorities.
         attempts: in all, from 1.
         interval_s: see the top of this module.
-        progress: called after each chunk.
-        resume: continue an interrupted download.
         limits: None: the defaults.
+        run: makes an attempt.
 
     Raises:
         TransferFailed: of the last attempt.
     """
-    parsed_url = parse_url(url)
-    options = await _transfer_options(tls_context, limits, progress)
-    fetch, _ = await trio.to_thread.run_sync(_load_protocol, parsed_url.scheme)
-    partial = await trio.to_thread.run_sync(
-        lambda: PartialDownload(destination, parsed_url, options.limits, resume=resume)
+    order = AttemptOrder(
+        "download", parse_url(url), str(destination), roots_pem, limits or TransferLimits()
     )
-    try:
-        await run_attempts(lambda: fetch(parsed_url, partial, options), attempts, interval_s)
-        await trio.to_thread.run_sync(partial.move_into_place)
-    finally:
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(partial.close)
+    await _transfer_file(order, attempts, interval_s, run)
 
 
 async def upload_file(
     source: Path,
     url: str,
     *,
-    tls_context: ssl.SSLContext | None,
+    roots_pem: str,
     attempts: int,
     interval_s: float,
-    progress: ProgressCallback | None = None,
     limits: TransferLimits | None = None,
+    run: AttemptRunner = run_attempt,
 ) -> None:
     """Upload a file, with its own name if the URL is a directory (N01.FR.02).
 
@@ -90,35 +77,32 @@ async def upload_file(
         source: does not change until this returns.
         url: of one of SCHEMES. With HTTP, a URL that ends in / is a directory; with FTP and SFTP
             the server is asked.
-        tls_context: checks certificates; None: the operating system's authorities.
-        attempts: in all, from 1.
-        interval_s: see the top of this module.
-        progress: called after each chunk.
-        limits: None: the defaults.
+        roots_pem, attempts, interval_s, limits, run: see `download_file`.
 
     Raises:
         TransferFailed: of the last attempt; its `status` is for LogStatusNotification.
     """
-    parsed_url = parse_url(url)
-    options = await _transfer_options(tls_context, limits, progress)
-    upload_source = await trio.to_thread.run_sync(UploadSource, source)
-    _, send = await trio.to_thread.run_sync(_load_protocol, parsed_url.scheme)
-    await run_attempts(lambda: send(parsed_url, upload_source, options), attempts, interval_s)
+    order = AttemptOrder(
+        "upload", parse_url(url), str(source), roots_pem, limits or TransferLimits()
+    )
+    await _transfer_file(order, attempts, interval_s, run)
 
 
-def create_tls_context(roots_pem: str) -> ssl.SSLContext:
-    """TLS settings that trust the operating system's authorities and these roots. Blocks.
+async def _transfer_file(
+    order: AttemptOrder, attempts: int, interval_s: float, run: AttemptRunner
+) -> None:
+    """Make attempts; each continues where the one before ended. Raises TransferFailed."""
 
-    Source: N01.FR.15 (the CSMS's chain), N01.FR.16 (the usual ones).
+    async def attempt() -> None:
+        nonlocal order
+        result = await run(order)
+        for note in result.notes:
+            log.info("%s", note)
+        order = msgspec.structs.replace(order, sent_bytes=result.sent_bytes)
+        if result.failure:
+            raise TransferFailed(result.failure, status=result.status, permanent=result.permanent)
 
-    Raises:
-        ssl.SSLError: `roots_pem` is no PEM.
-    """
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if roots_pem:
-        context.load_verify_locations(cadata=roots_pem)
-    return context
+    await run_attempts(attempt, attempts, interval_s)
 
 
 async def run_attempts(
@@ -137,36 +121,3 @@ async def run_attempts(
             log.warning("%s; attempts left: %d, the next in %.0f s", failure, left, pause_s)
         await trio.sleep(pause_s)
     raise AssertionError(f"{attempts} attempts")
-
-
-async def _transfer_options(
-    tls_context: ssl.SSLContext | None,
-    limits: TransferLimits | None,
-    progress: ProgressCallback | None,
-) -> TransferOptions:
-    if tls_context is None:
-        tls_context = await trio.to_thread.run_sync(create_tls_context, "")
-    return TransferOptions(tls_context, limits or TransferLimits(), progress or _ignore_progress)
-
-
-def _ignore_progress(size: int, total: int | None) -> None:
-    pass
-
-
-FetchFunction = Callable[[TransferUrl, PartialDownload, TransferOptions], Awaitable[None]]
-SendFunction = Callable[[TransferUrl, UploadSource, TransferOptions], Awaitable[None]]
-
-
-def _load_protocol(scheme: str) -> tuple[FetchFunction, SendFunction]:
-    """Import a protocol when it is used: httpx alone would double the start time of the station."""
-    if scheme in ("http", "https"):
-        from station.runtime.transfers import http
-
-        return http.fetch_file, http.send_file
-    if scheme in ("ftp", "ftps"):
-        from station.runtime.transfers import ftp
-
-        return ftp.fetch_file, ftp.send_file
-    from station.runtime.transfers import sftp
-
-    return sftp.fetch_file, sftp.send_file

@@ -5,101 +5,79 @@
   its fingerprint is logged: SFTP protects against eavesdroppers, not against impostors. A firmware
   image is protected by its signature; for logs that need more, use HTTPS or FTPS.
 
-Everything here blocks and runs in a thread.
+Everything here blocks.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import socket
 import stat
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from station.runtime.transfers.blocking_thread import (
-    SocketGroup,
-    progress_from_thread,
-    run_in_thread,
-)
+import paramiko
+
+from station.runtime.transfers.connect import open_connection
 from station.runtime.transfers.partial_download import PartialDownload
 from station.runtime.transfers.results import TransferLimits, TransferOptions
 from station.runtime.transfers.upload_source import UploadSource
 from station.runtime.transfers.url import TransferUrl
 
-if TYPE_CHECKING:
-    import paramiko
-
 REQUEST_BYTES: Final = 32 * 1024  # of one SFTP request
 
-log = logging.getLogger("station.transfers")
-# paramiko logs tracebacks of errors that are logged here in one line.
+# It logs tracebacks of errors that become one line of the result here.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
-async def fetch_file(url: TransferUrl, download: PartialDownload, options: TransferOptions) -> None:
+def fetch_file(url: TransferUrl, download: PartialDownload, options: TransferOptions) -> None:
     """Download the missing part of the file. Raises TransferFailed."""
-
-    def work(connection: socket.socket, sockets: SocketGroup) -> None:
-        with _open_session(url, connection, options.limits) as client:
-            _receive_file(client, _remote_path(url), download, options)
-        if download.received_bytes != download.total_bytes:
-            raise url.transfer_error(
-                f"received {download.received_bytes} of {download.total_bytes} bytes"
-            )
-
-    await run_in_thread(url, options.limits, work)
+    with _open_session(url, options) as client:
+        _receive_file(client, _remote_path(url), download)
+    if download.received_bytes != download.total_bytes:
+        raise url.transfer_error(
+            f"received {download.received_bytes} of {download.total_bytes} bytes"
+        )
 
 
-async def send_file(
-    url: TransferUrl, upload_source: UploadSource, options: TransferOptions
-) -> None:
+def send_file(url: TransferUrl, upload_source: UploadSource, options: TransferOptions) -> None:
     """Upload the part of the file that the server lacks. Raises TransferFailed."""
-
-    def work(connection: socket.socket, sockets: SocketGroup) -> None:
-        with _open_session(url, connection, options.limits) as client:
-            path = _upload_path(client, _remote_path(url), upload_source.name)
-            _store_file(client, path, upload_source, options)
-            stored_bytes = client.stat(path).st_size
-        if stored_bytes != upload_source.size_bytes:
-            raise url.transfer_error(
-                f"the server stored {stored_bytes} of {upload_source.size_bytes} bytes"
-            )
-
-    await run_in_thread(url, options.limits, work)
+    with _open_session(url, options) as client:
+        path = _upload_path(client, _remote_path(url), upload_source.name)
+        _store_file(client, path, upload_source)
+        stored_bytes = client.stat(path).st_size
+    if stored_bytes != upload_source.size_bytes:
+        raise url.transfer_error(
+            f"the server stored {stored_bytes} of {upload_source.size_bytes} bytes"
+        )
 
 
-def _receive_file(
-    client: paramiko.SFTPClient, path: str, download: PartialDownload, options: TransferOptions
-) -> None:
-    report = progress_from_thread(options.progress)
-    with client.open(path, "rb") as file:
-        attributes = file.stat()
-        validator = f"{attributes.st_size} {attributes.st_mtime}" if attributes.st_mtime else ""
-        if download.is_resumable and download.validator == validator:
-            file.seek(download.received_bytes)
-        else:
-            download.start_from_zero(attributes.st_size, validator)
-        while chunk := file.read(REQUEST_BYTES):
-            download.append(chunk)
-            report(download.received_bytes, download.total_bytes)
+def _receive_file(client: paramiko.SFTPClient, path: str, download: PartialDownload) -> None:
+    file = client.open(path, "rb")
+    attributes = file.stat()
+    validator = f"{attributes.st_size} {attributes.st_mtime}" if attributes.st_mtime else ""
+    if download.is_resumable and download.validator == validator:
+        file.seek(download.received_bytes)
+    else:
+        download.start_from_zero(attributes.st_size, validator)
+    while chunk := file.read(REQUEST_BYTES):
+        download.append(chunk)
+    file.close()  # it waits for a response; after a failure the end of the session closes the file
 
 
-def _store_file(
-    client: paramiko.SFTPClient, path: str, upload_source: UploadSource, options: TransferOptions
-) -> None:
+def _store_file(client: paramiko.SFTPClient, path: str, upload_source: UploadSource) -> None:
     """Write one chunk at a time: of several under way the first may fail and leave a hole."""
-    report = progress_from_thread(options.progress)
     offset = (
         min(_file_size(client, path), upload_source.sent_bytes) if upload_source.sent_bytes else 0
     )
-    with upload_source.open() as source, client.open(path, "r+b" if offset else "wb") as file:
+    with upload_source.open() as source:
+        file = client.open(path, "r+b" if offset else "wb")
         file.seek(offset)
         upload_source.sent_bytes = source.seek(offset)
         while chunk := source.read(REQUEST_BYTES):
             file.write(chunk)
             upload_source.sent_bytes += len(chunk)
-            report(upload_source.sent_bytes, upload_source.size_bytes)
+        file.close()  # as in _receive_file
 
 
 def _remote_path(url: TransferUrl) -> str:
@@ -127,13 +105,10 @@ def _file_size(client: paramiko.SFTPClient, path: str) -> int:
 
 
 @contextlib.contextmanager
-def _open_session(
-    url: TransferUrl, connection: socket.socket, limits: TransferLimits
-) -> Iterator[paramiko.SFTPClient]:
+def _open_session(url: TransferUrl, options: TransferOptions) -> Iterator[paramiko.SFTPClient]:
     """A client that is logged in. Errors become TransferFailed."""
-    import paramiko  # takes 0.1 s and 10 MB: imported only when used
-
-    with _translate_errors(url, limits):
+    limits = options.limits
+    with open_connection(url, limits) as connection, _translate_errors(url, limits):
         transport = paramiko.Transport(connection)
         try:
             transport.banner_timeout = limits.connect_timeout_s
@@ -142,11 +117,9 @@ def _open_session(
             transport.channel_timeout = limits.stall_timeout_s
             transport.start_client(timeout=limits.connect_timeout_s)
             key = transport.get_remote_server_key()
-            log.info(
-                "%s: host key %s %s accepted; it is not checked",
-                url.loggable_url,
-                key.get_name(),
-                key.fingerprint,
+            options.notes.append(
+                f"{url.loggable_url}: host key {key.get_name()} {key.fingerprint} accepted; it is"
+                " not checked"
             )
             transport.auth_password(url.user, url.password)
             client = paramiko.SFTPClient.from_transport(transport)
@@ -161,8 +134,6 @@ def _open_session(
 
 @contextlib.contextmanager
 def _translate_errors(url: TransferUrl, limits: TransferLimits) -> Iterator[None]:
-    import paramiko
-
     try:
         yield
     except paramiko.AuthenticationException as error:

@@ -18,14 +18,14 @@ class UploadSource:
             not in order.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sent_bytes: int) -> None:
         """Open the file to learn its size. Blocks.
 
         Raises:
             TransferFailed: permanent; it cannot be opened.
         """
         self.name = path.name
-        self.sent_bytes = 0
+        self.sent_bytes = sent_bytes
         self._path = path
         with self.open() as file:
             self.size_bytes = file.seek(0, 2)

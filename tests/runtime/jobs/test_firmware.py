@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import trio
+from msgspec.structs import replace
 
 from journal.events import Observation
 from journal.observations import FirmwareDownloadEnded
+from journal.projections.certificates import CertificateHash, CertificateInstalled, Certificates
 from journal.projections.firmware import FirmwareUpdateOrdered
 from journal.state import State
 from station.core.desired import DesiredFirmware, DesiredState
-from station.runtime import transfers
 from station.runtime.jobs.firmware import FirmwareUpdateJob
 from station.runtime.watched_value import WatchedValue
 from tests.support.story import JOURNAL_ID, load_product
@@ -30,8 +30,19 @@ ORDERED = FirmwareUpdateOrdered(
 DOWNLOAD_STEP = DesiredFirmware(update_seq=3, step="download", order=ORDERED, version="")
 
 
-async def download_outcome(directory: Path) -> Observation:
-    """The observation that ends a download to that directory."""
+async def download_outcome(directory: Path, root_pem: str = "") -> Observation:
+    """The observation that ends a download to that directory, with a trusted root."""
+    root = CertificateInstalled(
+        use="CSMSRootCertificate",
+        pem=root_pem,
+        sha256="",
+        hash_data=CertificateHash("", "", ""),
+        subject="",
+        issuer="",
+        not_before="",
+        not_after="",
+    )
+    state = replace(State(JOURNAL_ID), certificates=Certificates((root,)))
     observed: list[Observation] = []
     job = FirmwareUpdateJob(
         load_product(),
@@ -39,7 +50,7 @@ async def download_outcome(directory: Path) -> Observation:
         installer_command=("false",),
         installer_base=directory,
         observe=observed.append,
-        current_state=lambda: State(JOURNAL_ID),
+        current_state=lambda: state,
         read_secret=lambda reference: None,
     )
     with trio.move_on_after(10):
@@ -60,14 +71,8 @@ async def test_a_directory_that_cannot_be_made_fails_the_download_l01_fr_30(tmp_
     assert "downloads" in ended.reason
 
 
-async def test_roots_that_cannot_be_loaded_fail_the_download_l01_fr_30(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def unusable(roots: str) -> None:
-        raise OSError("the store of the system cannot be read")
-
-    monkeypatch.setattr(transfers, "create_tls_context", unusable)
-    ended = await download_outcome(tmp_path / "downloads")
+async def test_roots_that_cannot_be_loaded_fail_the_download_l01_fr_30(tmp_path: Path) -> None:
+    ended = await download_outcome(tmp_path / "downloads", root_pem="elephant")
     assert isinstance(ended, FirmwareDownloadEnded)
     assert not ended.succeeded
-    assert "store of the system" in ended.reason
+    assert ended.reason.startswith("trusted roots: ")

@@ -9,11 +9,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, TypedDict
 
+import msgspec
 import pytest
 import trio
 import trustme
 
-from station.runtime.transfers import TransferLimits, ftp
+from station.runtime.transfers import ftp
+from station.runtime.transfers.attempt import AttemptOrder, AttemptResult, make_attempt
+from station.runtime.transfers.results import TransferLimits
+from station.runtime.transfers.retry import AttemptRunner
 from tests.runtime.transfers.faults import TransferFaults
 from tests.runtime.transfers.ftp_server import FtpServer
 from tests.runtime.transfers.http_server import HttpServer
@@ -25,14 +29,23 @@ FAST_LIMITS = TransferLimits(connect_timeout_s=5, stall_timeout_s=5, free_bytes_
 
 
 class SingleAttempt(TypedDict):
-    tls_context: ssl.SSLContext
+    roots_pem: str
     attempts: int
     interval_s: float
     limits: TransferLimits
+    run: AttemptRunner
 
 
-def single_attempt(trust: ssl.SSLContext) -> SingleAttempt:
-    return SingleAttempt(tls_context=trust, attempts=1, interval_s=0, limits=FAST_LIMITS)
+def single_attempt(roots_pem: str) -> SingleAttempt:
+    return SingleAttempt(
+        roots_pem=roots_pem, attempts=1, interval_s=0, limits=FAST_LIMITS, run=run_in_thread
+    )
+
+
+async def run_in_thread(order: AttemptOrder) -> AttemptResult:
+    """Make an attempt in this process: the start of another one takes half a second."""
+    decoded = msgspec.json.decode(msgspec.json.encode(order), type=AttemptOrder)
+    return await trio.to_thread.run_sync(make_attempt, decoded)
 
 
 async def serve_fixed_reply(
@@ -72,10 +85,8 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture(scope="session")
-def trust(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
+def roots_pem(authority: trustme.CA) -> str:
+    return authority.cert_pem.bytes().decode()
 
 
 @pytest.fixture

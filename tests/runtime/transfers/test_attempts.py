@@ -8,7 +8,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from station.runtime.transfers import TransferFailed, create_tls_context, download_file, retry
+from station.runtime.transfers import retry
+from station.runtime.transfers.attempt import create_tls_context
+from station.runtime.transfers.results import TransferFailed
+from station.runtime.transfers.retry import download_file
+from tests.runtime.transfers.conftest import run_in_thread
 from tests.support.authorities import make_authority
 
 
@@ -62,7 +66,12 @@ async def test_an_unknown_scheme_is_refused_at_once(tmp_path: Path) -> None:
         TransferFailed, match="'gopher' is not supported; supported are ftp"
     ) as failed:
         await download_file(
-            "gopher://host/x", tmp_path / "x", tls_context=None, attempts=3, interval_s=60
+            "gopher://host/x",
+            tmp_path / "x",
+            roots_pem="",
+            run=run_in_thread,
+            attempts=3,
+            interval_s=60,
         )
     assert failed.value.permanent
     assert failed.value.status == "NotSupportedOperation"
@@ -75,13 +84,19 @@ async def test_an_impossible_host_name_is_a_failed_attempt(
 ) -> None:
     with pytest.raises(TransferFailed):
         await download_file(
-            f"{scheme}://{host}/x", tmp_path / "x", tls_context=None, attempts=1, interval_s=0
+            f"{scheme}://{host}/x",
+            tmp_path / "x",
+            roots_pem="",
+            run=run_in_thread,
+            attempts=1,
+            interval_s=0,
         )
 
 
 def test_roots_that_are_no_pem_are_refused() -> None:
-    with pytest.raises(OSError, match=r"PEM|certificate"):
+    with pytest.raises(TransferFailed, match=r"PEM|certificate") as failed:
         create_tls_context("elephant")
+    assert failed.value.permanent
 
 
 def test_authorities_of_the_host_and_roots_of_the_csms_are_trusted_n01_fr_16(

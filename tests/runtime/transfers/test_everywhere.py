@@ -6,21 +6,21 @@ import logging
 import os
 import resource
 import socket
-import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import trio
 
-from station.runtime.transfers import TransferFailed, TransferLimits, download_file, upload_file
+from station.runtime.transfers.results import TransferFailed, TransferLimits
+from station.runtime.transfers.retry import download_file, upload_file
 from tests.runtime.transfers.conftest import (
     FAST_LIMITS,
     FILE_BYTES,
     FileServer,
     ServerStarter,
+    run_in_thread,
     single_attempt,
 )
 from tests.runtime.transfers.http_server import HttpServer
@@ -29,63 +29,58 @@ CUT = 150_001
 
 
 async def test_a_download_is_the_file_l01_fr_04(
-    server: FileServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+    server: FileServer, roots_pem: str, tmp_path: Path, content: bytes
 ) -> None:
     (server.root / "new image.bin").write_bytes(content)
     into = tmp_path / "image.bin"
-    reported: list[tuple[int, int | None]] = []
     await download_file(
         server.url("new%20image.bin"),
         into,
-        tls_context=trust,
+        roots_pem=roots_pem,
+        run=run_in_thread,
         attempts=1,
         interval_s=0,
-        progress=lambda size, total: reported.append((size, total)),
         limits=FAST_LIMITS,
     )
     assert into.read_bytes() == content
-    assert reported[-1] == (FILE_BYTES, FILE_BYTES)
-    assert reported == sorted(reported)
     assert [file.name for file in tmp_path.glob("image*")] == ["image.bin"]
 
 
 async def test_an_upload_is_the_file_n01_fr_02(
-    server: FileServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+    server: FileServer, roots_pem: str, tmp_path: Path, content: bytes
 ) -> None:
     source = tmp_path / "station log.zip"
     source.write_bytes(content)
-    reported: list[tuple[int, int | None]] = []
     await upload_file(
         source,
         server.url("renamed.zip"),
-        tls_context=trust,
+        roots_pem=roots_pem,
+        run=run_in_thread,
         attempts=1,
         interval_s=0,
-        progress=lambda size, total: reported.append((size, total)),
         limits=FAST_LIMITS,
     )
     assert (server.root / "renamed.zip").read_bytes() == content
-    assert reported[-1] == (FILE_BYTES, FILE_BYTES)
 
 
 @pytest.mark.parametrize("size", [0, 1, FILE_BYTES])
 async def test_a_file_of_any_size_keeps_its_name_in_a_directory_n01_fr_01_n01_fr_14(
-    server: FileServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes, size: int
+    server: FileServer, roots_pem: str, tmp_path: Path, content: bytes, size: int
 ) -> None:
     source = tmp_path / "station log.zip"
     source.write_bytes(content[:size])
     (server.root / "logs").mkdir()
     url = server.url("logs/")
-    await upload_file(source, url, **single_attempt(trust))
+    await upload_file(source, url, **single_attempt(roots_pem))
     assert (server.root / "logs" / "station log.zip").read_bytes() == content[:size]
     into = tmp_path / "back.zip"
     url = server.url("logs/station%20log.zip")
-    await download_file(url, into, **single_attempt(trust))
+    await download_file(url, into, **single_attempt(roots_pem))
     assert into.read_bytes() == content[:size]
 
 
 async def test_an_interrupted_download_resumes(
-    server: FileServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+    server: FileServer, roots_pem: str, tmp_path: Path, content: bytes
 ) -> None:
     image = server.root / "image.bin"
     image.write_bytes(content)
@@ -93,7 +88,13 @@ async def test_an_interrupted_download_resumes(
     into = tmp_path / "image.bin"
     url = server.url("image.bin")
     await download_file(
-        url, into, tls_context=trust, attempts=3, interval_s=0.01, limits=FAST_LIMITS
+        url,
+        into,
+        roots_pem=roots_pem,
+        run=run_in_thread,
+        attempts=3,
+        interval_s=0.01,
+        limits=FAST_LIMITS,
     )
     assert into.read_bytes() == content
     first, second, third = server.offsets
@@ -102,22 +103,8 @@ async def test_an_interrupted_download_resumes(
     assert second <= third <= second + 120_000
 
 
-async def test_without_resume_a_download_starts_again(
-    server: FileServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes
-) -> None:
-    (server.root / "image.bin").write_bytes(content)
-    server.faults.cut_at = [CUT]
-    into = tmp_path / "image.bin"
-    url = server.url("image.bin")
-    await download_file(
-        url, into, tls_context=trust, attempts=2, interval_s=0.01, resume=False, limits=FAST_LIMITS
-    )
-    assert into.read_bytes() == content
-    assert server.offsets == [0, 0]
-
-
 async def test_a_file_that_changed_meanwhile_starts_again(
-    server: FileServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+    server: FileServer, roots_pem: str, tmp_path: Path, content: bytes
 ) -> None:
     image = server.root / "image.bin"
     image.write_bytes(content)
@@ -128,16 +115,16 @@ async def test_a_file_that_changed_meanwhile_starts_again(
     into = tmp_path / "image.bin"
     url = server.url("image.bin")
     with pytest.raises(TransferFailed):
-        await download_file(url, into, **single_attempt(trust))
+        await download_file(url, into, **single_attempt(roots_pem))
     assert into.with_name("image.bin.part").exists()
     image.write_bytes(content[::-1])  # the same size
-    await download_file(url, into, **single_attempt(trust))
+    await download_file(url, into, **single_attempt(roots_pem))
     assert into.read_bytes() == content[::-1]
     assert server.offsets == [0, 0]
 
 
 async def test_a_later_download_resumes_a_failed_one(
-    server: FileServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+    server: FileServer, roots_pem: str, tmp_path: Path, content: bytes
 ) -> None:
     (server.root / "image.bin").write_bytes(content)
     os.utime(server.root / "image.bin", (1_000_000_000, 1_000_000_000))
@@ -145,24 +132,30 @@ async def test_a_later_download_resumes_a_failed_one(
     into = tmp_path / "image.bin"
     url = server.url("image.bin")
     with pytest.raises(TransferFailed) as failed:
-        await download_file(url, into, **single_attempt(trust))
+        await download_file(url, into, **single_attempt(roots_pem))
     assert not failed.value.permanent
     assert not into.exists()
-    await download_file(url, into, **single_attempt(trust))
+    await download_file(url, into, **single_attempt(roots_pem))
     assert into.read_bytes() == content
     assert 0 < server.offsets[1] <= CUT
     assert [file.name for file in tmp_path.glob("image*")] == ["image.bin"]
 
 
 async def test_an_interrupted_upload_is_completed_n01(
-    server: FileServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+    server: FileServer, roots_pem: str, tmp_path: Path, content: bytes
 ) -> None:
     source = tmp_path / "log.zip"
     source.write_bytes(content)
     server.faults.cut_at = [CUT]
     url = server.url("log.zip")
     await upload_file(
-        source, url, tls_context=trust, attempts=2, interval_s=0.05, limits=FAST_LIMITS
+        source,
+        url,
+        roots_pem=roots_pem,
+        run=run_in_thread,
+        attempts=2,
+        interval_s=0.05,
+        limits=FAST_LIMITS,
     )
     assert (server.root / "log.zip").read_bytes() == content
     if not isinstance(server, HttpServer):  # HTTP cannot resume an upload
@@ -172,24 +165,30 @@ async def test_an_interrupted_upload_is_completed_n01(
 
 
 async def test_a_new_upload_replaces_a_longer_file_of_the_same_name(
-    server: FileServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+    server: FileServer, roots_pem: str, tmp_path: Path, content: bytes
 ) -> None:
     (server.root / "log.zip").write_bytes(content + content)
     source = tmp_path / "log.zip"
     source.write_bytes(content)
     url = server.url("log.zip")
-    await upload_file(source, url, **single_attempt(trust))
+    await upload_file(source, url, **single_attempt(roots_pem))
     assert (server.root / "log.zip").read_bytes() == content
 
 
 async def test_a_missing_file_fails_after_all_attempts_l01_fr_30(
-    server: FileServer, trust: ssl.SSLContext, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: FileServer, roots_pem: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     into = tmp_path / "image.bin"
     url = server.url("image.bin_does_not_exist")
     with pytest.raises(TransferFailed) as failed:
         await download_file(
-            url, into, tls_context=trust, attempts=3, interval_s=0.01, limits=FAST_LIMITS
+            url,
+            into,
+            roots_pem=roots_pem,
+            run=run_in_thread,
+            attempts=3,
+            interval_s=0.01,
+            limits=FAST_LIMITS,
         )
     assert not failed.value.permanent
     assert "does_not_exist" in str(failed.value)
@@ -199,7 +198,7 @@ async def test_a_missing_file_fails_after_all_attempts_l01_fr_30(
 
 
 async def test_a_wrong_password_is_permission_denied_and_not_logged_n01_fr_10(
-    server: FileServer, trust: ssl.SSLContext, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: FileServer, roots_pem: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     if isinstance(server, HttpServer):
@@ -209,7 +208,13 @@ async def test_a_wrong_password_is_permission_denied_and_not_logged_n01_fr_10(
     url = server.url("log.zip", userinfo="station:s3cr%2Ft@")
     with pytest.raises(TransferFailed) as failed:
         await upload_file(
-            source, url, tls_context=trust, attempts=2, interval_s=0.01, limits=FAST_LIMITS
+            source,
+            url,
+            roots_pem=roots_pem,
+            run=run_in_thread,
+            attempts=2,
+            interval_s=0.01,
+            limits=FAST_LIMITS,
         )
     assert failed.value.status == "PermissionDenied"
     ours = [line for line in caplog.text.splitlines() if "pyftpdlib" not in line]
@@ -219,21 +224,21 @@ async def test_a_wrong_password_is_permission_denied_and_not_logged_n01_fr_10(
 
 
 async def test_a_refused_connection_is_a_failed_attempt(
-    server: FileServer, trust: ssl.SSLContext, tmp_path: Path
+    server: FileServer, roots_pem: str, tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = server.url("image.bin").replace(str(server.port), str(closed.getsockname()[1]))
     into = tmp_path / "image.bin"
     with pytest.raises(TransferFailed) as failed:
-        await download_file(url, into, **single_attempt(trust))
+        await download_file(url, into, **single_attempt(roots_pem))
     assert not failed.value.permanent
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "ftp", "ftps", "sftp"])
 async def test_a_silent_server_ends_the_attempt(
-    trust: ssl.SSLContext, tmp_path: Path, scheme: str
+    roots_pem: str, tmp_path: Path, scheme: str
 ) -> None:
-    arguments = single_attempt(trust)
+    arguments = single_attempt(roots_pem)
     arguments["limits"] = TransferLimits(
         connect_timeout_s=0.3, stall_timeout_s=0.3, free_bytes_min=0
     )
@@ -245,7 +250,7 @@ async def test_a_silent_server_ends_the_attempt(
 
 
 async def test_a_stall_ends_the_attempt(
-    server: FileServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+    server: FileServer, roots_pem: str, tmp_path: Path, content: bytes
 ) -> None:
     (server.root / "image.bin").write_bytes(content)
     server.faults.stall_at = CUT
@@ -255,7 +260,8 @@ async def test_a_stall_ends_the_attempt(
         await download_file(
             server.url("image.bin"),
             tmp_path / "image.bin",
-            tls_context=trust,
+            roots_pem=roots_pem,
+            run=run_in_thread,
             attempts=1,
             interval_s=0,
             limits=limits,
@@ -264,7 +270,7 @@ async def test_a_stall_ends_the_attempt(
 
 
 async def test_a_stalled_upload_ends_the_attempt(
-    server: FileServer, trust: ssl.SSLContext, tmp_path: Path
+    server: FileServer, roots_pem: str, tmp_path: Path
 ) -> None:
     source = tmp_path / "log.zip"
     source.write_bytes(bytes(16 * 1024 * 1024))  # more than the buffers of the sockets
@@ -274,55 +280,16 @@ async def test_a_stalled_upload_ends_the_attempt(
         await upload_file(
             source,
             server.url("log.zip"),
-            tls_context=trust,
+            roots_pem=roots_pem,
+            run=run_in_thread,
             attempts=1,
             interval_s=0,
             limits=limits,
         )
 
 
-@pytest.mark.parametrize("stall_at", [0, CUT])
-async def test_cancelling_stops_a_download_within_a_second(
-    server: FileServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes, stall_at: int
-) -> None:
-    (server.root / "image.bin").write_bytes(content)
-    os.utime(server.root / "image.bin", (1_000_000_000, 1_000_000_000))
-    server.faults.stall_at = stall_at
-    into = tmp_path / "image.bin"
-    url = server.url("image.bin")
-    open_before = open_file_count(into)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(download_file, url, into, **single_attempt(trust)))
-        cancelled_at = await wait_stalled(server)
-        nursery.cancel_scope.cancel()
-    assert trio.current_time() - cancelled_at < 1
-    assert open_file_count(into) == open_before
-    assert not into.exists()
-    server.faults.stall_at = None
-    server.faults.released.set()
-    await download_file(url, into, **single_attempt(trust))
-    assert into.read_bytes() == content
-    assert (server.offsets[-1] > 0) == (stall_at > 0)
-
-
-async def test_cancelling_stops_an_upload_within_a_second_n01_fr_12(
-    server: FileServer, trust: ssl.SSLContext, tmp_path: Path
-) -> None:
-    source = tmp_path / "log.zip"
-    source.write_bytes(bytes(16 * 1024 * 1024))
-    server.faults.stall_at = CUT
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(
-            partial(upload_file, source, server.url("log.zip"), **single_attempt(trust))
-        )
-        cancelled_at = await wait_stalled(server)
-        nursery.cancel_scope.cancel()
-    assert trio.current_time() - cancelled_at < 1
-    assert open_file_count(source) == 0
-
-
 async def test_a_full_disk_fails_before_the_first_byte(
-    server: FileServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+    server: FileServer, roots_pem: str, tmp_path: Path, content: bytes
 ) -> None:
     (server.root / "image.bin").write_bytes(content)
     limits = TransferLimits(free_bytes_min=1 << 60)
@@ -330,7 +297,8 @@ async def test_a_full_disk_fails_before_the_first_byte(
         await download_file(
             server.url("image.bin"),
             tmp_path / "image.bin",
-            tls_context=trust,
+            roots_pem=roots_pem,
+            run=run_in_thread,
             attempts=3,
             interval_s=60,
             limits=limits,
@@ -341,14 +309,15 @@ async def test_a_full_disk_fails_before_the_first_byte(
 
 
 async def test_a_disk_that_fills_up_gets_its_space_back(
-    server: FileServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+    server: FileServer, roots_pem: str, tmp_path: Path, content: bytes
 ) -> None:
     (server.root / "image.bin").write_bytes(content)
     with file_size_limit(100_000), pytest.raises(TransferFailed, match="too large") as failed:
         await download_file(
             server.url("image.bin"),
             tmp_path / "image.bin",
-            tls_context=trust,
+            roots_pem=roots_pem,
+            run=run_in_thread,
             attempts=3,
             interval_s=60,
             limits=FAST_LIMITS,
@@ -358,11 +327,16 @@ async def test_a_disk_that_fills_up_gets_its_space_back(
 
 
 async def test_a_missing_source_is_a_permanent_failure(
-    server: FileServer, trust: ssl.SSLContext, tmp_path: Path
+    server: FileServer, roots_pem: str, tmp_path: Path
 ) -> None:
     with pytest.raises(TransferFailed, match="No such file") as failed:
         await upload_file(
-            tmp_path / "gone.zip", server.url(""), tls_context=trust, attempts=3, interval_s=60
+            tmp_path / "gone.zip",
+            server.url(""),
+            roots_pem=roots_pem,
+            run=run_in_thread,
+            attempts=3,
+            interval_s=60,
         )
     assert failed.value.permanent
 
@@ -378,7 +352,8 @@ async def test_a_certificate_of_another_authority_is_refused_n01_fr_15(
         await upload_file(
             source,
             server.url("log.zip"),
-            tls_context=None,
+            roots_pem="",
+            run=run_in_thread,
             attempts=1,
             interval_s=0,
             limits=FAST_LIMITS,
@@ -389,7 +364,7 @@ async def test_a_certificate_of_another_authority_is_refused_n01_fr_15(
 
 @pytest.mark.parametrize("kind", ["https", "ftps", "ftps_implicit"])
 async def test_a_certificate_for_another_host_is_refused(
-    start_server: ServerStarter, trust: ssl.SSLContext, tmp_path: Path, kind: str
+    start_server: ServerStarter, roots_pem: str, tmp_path: Path, kind: str
 ) -> None:
     server = start_server(kind)
     (server.root / "image.bin").write_bytes(b"image")
@@ -398,29 +373,12 @@ async def test_a_certificate_for_another_host_is_refused(
         await download_file(
             url,
             tmp_path / "image.bin",
-            tls_context=trust,
+            roots_pem=roots_pem,
+            run=run_in_thread,
             attempts=1,
             interval_s=0,
             limits=FAST_LIMITS,
         )
-
-
-async def wait_stalled(server: FileServer) -> float:
-    """Return when the transfer has stalled."""
-    with trio.fail_after(5):
-        while not server.faults.stalled.is_set():
-            await trio.sleep(0.01)
-    await trio.sleep(0.05)  # for bytes under way
-    return trio.current_time()
-
-
-def open_file_count(path: Path) -> int:
-    """Number of open files of this process with names that start with `path`."""
-    count = 0
-    for handle in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # the handle of this listing
-            count += os.readlink(handle).startswith(str(path))
-    return count
 
 
 @contextmanager

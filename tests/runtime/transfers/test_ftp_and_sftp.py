@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import trio
-import trustme
 
-from station.runtime.transfers import TransferFailed, TransferLimits, download_file, upload_file
+from station.runtime.transfers import attempt
+from station.runtime.transfers.attempt import create_tls_context
+from station.runtime.transfers.results import TransferFailed, TransferLimits
+from station.runtime.transfers.retry import download_file, upload_file
 from tests.runtime.transfers.conftest import ServerStarter, serve_fixed_reply, single_attempt
 from tests.runtime.transfers.ftp_server import FtpServer
 from tests.runtime.transfers.sftp_server import SftpServer
@@ -32,7 +34,11 @@ def ftp_server(start_server: ServerStarter) -> FtpServer:
 
 
 async def test_ftps_data_is_encrypted_in_one_tls_session(
-    ftps_server: FtpServer, authority: trustme.CA, tmp_path: Path, content: bytes
+    ftps_server: FtpServer,
+    roots_pem: str,
+    tmp_path: Path,
+    content: bytes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reused: list[bool | None] = []
 
@@ -41,32 +47,35 @@ async def test_ftps_data_is_encrypted_in_one_tls_session(
             super().do_handshake(block)
             reused.append(self.session_reused)
 
-    trust = ssl.create_default_context()
-    authority.configure_trust(trust)
-    trust.sslsocket_class = Noted
+    def create_noting_context(roots_pem: str) -> ssl.SSLContext:
+        context = create_tls_context(roots_pem)
+        context.sslsocket_class = Noted
+        return context
+
+    monkeypatch.setattr(attempt, "create_tls_context", create_noting_context)
     (ftps_server.root / "image.bin").write_bytes(content)
     into = tmp_path / "image.bin"
-    await download_file(ftps_server.url("image.bin"), into, **single_attempt(trust))
-    await upload_file(into, ftps_server.url("back.bin"), **single_attempt(trust))
+    await download_file(ftps_server.url("image.bin"), into, **single_attempt(roots_pem))
+    await upload_file(into, ftps_server.url("back.bin"), **single_attempt(roots_pem))
     assert ftps_server.protected == [True, True]
     assert reused == [False, True, False, True]  # control, data, control, data
     assert (ftps_server.root / "back.bin").read_bytes() == content
 
 
 async def test_a_server_without_tls_never_receives_the_password(
-    ftp_server: FtpServer, trust: ssl.SSLContext, tmp_path: Path
+    ftp_server: FtpServer, roots_pem: str, tmp_path: Path
 ) -> None:
     (ftp_server.root / "image.bin").write_bytes(b"image")
     url = ftp_server.url("image.bin").replace("ftp:", "ftps:")
     with pytest.raises(TransferFailed) as failed:
-        await download_file(url, tmp_path / "image.bin", **single_attempt(trust))
+        await download_file(url, tmp_path / "image.bin", **single_attempt(roots_pem))
     assert failed.value.status == "NotSupportedOperation"
     assert ftp_server.commands == ["AUTH"]
 
 
 @pytest.mark.parametrize("missing", ["REST", "MDTM", "SIZE"])
 async def test_without_rest_the_whole_file_is_sent_again(
-    ftp_server: FtpServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes, missing: str
+    ftp_server: FtpServer, roots_pem: str, tmp_path: Path, content: bytes, missing: str
 ) -> None:
     ftp_server.handler.proto_cmds = {
         name: about for name, about in ftp_server.handler.proto_cmds.items() if name != missing
@@ -75,14 +84,14 @@ async def test_without_rest_the_whole_file_is_sent_again(
     ftp_server.faults.cut_at = [CUT]
     into = tmp_path / "image.bin"
     with pytest.raises(TransferFailed):
-        await download_file(ftp_server.url("image.bin"), into, **single_attempt(trust))
-    await download_file(ftp_server.url("image.bin"), into, **single_attempt(trust))
+        await download_file(ftp_server.url("image.bin"), into, **single_attempt(roots_pem))
+    await download_file(ftp_server.url("image.bin"), into, **single_attempt(roots_pem))
     assert into.read_bytes() == content
     assert ftp_server.offsets == [0, 0]
 
 
 async def test_an_upload_without_rest_starts_again(
-    ftp_server: FtpServer, trust: ssl.SSLContext, tmp_path: Path, content: bytes
+    ftp_server: FtpServer, roots_pem: str, tmp_path: Path, content: bytes
 ) -> None:
     ftp_server.handler.proto_cmds = {
         name: about for name, about in ftp_server.handler.proto_cmds.items() if name != "REST"
@@ -90,7 +99,7 @@ async def test_an_upload_without_rest_starts_again(
     ftp_server.faults.cut_at = [CUT]
     source = tmp_path / "log.zip"
     source.write_bytes(content)
-    arguments = single_attempt(trust)
+    arguments = single_attempt(roots_pem)
     arguments["attempts"] = 2
     await upload_file(source, ftp_server.url("log.zip"), **arguments)
     assert (ftp_server.root / "log.zip").read_bytes() == content
@@ -98,22 +107,22 @@ async def test_an_upload_without_rest_starts_again(
 
 
 async def test_an_encoded_slash_makes_a_path_absolute(
-    ftp_server: FtpServer, trust: ssl.SSLContext, tmp_path: Path
+    ftp_server: FtpServer, roots_pem: str, tmp_path: Path
 ) -> None:
     (ftp_server.root / "image.bin").write_bytes(b"image")
     await download_file(
-        ftp_server.url("%2Fimage.bin"), tmp_path / "image.bin", **single_attempt(trust)
+        ftp_server.url("%2Fimage.bin"), tmp_path / "image.bin", **single_attempt(roots_pem)
     )
     assert (tmp_path / "image.bin").read_bytes() == b"image"
 
 
 async def test_a_missing_directory_is_not_created(
-    ftp_server: FtpServer, trust: ssl.SSLContext, tmp_path: Path
+    ftp_server: FtpServer, roots_pem: str, tmp_path: Path
 ) -> None:
     source = tmp_path / "log.zip"
     source.write_bytes(b"log")
     with pytest.raises(TransferFailed, match="550"):
-        await upload_file(source, ftp_server.url("logs/"), **single_attempt(trust))
+        await upload_file(source, ftp_server.url("logs/"), **single_attempt(roots_pem))
     assert list(ftp_server.root.iterdir()) == []
 
 
@@ -129,7 +138,7 @@ async def test_a_missing_directory_is_not_created(
     ],
 )
 async def test_a_malformed_ftp_reply_fails_the_attempt(
-    trust: ssl.SSLContext,
+    roots_pem: str,
     tmp_path: Path,
     nursery: trio.Nursery,
     words: bytes,
@@ -139,7 +148,7 @@ async def test_a_malformed_ftp_reply_fails_the_attempt(
     port = await serve_fixed_reply(nursery, words)
     with pytest.raises(TransferFailed, match=why) as failed:
         await download_file(
-            f"ftp://127.0.0.1:{port}/x", tmp_path / "image.bin", **single_attempt(trust)
+            f"ftp://127.0.0.1:{port}/x", tmp_path / "image.bin", **single_attempt(roots_pem)
         )
     assert failed.value.status == status
     assert len(str(failed.value)) <= 300
@@ -148,14 +157,14 @@ async def test_a_malformed_ftp_reply_fails_the_attempt(
 
 @pytest.mark.parametrize("words", [b"", b"\xff" * 100_000, b"HTTP/1.1 400 Bad Request\r\n\r\n"])
 async def test_a_malformed_ssh_banner_fails_the_attempt_in_one_line(
-    trust: ssl.SSLContext,
+    roots_pem: str,
     tmp_path: Path,
     nursery: trio.Nursery,
     caplog: pytest.LogCaptureFixture,
     words: bytes,
 ) -> None:
     port = await serve_fixed_reply(nursery, words)
-    arguments = single_attempt(trust)
+    arguments = single_attempt(roots_pem)
     arguments["limits"] = TransferLimits(connect_timeout_s=1, stall_timeout_s=1, free_bytes_min=0)
     with pytest.raises(TransferFailed) as failed:
         await download_file(f"sftp://127.0.0.1:{port}/x", tmp_path / "image.bin", **arguments)
@@ -165,7 +174,7 @@ async def test_a_malformed_ssh_banner_fails_the_attempt_in_one_line(
 
 async def test_the_accepted_host_key_is_logged(
     start_server: ServerStarter,
-    trust: ssl.SSLContext,
+    roots_pem: str,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -173,6 +182,8 @@ async def test_the_accepted_host_key_is_logged(
     server = start_server("sftp")
     assert isinstance(server, SftpServer)
     (server.root / "image.bin").write_bytes(b"image")
-    await download_file(server.url("image.bin"), tmp_path / "image.bin", **single_attempt(trust))
+    await download_file(
+        server.url("image.bin"), tmp_path / "image.bin", **single_attempt(roots_pem)
+    )
     assert server.key.fingerprint in caplog.text
     assert "p@ss" not in caplog.text

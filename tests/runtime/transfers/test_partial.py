@@ -8,18 +8,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from station.runtime.transfers import TransferFailed, TransferLimits, discard_partial
-from station.runtime.transfers.partial_download import SYNC_INTERVAL_BYTES, PartialDownload
+from station.runtime.transfers.partial_download import (
+    SYNC_INTERVAL_BYTES,
+    PartialDownload,
+    discard_partial,
+)
+from station.runtime.transfers.results import TransferFailed, TransferLimits
 from station.runtime.transfers.url import TransferUrl, parse_url
 
 TARGET = parse_url("https://host/image.bin")
 LIMITS = TransferLimits(free_bytes_min=0)
 
 
-def open_partial(
-    target_path: Path, target: TransferUrl = TARGET, *, resume: bool = True
-) -> PartialDownload:
-    return PartialDownload(target_path, target, LIMITS, resume=resume)
+def open_partial(target_path: Path, target: TransferUrl = TARGET) -> PartialDownload:
+    return PartialDownload(target_path, target, LIMITS)
 
 
 def interrupt_download(target_path: Path) -> None:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from station import profiles
 from station.ocpp.messages.enums import UploadLogStatusEnumType
-from station.runtime.transfers import SCHEMES, TransferFailed
-from station.runtime.transfers.url import parse_url
+from station.runtime.transfers.results import TransferFailed
+from station.runtime.transfers.url import SCHEMES, parse_url
 
 
 @pytest.mark.parametrize(
