@@ -254,9 +254,9 @@ async def test_a_stall_ends_the_attempt(
 ) -> None:
     (server.root / "image.bin").write_bytes(content)
     server.faults.stall_at = CUT
-    limits = TransferLimits(connect_timeout_s=5, stall_timeout_s=0.3, free_bytes_min=0)
+    limits = TransferLimits(connect_timeout_s=5, stall_timeout_s=1, free_bytes_min=0)
     started_at = trio.current_time()
-    with pytest.raises(TransferFailed, match=r"no data for 0\.3 s"):
+    with pytest.raises(TransferFailed, match=r"no data for 1 s"):
         await download_file(
             server.url("image.bin"),
             tmp_path / "image.bin",
@@ -266,7 +266,7 @@ async def test_a_stall_ends_the_attempt(
             interval_s=0,
             limits=limits,
         )
-    assert trio.current_time() - started_at < 3
+    assert trio.current_time() - started_at < 10
 
 
 async def test_a_stalled_upload_ends_the_attempt(
