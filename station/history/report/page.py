@@ -11,7 +11,12 @@ from typing import Final
 
 from station import RELEASE
 from station.core.certificate_validity import expires_at
-from station.history.report import sections, timeline_svg
+from station.history.report import (
+    operation_sections,
+    session_sections,
+    timeline_svg,
+    uptime_sections,
+)
 from station.history.report.collect import ReportData
 from station.history.report.formatting import (
     escape_text,
@@ -53,14 +58,14 @@ def _render_body(report_data: ReportData) -> Iterator[str]:
     yield from _render_notices(report_data)
     yield _render_figures(report_data)
     yield from _render_timelines(report_data)
-    yield from sections.render_uptime(report_data)
-    yield from sections.render_sessions(report_data)
-    yield from sections.render_refusals(report_data)
-    yield from sections.render_messages(report_data)
-    yield from sections.render_faults(report_data)
-    yield from sections.render_response_times(report_data)
-    yield from sections.render_starts(report_data)
-    yield from sections.render_counting_rules(report_data)
+    yield from uptime_sections.render_uptime(report_data)
+    yield from session_sections.render_sessions(report_data)
+    yield from session_sections.render_refusals(report_data)
+    yield from operation_sections.render_messages(report_data)
+    yield from operation_sections.render_faults(report_data)
+    yield from operation_sections.render_response_times(report_data)
+    yield from operation_sections.render_starts(report_data)
+    yield from uptime_sections.render_counting_rules(report_data)
     yield _render_footer(report_data)
 
 
@@ -210,7 +215,7 @@ def _render_timelines(report_data: ReportData) -> Iterator[str]:
     for evse_id, timeline in sorted(report_data.timelines.items()):
         yield f"<h3>EVSE {evse_id}</h3>"
         yield timeline_svg.render_timeline(timeline, evse_id, scale)
-        yield from sections.render_limits(timeline, evse_id)
+        yield from session_sections.render_limits(timeline, evse_id)
 
 
 def _render_footer(report_data: ReportData) -> str:

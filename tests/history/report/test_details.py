@@ -15,7 +15,7 @@ from journal.projections.transactions import TransactionStarted
 from station.history.explain.causes import build_causal_graph
 from station.history.explain.explanation import Explanation, History, explain_entry
 from station.history.explain.lines import format_section
-from station.history.report import details, sections
+from station.history.report import details, tables
 from station.history.report.details import PER_KIND_MAX, NewestLinks
 from station.history.report.page import render_page
 from tests.history.report.fixtures_report import PageChecker, report_facts_of
@@ -90,8 +90,8 @@ def test_a_page_has_a_bounded_number_of_details(
     faulty_station: Station, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(details, "PER_KIND_MAX", 1)
-    monkeypatch.setattr(sections, "EXPLANATION_LINES_MAX", 2)
-    monkeypatch.setattr(sections, "LINE_CHARACTERS_MAX", 40)
+    monkeypatch.setattr(tables, "EXPLANATION_LINES_MAX", 2)
+    monkeypatch.setattr(tables, "LINE_CHARACTERS_MAX", 40)
     page = render_page(report_facts_of(faulty_station.entries, tmp_path))
     newest = seqs_of(faulty_station.entries, AuthorizationRefused)[-1]
     assert page.count('<details class="why">') <= 4  # fault, refusal, start and end of a session
