@@ -128,6 +128,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("drivers.wire.*",),
     (
         "drivers",
+        "drivers.alarm",
         "drivers.awake_clock",
         "drivers.beat",
         "drivers.ports",

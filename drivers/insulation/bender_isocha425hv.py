@@ -16,6 +16,7 @@ from typing import Final, Literal
 import msgspec
 import trio
 
+from drivers.alarm import Alarm, sleep_until
 from drivers.beat import next_beat
 from drivers.ports import (
     DeviceFault,
@@ -185,7 +186,8 @@ class BenderIsoCha425hv:
         self._fast_test = fast_test
         self._frozen_after_s = frozen_after_s
         self._name = f"insulation monitor {address} on {bus.path}"
-        self._test_ordered = trio.Event()
+        self._test_ordered = False
+        self._wake = Alarm()  # rings when a test is ordered
         self._self_test: _SelfTest | None = None
         self._update_counter: tuple[int, ...] = ()
         self._counter_changed_at = 0.0
@@ -196,7 +198,8 @@ class BenderIsoCha425hv:
         Reports have `self_test_running` from the next one until the test is done; then `alarm` 2
         means that it failed.
         """
-        self._test_ordered.set()
+        self._test_ordered = True
+        self._wake.ring()
 
     async def run(self, report: Callable[[DeviceReport], None]) -> None:
         """Set the monitor up and poll it.
@@ -225,8 +228,7 @@ class BenderIsoCha425hv:
             fast = lost_polls or self._self_test is not None
             interval_s = min(self.interval_s, FAST_POLL_S) if fast else self.interval_s
             due = next_beat(polled_at, interval_s)
-            with trio.move_on_at(due):
-                await (trio.sleep_forever() if lost_polls else self._test_ordered.wait())
+            await (sleep_until(due) if lost_polls else self._wake.wait_until(due))
 
     async def _set_up(self) -> str:
         """Write the settings that differ, verify them, return model and firmware."""
@@ -262,7 +264,7 @@ class BenderIsoCha425hv:
             raise InvalidResponse(f"{self._name}: setting {register} is {stored}, wrote {value}")
 
     async def _poll_values(self, report: Callable[[DeviceReport], None]) -> None:
-        if self._test_ordered.is_set():
+        if self._test_ordered:
             await self._begin_test()
         insulation = await self._read_value(INSULATION_REGISTER)
         voltage = await self._read_value(VOLTAGE_REGISTER)
@@ -288,7 +290,8 @@ class BenderIsoCha425hv:
     async def _begin_test(self) -> None:
         request = write_registers(self.address, SELF_TEST_REGISTER, (START_SELF_TEST,))
         await self.bus.execute_request(request, retries=0)
-        self._test_ordered = trio.Event()
+        self._test_ordered = False
+        self._wake.reset()
         at = trio.current_time()
         self._self_test = _SelfTest(ordered_at=at, polled_at=at)
 

@@ -19,6 +19,7 @@ from typing import Annotated, Final, Literal
 import trio
 from msgspec import Meta
 
+from drivers.alarm import Alarm
 from drivers.beat import next_beat
 from drivers.ports import (
     DeviceFault,
@@ -49,7 +50,10 @@ from drivers.wiring import CHANNELS_PER_MODULE
 WATCHDOG_MODE, WATCHDOG_ON, WATCHDOG_STATUS, RESET_FLAG = 0x103, 0x104, 0x10D, 0x110
 FIRMWARE_AND_NAME, WATCHDOG_TIME = 0x1E0, 0x1E8
 MISSED_CYCLES_MAX = 3
-IDLE_CYCLE_S = 0.25  # outputs are still written every 0.5 s
+# While no power can flow. The hardware documents set 100 ms for a cycle in general, and 200 ms from
+# an emergency stop to the command that switches modules off. They set no time for the AC enable,
+# which is all that follows without a session. Outputs are still written every 0.5 s.
+IDLE_CYCLE_S = 0.25
 REWRITE_INTERVAL_S = 0.5  # the longest time between two writes of the outputs
 SHUTDOWN_TIMEOUT_S = 0.2  # to switch all outputs off at the end; otherwise the watchdog does
 
@@ -174,9 +178,10 @@ class IcpdasM7055:
         self._written_at = 0.0
         self._confirmed_bits: int | None = None
         self._confirmed_at = 0.0
-        self._changed = trio.Event()
+        self._changed = Alarm()
         self._watchdog_clear_ordered = self._watchdog_test_ordered = False
         self._status_turn = 0
+        self._cycle_count = 0
         self._watchdog_fired = False
 
     @property
@@ -192,7 +197,7 @@ class IcpdasM7055:
             )
         if bits != self._outputs:
             self._outputs = bits
-            self._changed.set()
+            self._changed.ring()
 
     @property
     def idle(self) -> bool:
@@ -203,7 +208,7 @@ class IcpdasM7055:
     def idle(self, idle: bool) -> None:
         if idle != self._idle:
             self._idle = idle
-            self._changed.set()
+            self._changed.ring()
 
     def set_output(self, number: int, on: bool) -> None:
         """Set one output, without effect on the others."""
@@ -286,7 +291,7 @@ class IcpdasM7055:
             await self._clear_watchdog_status()
         read_at = trio.current_time()
         bits = bits_to_int(await self._execute_request(self._inputs_request))
-        was_reset = await self._check_module()
+        was_reset = await self._check_module() if self._is_check_due() else False
         report(
             DigitalInputs(
                 self.address,
@@ -302,6 +307,11 @@ class IcpdasM7055:
             report(DeviceReady(await self._set_up()))
         else:
             await self._write_if_due()
+
+    def _is_check_due(self) -> bool:
+        """In each cycle; in every other one while no power can flow."""
+        self._cycle_count += 1
+        return not self._idle or self._cycle_count % 2 == 0
 
     async def _check_module(self) -> bool:
         """Read in turns whether the watchdog fired and whether the module lost its power.
@@ -331,11 +341,8 @@ class IcpdasM7055:
                 self._idle_cycle_s if self._idle and not missed else self._cycle_s
             )
             due = max(next_beat(last_due, self._present_cycle_s), trio.current_time())
-            with trio.move_on_at(due) as pause:
-                await self._changed.wait()
-            if pause.cancelled_caught:
+            if not await self._changed.wait_until(due):
                 return due
-            self._changed = trio.Event()  # also if a change was reversed and nothing is due
             with suppress(DeviceFault):  # the cycle writes it again, and counts failures
                 await self._write_if_due()
 
@@ -347,7 +354,7 @@ class IcpdasM7055:
             await self._write_outputs(self._outputs)
 
     async def _write_outputs(self, bits: int) -> None:
-        self._changed = trio.Event()
+        self._changed.reset()
         before, self._written_bits = self._confirmed_bits, None
         self._confirmed_bits = None  # a write without a response may have been executed
         values = modbus_rtu.unpack_bits(bytes([bits]), CHANNELS_PER_MODULE)

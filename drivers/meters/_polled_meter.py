@@ -14,6 +14,7 @@ from decimal import Decimal
 
 import trio
 
+from drivers.alarm import sleep_until
 from drivers.beat import next_beat
 from drivers.ports import (
     DeviceFault,
@@ -77,7 +78,7 @@ class PolledMeter(ABC):
                 self._update_energy(reading.energy_wh)
                 report(reading)
             due = max(next_beat(due, self.interval_s), trio.current_time())
-            await trio.sleep_until(due)
+            await sleep_until(due)
 
     def _update_energy(self, energy_wh: Decimal) -> None:
         last_wh = self.energy_last_wh

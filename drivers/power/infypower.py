@@ -23,6 +23,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from drivers.alarm import Alarm
 from drivers.awake_clock import AwakeClock
 from drivers.beat import next_beat
 from drivers.ports import (
@@ -50,6 +51,7 @@ from drivers.wire.slcan import CanFrame
 OFF_TIMEOUT_S = 0.3  # at the end; a slower bus is lost, and the modules' guard switches off
 COUNT_ATTEMPTS_MAX = 3
 IDLE_SLOT_S = 0.1
+SLOT_SHIFT_MAX_S = 0.005  # towards a common beat
 IDLE_AFTER_ANSWERS = 8  # in a row; two or three of each group's output
 LATE_S = 0.02  # a response time that ends later was delayed by this process
 CATCH_UP_TURNS = 3  # turns of the loop in which all waiting frames are read
@@ -169,7 +171,7 @@ class InfypowerModules:
         self._clock = AwakeClock()  # for judging modules; slots and repetitions are on trio's
         self._slot_due_at = 0.0
         self._poll_turn = self._module_turn = -1
-        self._changed = trio.Event()
+        self._changed = Alarm()
         self._responses: deque[Telegram] = deque(maxlen=64)
         self._report: Callable[[DeviceReport], None] = lambda _: None
 
@@ -215,12 +217,12 @@ class InfypowerModules:
                 f"group {group}: {voltage_mv} mV, {current_ma} mA is not a valid order"
             )
         self._orders.set_order(group, GroupOrder(voltage_mv, current_ma, on), self._clock.now())
-        self._notify_waiters()
+        self._changed.ring()
 
     def switch_all_off(self) -> None:
         """Order every group off."""
         self._orders.switch_all_off()
-        self._notify_waiters()
+        self._changed.ring()
 
     # --- Task --------------------------------------------------------------------------------
 
@@ -345,13 +347,16 @@ class InfypowerModules:
         await self._wait_until(lambda: False, self._slot_due_at - trio.current_time())
 
     async def _send_now(self, telegram: Telegram) -> None:
-        """Send now; the next slot begins `slot_ms` later, or `IDLE_SLOT_S`."""
+        """Send now; the next slot begins about `slot_ms` later, or `IDLE_SLOT_S`."""
         settled = self._answers_in_row >= IDLE_AFTER_ANSWERS
         resting = self.idle and settled and not self._orders.any_on
         now = trio.current_time()
-        self._slot_due_at = now + self._slot_s
+        due = now + self._slot_s
         if resting:
-            self._slot_due_at = max(next_beat(now, IDLE_SLOT_S), self._slot_due_at)
+            self._slot_due_at = max(next_beat(now, IDLE_SLOT_S), due)
+        else:
+            beat = next_beat(due - SLOT_SHIFT_MAX_S, self._slot_s)
+            self._slot_due_at = min(beat, due + SLOT_SHIFT_MAX_S)
         await self.bus.send(telegram.can_frame)
 
     async def _send_in_slot(self, telegram: Telegram) -> None:
@@ -399,16 +404,11 @@ class InfypowerModules:
         """Wait for a condition, at most `timeout_s`; orders to switch off are sent meanwhile."""
         deadline = trio.current_time() + timeout_s
         while True:
-            changed = self._changed
+            self._changed.reset()
             await self._send_urgent_offs()
             if is_done() or trio.current_time() >= deadline:
                 return
-            with trio.move_on_at(deadline):
-                await changed.wait()
-
-    def _notify_waiters(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
+            await self._changed.wait_until(deadline)
 
     # --- Responses -------------------------------------------------------------------------------
 
@@ -423,7 +423,7 @@ class InfypowerModules:
                 OrderRefused(telegram.source, telegram.is_group, telegram.command, telegram.error)
             )
         self._responses.append(telegram)
-        self._notify_waiters()
+        self._changed.ring()
 
     def _handle_response(self, telegram: Telegram) -> None:
         module = None if telegram.is_group else self.modules.get(telegram.source)

@@ -6,7 +6,6 @@ disabled, its field is off and it is tested every `health_s`.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable
 from typing import Annotated, Final
@@ -14,6 +13,8 @@ from typing import Annotated, Final
 import trio
 from msgspec import Meta
 
+from drivers.alarm import Alarm
+from drivers.beat import next_beat
 from drivers.ports import (
     CardReader,
     CommandRefused,
@@ -42,6 +43,7 @@ ATTEMPTS_MAX = 3
 ACK_TIMEOUT_S = 0.1  # the chip acknowledges within 15 ms
 SET_UP_TIMEOUT_S = 0.5
 POLL_TIMEOUT_S = 1.0
+BEAT_S = 0.05  # polls begin at a multiple of it
 FRAME_GAP_MAX_S = 0.1  # after a longer gap inside a frame its rest is lost
 PASSIVE_RETRIES = 2  # repetitions of InListPassiveTarget before it reports no card
 PN532_IC = 0x32
@@ -111,7 +113,7 @@ class Pn532Reader:
         self._open_port = open_port
         self._presence = CardPresence(absent_polls)
         self._enabled = True
-        self._enabled_changed = trio.Event()
+        self._enabled_changed = Alarm()
 
     @property
     def enabled(self) -> bool:
@@ -122,7 +124,7 @@ class Pn532Reader:
     def enabled(self, on: bool) -> None:
         if on != self._enabled:
             self._enabled = on
-            self._enabled_changed.set()
+            self._enabled_changed.ring()
 
     async def run(self, report: Callable[[DeviceReport], None]) -> None:
         """Set the chip up and poll for cards.
@@ -154,23 +156,18 @@ class Pn532Reader:
             report(token)
         if target is not None:
             await chip.send_command(pn532.release_target(target.number), POLL_TIMEOUT_S)
-        with trio.move_on_after(self._poll_s):
-            await self._wait_enabled_changed()
+        now = trio.current_time()
+        beat_s = min(BEAT_S, self._poll_s)
+        await self._enabled_changed.wait_until(next_beat(now + self._poll_s - beat_s / 2, beat_s))
 
     async def _idle_until_enabled(self, chip: _Chip) -> None:
         """Keep the field off until enabled again."""
         await chip.send_command(pn532.FIELD_OFF, POLL_TIMEOUT_S)
         self._presence.reset()
         while not self._enabled:
-            with trio.move_on_after(self._health_s):
-                await self._wait_enabled_changed()
-                continue
-            await chip.test_line()
+            if not await self._enabled_changed.wait_until(trio.current_time() + self._health_s):
+                await chip.test_line()
         await chip.send_command(pn532.FIELD_ON, POLL_TIMEOUT_S)
-
-    async def _wait_enabled_changed(self) -> None:
-        self._enabled_changed = trio.Event()
-        await self._enabled_changed.wait()
 
 
 class CardPresence:
@@ -299,8 +296,10 @@ class _Chip:
 
     async def _next_frame(self) -> ReceivedFrame:
         while not self._received:
-            gap_s = FRAME_GAP_MAX_S if self._decoder.is_inside_frame else math.inf
-            with trio.move_on_after(gap_s) as gap:
+            if not self._decoder.is_inside_frame:
+                self._received.extend(self._decoder.feed(await self._port.receive()))
+                continue
+            with trio.move_on_after(FRAME_GAP_MAX_S) as gap:
                 self._received.extend(self._decoder.feed(await self._port.receive()))
             if gap.cancelled_caught:
                 self._received.extend(self._decoder.flush_incomplete())

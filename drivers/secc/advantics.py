@@ -17,6 +17,7 @@ import msgspec
 import trio
 from msgspec import Meta
 
+from drivers.alarm import Alarm
 from drivers.awake_clock import AwakeClock
 from drivers.beat import next_beat
 from drivers.ports import (
@@ -166,7 +167,7 @@ class AdvanticsSecc:
         self._parameters_done = False
         self.leds = (0, 0, 0)
         self._stop_pressed_until = 0.0
-        self._changed = trio.Event()
+        self._changed = Alarm()
 
     @property
     def start_allowed(self) -> bool:
@@ -175,7 +176,7 @@ class AdvanticsSecc:
     @start_allowed.setter
     def start_allowed(self, allowed: bool) -> None:
         self._start_allowed = allowed
-        self._changed.set()
+        self._changed.ring()
 
     @property
     def authorized(self) -> bool | None:
@@ -184,7 +185,7 @@ class AdvanticsSecc:
     @authorized.setter
     def authorized(self, authorized: bool | None) -> None:
         self._authorized = authorized
-        self._changed.set()
+        self._changed.ring()
 
     @property
     def parameters_done(self) -> bool:
@@ -193,16 +194,16 @@ class AdvanticsSecc:
     @parameters_done.setter
     def parameters_done(self, done: bool) -> None:
         self._parameters_done = done
-        self._changed.set()
+        self._changed.ring()
 
     def press_stop_button(self) -> None:
         """Press and release the stop button: the EV ends the session in the regular sequence."""
         self._stop_pressed_until = trio.current_time() + STOP_BUTTON_PULSE_S
-        self._changed.set()
+        self._changed.ring()
 
     def send_status_now(self) -> None:
         """Send the status at once, for a stop that must not wait for the next cycle."""
-        self._changed.set()
+        self._changed.ring()
 
     # --- Task --------------------------------------------------------------------------------
 
@@ -244,9 +245,7 @@ class AdvanticsSecc:
 
     async def _wait_for_cycle(self, due: float) -> None:
         """Wait for the next cycle, a changed flag, or the release of the stop button."""
-        with trio.move_on_at(min(due, self._stop_pressed_until or due)):
-            await self._changed.wait()
-        self._changed = trio.Event()
+        await self._changed.wait_until(min(due, self._stop_pressed_until or due))
 
     async def _send_safe_status(self) -> None:
         """Send at the end that no power may flow; the controller also has a guard of its own."""

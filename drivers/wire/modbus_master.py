@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 import trio
 
+from drivers.alarm import sleep_until
 from drivers.ports import CommandRefused, GarbledResponse, NoResponse, PortLost
 from drivers.wire.modbus_rtu import (
     MULTIPLE_WRITES,
@@ -168,7 +169,7 @@ class ModbusMaster:
         """Send once. None: no response in time."""
         not_before = max(self._silence_until, self._late_response_until(request))
         if not_before > trio.current_time():
-            await trio.sleep_until(not_before)
+            await sleep_until(not_before)
         try:
             port = self._ensure_open()
             port.drain_input()

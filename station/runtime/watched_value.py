@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import trio
@@ -20,12 +21,24 @@ class WatchedValue(Generic[T]):
     def __init__(self, value: T) -> None:
         self.value = value
         self._waiters: dict[trio.Event, tuple[Callable[[T], object], object]] = {}
+        self._listeners: list[Callable[[], None]] = []
 
     def set(self, value: T) -> None:
         self.value = value
         for changed, (select, last_seen) in self._waiters.items():
             if select(value) != last_seen:
                 changed.set()
+        for listener in self._listeners:
+            listener()
+
+    @contextmanager
+    def call_on_change(self, listener: Callable[[], None]) -> Iterator[None]:
+        """Call `listener` after each change in the block. It must not wait or raise."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
 
     async def wait_part_changed(self, select: Callable[[T], object], last_seen: object) -> T:
         """Return the newest value once `select(value)`, which never raises, is not `last_seen`."""

@@ -25,6 +25,7 @@ from typing import Final, NamedTuple
 import msgspec
 import trio
 
+from drivers.alarm import Alarm
 from drivers.awake_clock import AwakeClock
 from drivers.beat import next_beat
 from drivers.ports import (
@@ -186,6 +187,8 @@ class ControlLoop:
         self._pressed_evse_ids: set[int] = set()
         self._is_idle = self._shutting_down = False
         self._round_due_at = trio.current_time()
+        self._wake = Alarm()
+        self._awaits_change = False  # of the desired state: a round follows at once
         self.round_lag = RecentMaximum()  # how late rounds ended, s; a loop that is held shows here
         self.status = ControlStatus()
         self.latest_readings: dict[int, TimedReading] = {}
@@ -249,7 +252,8 @@ class ControlLoop:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._driver_supervisor.run)
             try:
-                await self._run_rounds()
+                with self._desired_state.call_on_change(self._on_desired_change):
+                    await self._run_rounds()
             finally:
                 try:
                     await self._shut_down()
@@ -271,11 +275,15 @@ class ControlLoop:
                 self._run_round(repeat=True)
             self.round_lag.add(trio.current_time() - due, due)
             self._round_due_at = max(next_beat(due, TICK_S), trio.current_time())
-            seen = self._desired_state.value
-            with trio.move_on_at(self._round_due_at):
-                await self._desired_state.wait_changed(seen)
+            self._awaits_change = True
+            if await self._wake.wait_until(self._round_due_at):
+                self._awaits_change = False
                 self._run_round()
-                await self._driver_supervisor.crashed.wait()
+                await self._wake.wait_until(self._round_due_at)
+
+    def _on_desired_change(self) -> None:
+        if self._awaits_change:
+            self._wake.ring()
 
     async def _read_waiting_reports(self) -> None:
         """After a pause of this process, read what devices sent before they are judged."""
@@ -310,8 +318,12 @@ class ControlLoop:
         Not if a round is late: it follows as soon as the other waiting reports are read.
         """
         kind, _, number = name.partition(" ")
-        if self._dispatch_report(kind, int(number or 0), report) and not self._is_late:
-            self._run_round()
+        try:
+            if self._dispatch_report(kind, int(number or 0), report) and not self._is_late:
+                self._run_round()
+        except Exception:
+            self._wake.ring()  # the loop ends
+            raise
 
     def _dispatch_report(self, device_kind: str, number: int, report: DeviceReport) -> bool:
         """Apply a report to the EVSE or the station; whether it requires a round at once."""

@@ -21,6 +21,7 @@ from typing import Final
 
 import trio
 
+from drivers.alarm import AlarmClock
 from station.core.desired import DesiredState
 from station.runtime.watched_value import WatchedValue
 
@@ -73,12 +74,16 @@ class DeviceThread:
             try:
                 with _PostedLog(self.post_to_station):
                     await trio.to_thread.run_sync(
-                        trio.run, self._run_work, work, limiter=trio.CapacityLimiter(1)
+                        self._run_loop, work, limiter=trio.CapacityLimiter(1)
                     )
                 self._call_posted()
             finally:
                 self._delivery_scope.cancel()
             nursery.cancel_scope.cancel()
+
+    def _run_loop(self, work: Callable[[], Awaitable[None]]) -> None:
+        clock = AlarmClock()
+        trio.run(self._run_work, work, clock=clock, instruments=[clock])
 
     async def _run_work(self, work: Callable[[], Awaitable[None]]) -> None:
         self._device_token = trio.lowlevel.current_trio_token()
