@@ -65,9 +65,13 @@ class RequestedValues:
         return tuple(observe_variables(definitions, readings, values))
 
     def _find_requested(self, frame: bytes) -> Iterator[VariableDefinition]:
-        """Those named in the frame, at any EVSE: to search costs less than to decode it again."""
+        """Those named in the frame, at any EVSE: to search costs less than to decode it again.
+
+        A name with an escape of JSON is not found, so with one all variables count.
+        """
         head = frame[:HEAD_BYTES]
-        if any(action in head for action in REPORT_ACTIONS):
+        has_escape = READ_ACTION in head and b"\\" in frame
+        if has_escape or any(action in head for action in REPORT_ACTIONS):
             yield from self._definitions
         elif READ_ACTION in head:
             text = frame.lower()  # case is ignored, as in `DeviceModel.find_variable`

@@ -24,21 +24,24 @@ def get_variables(component: str, variable: str) -> Any:
 
 
 def observe_request(station: Station, action: str, payload: Any) -> tuple[Observation, ...]:
-    """What is observed before a CALL, with a reading of EVSE 1 and a temperature of its cable."""
+    """What is observed before a CALL, with a reading of EVSE 1 and a temperature of its cable.
+
+    In names, `^` begins an escape of JSON.
+    """
     requested = RequestedValues(
         station.product.device_model,
         lambda: station.state,
         lambda evse_id: READING if evse_id == 1 else None,
         lambda: {CABLE: "41"},
     )
-    frame = json.dumps([2, "csms-1", action, payload], separators=(",", ":"))
+    frame = json.dumps([2, "csms-1", action, payload], separators=(",", ":")).replace("^", "\\u0")
     return requested.find_observations(FrameReceived(msgspec.Raw(frame.encode())))
 
 
-@pytest.mark.parametrize("name", ["Temperature", "TEMPERATURE"])
+@pytest.mark.parametrize("name", ["Temperature", "TEMPERATURE", "^054emperature"])
 def test_the_value_of_a_device_is_observed_before_its_request_b06(name: str) -> None:
     request = get_variables("TemperatureSensor", name)
-    [measured] = observe_request(ready_station(), "GetVariables", request)
+    *_, measured = observe_request(ready_station(), "GetVariables", request)
     assert measured == ValuesMeasured((MeasuredValue(CABLE, "41"),))
 
 
