@@ -60,10 +60,7 @@ PIP_INSTALL := install --quiet --disable-pip-version-check
 .venv/.run-installed: requirements-run.lock pyproject.toml
 	@$(call require_python,$(PYTHON))
 	@test -e $@ || rm -rf .venv
-	{ $(PYTHON) -m venv .venv \
-		&& $(BIN)/pip $(PIP_INSTALL) --require-hashes -r requirements-run.lock \
-		&& PYTHONWARNINGS=ignore $(BIN)/pip $(PIP_INSTALL) --no-deps --editable .; \
-	} || { test -e $@ || rm -rf .venv; exit 1; }
+	$(PYTHON) -m station.packaging.environment .venv || { test -e $@ || rm -rf .venv; exit 1; }
 	touch $@
 
 .venv/.installed: requirements.lock .venv/.run-installed

@@ -64,6 +64,7 @@ SLOW: Final = (
     "tests/journal/storage/test_archive.py",
     "tests/journal/storage/test_quarantine.py",
     "tests/ocpp/messages/test_round_trip.py",
+    "tests/packaging/test_environment.py::test_a_clone_is_linked_into_its_environment",
     "tests/page/test_app.py",
     "tests/page/test_browser.py",
     "tests/runtime/hardware/test_autocharge.py",

@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-# A Python that reports another version, and whose venv has a pip that ends with PIP_EXIT_CODE.
+# A Python that reports another version, and makes environments with nothing in them. It and
+# their pip end with PIP_EXIT_CODE.
 FAKE_PYTHON = f"""#!/bin/sh
 if [ "$1" = -c ]; then
     exec {sys.executable} -c "import sys; sys.version_info = (VERSION, 1); $2"
@@ -20,6 +21,7 @@ fi
 mkdir -p "$3/bin"
 printf '#!/bin/sh\\nexit PIP_EXIT_CODE\\n' > "$3/bin/pip"
 chmod +x "$3/bin/pip"
+exit PIP_EXIT_CODE
 """
 
 
