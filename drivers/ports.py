@@ -12,7 +12,6 @@ driver by the name in station.toml.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
 from typing import Final, Generic, Protocol, TypeVar
@@ -428,8 +427,7 @@ class Display(Device, Protocol):
 D = TypeVar("D", bound=Device)
 
 
-@dataclass(frozen=True)
-class OpenDevices(Generic[D]):
+class OpenDevices(msgspec.Struct, Generic[D], frozen=True):
     """Devices of one `[hardware.KIND]` table, as `open` of a driver returns them; not yet running.
 
     Attributes:

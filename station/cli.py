@@ -18,12 +18,14 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
-from click.shell_completion import CompletionItem, shell_complete
 
 from station import RELEASE
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # verb -> (where its command is, what it does)
 VERBS: Final = {
@@ -109,6 +111,8 @@ class LazyGroup(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The verbs, without importing any, then the group's own options."""
+        from click.shell_completion import CompletionItem
+
         verbs = [
             CompletionItem(verb, help=meaning)
             for verb, (_, meaning) in VERBS.items()
@@ -144,6 +148,8 @@ def main() -> NoReturn:
     """The command `station`."""
     open_standard_streams()
     if instruction := os.environ.get(COMPLETION_VARIABLE):
+        from click.shell_completion import shell_complete
+
         sys.exit(shell_complete(station, {}, PROGRAM, COMPLETION_VARIABLE, instruction))
     sys.exit(run_cli(sys.argv[1:]))
 

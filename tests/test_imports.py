@@ -62,6 +62,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "station.runtime",
         "station.runtime.clock",
         "station.runtime.late_imports",
+        "station.runtime.lean_imports",
         "station.runtime.recent_maximum",
         "station.runtime.watched_value",
     ),

@@ -59,11 +59,6 @@ def rebuild(path: Path, journal_id_if_lost: str) -> RebuildResult:
     return RebuildResult(quarantine, last, missing, id_recovered)
 
 
-def is_rebuild_unfinished(path: Path) -> bool:
-    """Whether a power cut interrupted `rebuild` before its last step; call it again."""
-    return path.with_suffix(".rebuilt").exists()
-
-
 def _swap_in_rebuilt(path: Path) -> Path:
     quarantine = quarantine_journal(path).parent
     with translate_errors(path):

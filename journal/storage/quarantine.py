@@ -65,6 +65,11 @@ def remove_half_made(path: Path) -> None:
         Path(f"{path.with_suffix('.rebuilding')}{suffix}").unlink(missing_ok=True)
 
 
+def is_rebuild_unfinished(path: Path) -> bool:
+    """Whether a power cut interrupted a rebuild before its last step; it is done again."""
+    return path.with_suffix(".rebuilt").exists()
+
+
 def find_quarantines(journal: Path) -> list[Path]:
     """The directories with damaged journals, the oldest first.
 

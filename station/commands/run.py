@@ -20,6 +20,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Final
 
+import station.runtime.lean_imports  # isort: skip  # noqa: F401  # before the libraries
 import click
 import trio
 
@@ -32,6 +33,7 @@ from station.profiles.toml_tables import TableError
 from station.runtime.app import run_station
 from station.runtime.hardware.emulator_process import run_emulator
 from station.runtime.service.log import configure_log
+from station.runtime.service.malloc import use_one_arena
 from station.runtime.service.notify import ServiceManager
 
 log = logging.getLogger("station")
@@ -52,6 +54,7 @@ NEW_FIRMWARE: Final = "FirmwareUpdate"  # BootReasonEnumType
 @click.option("--until-stdin-closes", is_flag=True, hidden=True)
 def run_command(path: Path, quiet: bool, until_stdin_closes: bool) -> None:
     """Run the station that a station.toml describes, until SIGTERM or Ctrl-C."""
+    use_one_arena()
     configure_log(logging.WARNING if quiet else logging.INFO)
     service_manager = ServiceManager.from_environment()
     restrict_new_files()

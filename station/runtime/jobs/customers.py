@@ -19,7 +19,6 @@ import trio
 from journal.codec import Registry
 from journal.events import Entry, IdToken, Observation
 from journal.format.id_tokens import CUSTOMER_DATA
-from journal.maintenance.erase_quarantined import erase_in_quarantines
 from journal.observations import CustomerDataFound, PersonalValuesErased
 from journal.projections.customer_requests import CustomerRequest
 from journal.state import State
@@ -132,6 +131,8 @@ class CustomerDataJob:
 
     def _erase_quarantined(self, refs: tuple[str, ...], values: list[str]) -> None:
         """Erase values in damaged journals that were set aside; log what is left. Blocks."""
+        from journal.maintenance.erase_quarantined import erase_in_quarantines  # seldom used
+
         try:
             _, left = erase_in_quarantines(self._journal, refs, values)
         except OSError as error:

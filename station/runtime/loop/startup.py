@@ -29,11 +29,11 @@ from typing import Final
 
 from journal.codec import Registry, build_registry
 from journal.events import Decision, Observation
-from journal.maintenance.rebuild import is_rebuild_unfinished, rebuild
 from journal.observations import JournalDamageFound
 from journal.state import State, apply_entries, decode_state, encode_state
 from journal.storage.connection import StoreSettings
 from journal.storage.errors import JournalDamaged
+from journal.storage.quarantine import is_rebuild_unfinished
 from journal.storage.reader import EntryDamage, Head, Reader
 from journal.storage.snapshots import SnapshotFile, SnapshotIgnored, code_fingerprint
 from journal.storage.store import Store
@@ -126,6 +126,8 @@ class Startup:
 
     def _rebuild_journal(self, reason: str) -> None:
         """Set the file aside and rebuild the journal from all entries that can be read."""
+        from journal.maintenance.rebuild import rebuild  # seldom used
+
         log.error("journal: %s It is rebuilt from all entries that can be read.", reason)
         rebuilt = rebuild(self._path, str(uuid.uuid4()))
         quarantine = rebuilt.quarantine.name
