@@ -51,7 +51,7 @@ from drivers.wire.slcan import CanFrame
 OFF_TIMEOUT_S = 0.3  # at the end; a slower bus is lost, and the modules' guard switches off
 COUNT_ATTEMPTS_MAX = 3
 IDLE_SLOT_S = 0.1
-SLOT_SHIFT_MAX_S = 0.005  # towards a common beat
+SLOT_SHIFT_MAX_S = 0.002  # of a slot, towards a common beat
 IDLE_AFTER_ANSWERS = 8  # in a row; two or three of each group's output
 LATE_S = 0.02  # a response time that ends later was delayed by this process
 CATCH_UP_TURNS = 3  # turns of the loop in which all waiting frames are read

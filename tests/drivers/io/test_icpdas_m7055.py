@@ -1,5 +1,6 @@
 """The I/O module: bytes of the manual, cycle, watchdog."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from drivers.emulators.icpdas_m7055 import EmulatedM7055
 from drivers.emulators.memory_port import open_memory_line
 from drivers.emulators.modbus_slave import ModbusSlaveBus
 from drivers.emulators.pty import Pty
-from drivers.io.icpdas_m7055 import IcpdasM7055
+from drivers.io.icpdas_m7055 import RESET_FLAG, WATCHDOG_STATUS, IcpdasM7055
 from drivers.ports import (
     CommandRefused,
     DeviceReady,
@@ -135,6 +136,23 @@ async def test_an_idle_module_is_read_every_250_ms_and_at_once_when_that_ends(
         assert cabinet.last_inputs().bits == 0x8C
         await trio.sleep(1.0)
         assert len(cabinet.reports.reports_of(DigitalInputs)) >= 10
+
+
+async def test_a_flag_is_read_in_each_cycle_and_in_every_other_one_while_idle(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    cabinet = IoBench()
+    watchdog = request_hex(modbus_rtu.read_coils(5, WATCHDOG_STATUS, 1))
+    reset = request_hex(modbus_rtu.read_coils(5, RESET_FLAG, 1))
+    async with running_tasks(cabinet.slaves.run, cabinet.run_driver):
+        for idle, count in ((False, 10), (True, 2)):
+            cabinet.io.idle = idle
+            await trio.sleep(1.0)
+            before = Counter(sent_frames(cabinet.station))
+            await trio.sleep(2.0)
+            sent = Counter(sent_frames(cabinet.station)) - before
+            assert abs(sent[watchdog] - count) <= 1
+            assert abs(sent[reset] - count) <= 1
 
 
 async def test_the_outputs_of_an_idle_module_are_written_every_half_second(

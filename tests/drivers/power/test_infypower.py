@@ -94,6 +94,18 @@ async def test_one_command_is_sent_every_50_ms(autojump_clock: trio.testing.Mock
         assert min(gaps) >= 0.05 - 1e-9
 
 
+async def test_slots_move_to_common_beats_by_at_most_2_ms_each(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    await trio.sleep(0.013)
+    async with open_bench() as bench:
+        await trio.sleep(3)
+        times = [at for at, _ in bench.bus.sent]
+        gaps = [after - before for before, after in pairwise(times)]
+        assert min(gaps) >= 0.048 - 1e-9
+        assert all(round(at / 0.05, 6).is_integer() for at in times[-10:])
+
+
 async def test_one_command_is_sent_every_100_ms_while_idle(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -1,6 +1,7 @@
 """The card reader: its driver against its emulator, and each way it may fail."""
 
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,22 @@ async def test_a_scripted_chip_of_the_manuals_bytes_gives_its_card(
         await trio.sleep(0.1)
     assert reports.all == [reader_ready(), TokenPresented(DESFIRE, uid_is_random=False)]
     assert sent_frames(station)[-1] == "00 00 FF 03 FD D4 52 01 D9 00"
+
+
+async def test_polls_begin_on_common_beats_about_150_ms_apart(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    bench = ReaderBench()
+    times: list[float] = []
+    await trio.sleep(0.013)
+    async with running_tasks(bench.chip.run, bench.run_driver):
+        while len(times) < 5:
+            before = sent_frames(bench.station).count(POLL)
+            while sent_frames(bench.station).count(POLL) == before:
+                await trio.sleep(0.001)
+            times.append(trio.current_time())
+    assert all((at + 0.001) % 0.05 <= 0.002 for at in times[1:])
+    assert all(0.12 <= after - before <= 0.25 for before, after in pairwise(times[1:]))
 
 
 async def test_a_card_is_reported_once_while_present_and_again_after_an_absence(
