@@ -221,7 +221,7 @@ async def _receive_response(
     """
     received = b""
     response: Response | ExceptionResponse | None = None
-    with trio.move_on_after(timeout_s):
+    with trio.CancelScope(deadline=trio.current_time() + timeout_s):
         while response is None:
             received = (received + await port.receive())[-RECEIVE_BUFFER_MAX:]
             response = find_response(received, request)

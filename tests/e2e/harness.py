@@ -102,7 +102,7 @@ def request_control(
 class Process:
     """A `station` command that runs until it is stopped, with its output in a log file."""
 
-    PROGRAM = (sys.executable, "-m", "station")
+    PROGRAM: tuple[str, ...] = (sys.executable, "-m", "station")
 
     def __init__(self, *arguments: str, log: Path) -> None:
         self.arguments = arguments
