@@ -59,7 +59,7 @@ async def _measure_rows(directory: Path, size: Size) -> list[Row]:
         station = StationProcess(directory, csms.url)
         holds = LoopHolds(directory / "loop_holds")
         program = (sys.executable, "-m", "tests.bench.loop_hold", str(holds.path))
-        station.PROGRAM = program  # type: ignore[assignment]
+        station.PROGRAM = program
         devices = await stack.enter_async_context(_running_devices(station.data))
         stack.callback(station.close)
         station.spawn()

@@ -293,7 +293,7 @@ class StationBench:
             )
             + self._station_certificate_toml(),
         )
-        station.PROGRAM = self.program  # type: ignore[assignment]
+        station.PROGRAM = self.program
         return station
 
     def _serial_number(self) -> tuple[Variable, ...]:
