@@ -18,11 +18,12 @@ PAGE_BYTES = 4096  # the unit of eMMC file systems; smaller pages are written as
 
 
 class StoreSettings(msgspec.Struct, frozen=True):
-    """The keys of `[journal]` in station.toml that concern the file."""
+    """The keys of `[journal]` in station.toml that concern the file, and its connections."""
 
     checkpoint_pages: int = CHECKPOINT_PAGES  # of the log, before they are moved into the file
     grow_bytes: int = GROW_BYTES  # of log written in advance and kept, so that commits overwrite
     powersafe_overwrite: bool = True  # False: the disk may harm bytes next to those it writes
+    is_one_thread: bool = False  # uses the store, as in simulations: one connection is enough
 
 
 def connect_writable(path: Path, settings: StoreSettings) -> sqlite3.Connection:

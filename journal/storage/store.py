@@ -52,7 +52,8 @@ class Store:
 
     `append`, `write_rows`, `erase` and `drop_archived` may run in any thread, one at a time.
     `checkpoint` and `reference_for` may run in other threads at the same time. Everything else
-    belongs to the loop's thread. Nothing in the loop waits for a commit.
+    belongs to the loop's thread. Nothing in the loop waits for a commit. Commits, checkpoints, the
+    loop and references each have a connection of their own, so that none waits for another.
 
     Attributes:
         lost_commits: description of commits that a damaged log hid at the start; None: no damage.
@@ -84,17 +85,16 @@ class Store:
             self._write_connection = connections.enter_context(
                 closing(connect_writable(path, settings))
             )
-            self._checkpoint_connection = connections.enter_context(
-                closing(connect_writable(path, settings))
-            )
-            self.reader = Reader(
-                path, open_connection(path, mode="ro"), registry, is_rebuildable=True
-            )
-            connections.callback(self.reader.close)
-            self._token_reader = Reader(
-                path, open_connection(path, mode="ro"), registry, is_rebuildable=True
-            )
-            connections.callback(self._token_reader.close)
+            if settings.is_one_thread:
+                self._checkpoint_connection = reading = referring = self._write_connection
+            else:
+                self._checkpoint_connection = connections.enter_context(
+                    closing(connect_writable(path, settings))
+                )
+                reading = connections.enter_context(closing(open_connection(path, mode="ro")))
+                referring = connections.enter_context(closing(open_connection(path, mode="ro")))
+            self.reader = Reader(path, reading, registry, is_rebuildable=True)
+            self._token_reader = Reader(path, referring, registry, is_rebuildable=True)
             self.journal_id = _checked_uuid(path, self.reader.journal_id)
             self._head = self.reader.read_head()
             self._grow_log()

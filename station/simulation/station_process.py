@@ -56,7 +56,7 @@ IDENTITY: Final = "SIM-1"
 URL: Final = "ws://csms.invalid/ocpp"
 TLS_URL: Final = "wss://csms.invalid/ocpp"  # with certificates: security profile 3
 KEY_PAIR_S: Final = 0.5  # to create one
-STORE_SETTINGS: Final = StoreSettings(checkpoint_pages=512, grow_bytes=64 << 10)
+STORE_SETTINGS: Final = StoreSettings(checkpoint_pages=512, grow_bytes=64 << 10, is_one_thread=True)
 RESERVE_BYTES: Final = 64 << 10
 SNAPSHOT_ENTRIES: Final = 10_000
 

@@ -25,7 +25,7 @@ from tests.bench.exchange import ExchangeGroup
 from tests.bench.measures import rss_mib
 
 SETTLE_S: Final = 60.0  # of simulated time: for boots, or to commit what was sent
-FILES_PER_STATION: Final = 9  # open files of a station, and one spare
+FILES_PER_STATION: Final = 5  # open files of a station, and one spare
 OTHER_FILES: Final = 100
 VARIABLES: Final = {
     "TxCtrlr.TxStartPoint": "Authorized",

@@ -645,3 +645,25 @@ def test_a_write_lock_that_is_never_released_fails_the_commit_in_the_end(
         other.execute("ROLLBACK")
         store.append([make_entry(1)])
         assert store.head.seq == 1
+
+
+def test_a_store_of_one_thread_has_one_connection(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    settings = StoreSettings(is_one_thread=True)
+    with Store.open(path, REGISTRY, journal_id_if_new=JOURNAL_ID, settings=settings) as store:
+        id_token = store.reference_for("ISO14443", "04A2")
+        store.append([make_entry(seq) for seq in (1, 2, 3)])
+        assert [entry.seq for entry in store.iter_entries()] == [1, 2, 3]
+        assert store.value_of(id_token.ref) == "04A2"
+        assert store.checkpoint()
+        assert store.erase(id_token.ref)
+        store.append([make_entry(4)])
+        assert store.read_entry(4) == make_entry(4)
+        assert open_file_count(path) == 1
+    assert open_file_count(path) == 0
+
+
+def open_file_count(path: Path) -> int:
+    """How often this process has a file open."""
+    links = Path("/proc/self/fd").iterdir()
+    return sum(link.resolve() == path for link in links)
