@@ -294,6 +294,25 @@ def no_file_is_named_as_a_test(module: str, tree: ast.Module) -> Iterator[str]:
         yield "is named as a test; test runners collect it"
 
 
+# Code of the station's loop, and what it may import while it runs: `station.runtime.late_imports`
+# has imported these in a thread before.
+IN_LOOP = ("station.core", "station.runtime.control_socket", "station.runtime.csms")
+IMPORTED_BEFORE = ("cryptography", "station.firmware.signature")
+
+
+def no_import_holds_the_loop(module: str, tree: ast.Module) -> Iterator[str]:
+    """Code of the loop imports at the start: an import reads files and runs a module."""
+    if not is_within(module, *IN_LOOP):
+        return
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            inner = ast.Module(function.body, [])
+            names = (
+                name for name in imported_names(inner) if not is_within(name, *IMPORTED_BEFORE)
+            )
+            yield from (f"{function.name} imports {name}" for name in names)
+
+
 RULES: tuple[Rule, ...] = (
     imports_point_down,
     journal_imports_no_station,
@@ -304,6 +323,7 @@ RULES: tuple[Rule, ...] = (
     only_the_loop_awaits,
     only_the_store_writes_sql,
     no_file_is_named_as_a_test,
+    no_import_holds_the_loop,
 )
 
 
@@ -430,6 +450,7 @@ def test_no_test_file_is_skipped_by_its_name() -> None:
             "station.commands.demo.session",
             "from tests.support.csms import Csms",
         ),
+        (no_import_holds_the_loop, "station.core.x", "def f():\n    from html import unescape"),
         (pure_packages_stay_pure, "station.core.decide", "from time import monotonic"),
         (pure_packages_stay_pure, "station.core.desired", "from drivers import ports"),
         (pure_packages_stay_pure, "station.transcript.lines", "import journal.storage.reader"),

@@ -13,6 +13,7 @@ the next commit.
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Callable
@@ -390,8 +391,6 @@ def _refuse_arguments(arguments: JsonObject, op: str) -> None:
 
 
 def _suggest_name(name: str, names: set[str]) -> str:
-    import difflib  # imported only for a wrong name
-
     close = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else f". Known: {', '.join(sorted(names))}"
 

@@ -13,6 +13,7 @@ The languages of idTokenInfo select the language of the display at the EVSE. O01
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from decimal import Decimal
@@ -198,12 +199,7 @@ def plain_text(content: str, message_format: str | None) -> str:
     """A text for a display without HTML: markup is left out. A URI is shown as it is."""
     if message_format != "HTML":
         return content
-    text = _MARKUP.sub(" ", content)
-    if "&" in text:
-        from html import unescape  # its table of entities takes 0.3 MiB
-
-        text = unescape(text)
-    return " ".join(text.split())
+    return " ".join(html.unescape(_MARKUP.sub(" ", content)).split())
 
 
 def running_cost(ctx: Context, transaction: Transaction) -> ShownCost | None:
