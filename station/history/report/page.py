@@ -7,6 +7,7 @@ Everything that a CSMS, an EV or a manipulated journal supplies appears as escap
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Final
 
 from station import RELEASE
@@ -157,6 +158,10 @@ def _render_notice(title: str, message: str) -> str:
 def _render_figures(report_data: ReportData) -> str:
     sessions, messages = report_data.sessions, report_data.message_statistics
     open_count = sum(not session.has_ended for session in sessions)
+    open_wh = sum(
+        (session.energy_wh or Decimal(0) for session in sessions if not session.has_ended),
+        Decimal(0),
+    )
     faults = report_data.fault_statistics
     blocking_count = sum(kind.count for kind in faults if kind.blocks)
     items = [
@@ -168,7 +173,8 @@ def _render_figures(report_data: ReportData) -> str:
                 f"; {format_decimal(sessions.unaccounted_wh)} Wh outside transactions"
                 if sessions.unaccounted_count
                 else ""
-            ),
+            )
+            + (f"; open sessions: {format_decimal(open_wh)} Wh so far" if open_wh else ""),
         ),
         _render_figure("Sessions", f"{sessions.ended_count:,}", f"ended; {open_count} open"),
         *(

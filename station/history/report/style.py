@@ -149,7 +149,7 @@ svg .t-offline,svg .t-out_of_service,svg .t-suspended{--halo:rgba(255,255,255,.6
     display:block} .stacked td:empty{display:none}
   .stacked thead{display:none} .stacked tr{border-bottom:1px solid var(--line);padding:7px 0}
   .stacked td{border:0;padding:1px 0;text-align:left;white-space:normal}
-  details.why{display:inline} .why>div{position:static;width:auto;padding:8px 10px}
+  details.why[open]{display:block} .why>div{position:static;width:auto;padding:8px 10px}
   .stacked td[data-title]::before{content:attr(data-title) ": ";color:var(--soft)}}
 @page{size:A4 landscape;margin:13mm}
 @media print{

@@ -36,6 +36,7 @@ from station.history.report.page import SECTION_TITLES, render_page
 from station.history.report.timeline import DAY_MS, ROW_CELLS, ROWS_MAX, EvseTimeline, create_grid
 from station.runtime.hardware.fault_registry import FAULT_RULES
 from tests.history.report.fixtures_report import PageChecker, report_facts_of
+from tests.support.products import write_profile
 from tests.support.renewal import SERIAL_NUMBER, station_with_profile_3
 from tests.support.story import (
     ALICE,
@@ -46,6 +47,7 @@ from tests.support.story import (
     NOON,
     ONLINE,
     Station,
+    Step,
     accept_everything,
     cable_plugged,
     cable_unplugged,
@@ -54,6 +56,7 @@ from tests.support.story import (
     device_faulted,
     error_received,
     given,
+    id_token_named,
     in_transaction,
     meter_read,
     presented,
@@ -147,7 +150,29 @@ def test_an_open_session_has_its_energy_so_far(tmp_path: Path) -> None:
     [session] = facts.sessions
     assert (session.has_ended, str(session.energy_wh)) == (False, "500.25")
     assert (facts.sessions.ended_count, facts.sessions.energy_wh) == (0, Decimal(0))
-    assert "open" in check_page(station, tmp_path).text
+    text = check_page(station, tmp_path).text
+    assert "0 Wh billed by the registers; open sessions: 500.25 Wh so far" in text
+
+
+def test_a_station_with_four_evses_that_all_charge(tmp_path: Path) -> None:
+    """Each has a timeline, an uptime and a row; the sum has the one session that ended."""
+    profile = write_profile(tmp_path, 4, power_max_w=600_000)
+    cards = {evse_id: id_token_named(f"driver {evse_id}") for evse_id in (1, 2, 3, 4)}
+    booted = msgspec.structs.replace(BOOTED, evses=tuple((evse_id, (1,)) for evse_id in cards))
+    steps: list[Step] = [booted, LINK_OPENED]
+    for evse_id, card in cards.items():
+        steps += [cable_unplugged(evse_id), meter_read(evse_id, "1000")]
+        steps += [in_transaction(evse_id, card), meter_read(evse_id, f"{1000 + 100 * evse_id}")]
+    steps += [presented(cards[3], evse_id=3), charging_stopped(3), time_passed(seconds=60)]
+    station = given(*steps, profile_name=str(profile))
+    facts = report_facts_of(station.entries, tmp_path)
+    assert {session.record.evse_id for session in facts.sessions} == set(cards)
+    assert (facts.sessions.ended_count, facts.sessions.energy_wh) == (1, Decimal(300))
+    text = check_page(station, tmp_path).text
+    assert "300 Wh billed by the registers; open sessions: 700 Wh so far" in text
+    for evse_id in cards:
+        assert f"Uptime EVSE {evse_id}" in text
+        assert f"EVSE {evse_id}, min" in text
 
 
 @pytest.mark.parametrize(("power_w", "shown"), [("0", "–"), ("96400", "96.4")])
