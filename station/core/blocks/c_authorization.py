@@ -287,10 +287,11 @@ def _decide_request(
 ) -> Iterator[Decision]:
     """Decide a request that nothing local refuses: points 2 to 4 of the module text."""
     id_token, evse_id = request.id_token, request.evse_id
-    if not ctx.variable_boolean(AUTHORIZATION_ENABLED, default=True):
-        yield request.grant("NotNeeded")
-        return
     info = find_local_info(ctx, id_token)
+    if not ctx.variable_boolean(AUTHORIZATION_ENABLED, default=True):
+        group = request.group or known_group(info)  # a reservation may be for it: H03.FR.07
+        yield request._replace(group=group).grant("NotNeeded")
+        return
     if not ctx.may_send_calls:
         yield from _decide_without_csms(ctx, request, info, "not_asked")
         return

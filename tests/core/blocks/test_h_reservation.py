@@ -101,9 +101,9 @@ def change_availability(evse_id: int, status: str = "Inoperative") -> Step:
     return called("ChangeAvailability", operationalStatus=status, evse={"id": evse_id})
 
 
-def enabled(value: str) -> Step:
+def enabled(value: str, component: str = "ReservationCtrlr") -> Step:
     data = {
-        "component": {"name": "ReservationCtrlr"},
+        "component": {"name": component},
         "variable": {"name": "Enabled"},
         "attributeValue": value,
     }
@@ -479,6 +479,18 @@ def test_an_authorization_without_idtoken_leaves_a_reserved_evse_c01_fr_01() -> 
     assert of_kind(station.when(cable_plugged(1)), AuthorizationGranted) == []
     [granted] = of_kind(station.when(presented(ALICE)), AuthorizationGranted)
     assert (granted.evse_id, granted.authorized_by) == (1, "NotNeeded")
+
+
+def test_without_authorization_the_group_of_the_cache_uses_its_reservation_h03_fr_06() -> None:
+    others = id_token_named("others", "Central")
+    station = given(ONLINE, reserve(1, group=others))
+    station.with_csms(accepts_with_group(FAMILY), presented(BOB, evse_id=1))  # now it is cached
+    station.when(
+        cancel(), reserve(2, CAROL, number=2), reserve(None, ALICE, number=3, group=FAMILY)
+    )
+    station.when(enabled("false", "AuthCtrlr"))
+    [used] = of_kind(station.when(presented(BOB, evse_id=1)), ReservationUsed)
+    assert (used.reservation_id, used.because) == (3, "group_id_token")
 
 
 def test_a_driver_who_was_authorized_before_does_not_get_a_reserved_evse_h03_remark() -> None:
