@@ -31,7 +31,6 @@ from station.config.safe_mode import load_safely
 from station.config.station_toml import Config, ConfigError
 from station.profiles.toml_tables import TableError
 from station.runtime.app import run_station
-from station.runtime.hardware.emulator_process import run_emulator
 from station.runtime.service.log import configure_log
 from station.runtime.service.malloc import use_one_arena
 from station.runtime.service.notify import ServiceManager
@@ -75,6 +74,8 @@ def run_command(path: Path, quiet: bool, until_stdin_closes: bool) -> None:
 
 
 def _run_emulator(config: Config) -> AbstractContextManager[None]:
+    from station.runtime.hardware.emulator_process import run_emulator
+
     return run_emulator(config.data_directory, len(config.profile.evse))
 
 

@@ -28,7 +28,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -59,14 +59,12 @@ from station.runtime.csms.frame_filter import FrameFilter
 from station.runtime.disk.archiver import Archiver, CurrentState
 from station.runtime.disk.auditor import AuditResult, audit_journal, verify_command
 from station.runtime.disk.reserve import DiskReserve
-from station.runtime.emulation import EmulatedCards, EmulatedClock, EmulatedNetwork, Emulation
 from station.runtime.external_limits import (
     configured_limits,
     limit_while_offline,
     report_contact,
     report_derating,
 )
-from station.runtime.hardware.emulator_process import emulator_socket
 from station.runtime.hardware.hardware import Hardware, evse_unknown
 from station.runtime.hardware.lasting_derating import LastingDerating
 from station.runtime.hardware.limit_contact import LimitContact
@@ -99,6 +97,9 @@ from station.runtime.service.notify import ServiceManager
 from station.runtime.service.watchdog import ServiceReporter
 from station.runtime.timer import report_deadlines
 
+if TYPE_CHECKING:
+    from station.runtime.emulation import Emulation
+
 log = logging.getLogger("station")
 
 RESTART_PAUSE_S: Final = 1.0  # before a failed task is started again; doubles
@@ -108,6 +109,10 @@ SNAPSHOT_INTERVAL_ENTRIES: Final = 10_000  # a start replays about this many at 
 
 def build_emulation(data_directory: Path) -> Emulation:
     """Network, clock and device socket of a station without `[hardware]`."""
+    # not in the memory of a station that has devices
+    from station.runtime.emulation import EmulatedCards, EmulatedClock, EmulatedNetwork, Emulation
+    from station.runtime.hardware.emulator_process import emulator_socket
+
     socket = emulator_socket(data_directory)
     return Emulation(socket, EmulatedNetwork(), EmulatedClock(), EmulatedCards())
 

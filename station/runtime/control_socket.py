@@ -17,7 +17,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
@@ -38,12 +38,14 @@ from station.core.blocks.m_certificates import STATION_CERTIFICATE
 from station.core.context import Context
 from station.core.display import render_display
 from station.runtime.clock import HostClock
-from station.runtime.emulation import Emulation
 from station.runtime.external_limits import CONTROL_SOCKET, limit_report
 from station.runtime.hardware.fault_registry import FAULT_RULES
 from station.runtime.hardware.hardware import Hardware
 from station.runtime.live_status import LiveStatus
 from station.runtime.loop.recorder import Recorder
+
+if TYPE_CHECKING:
+    from station.runtime.emulation import Emulation
 
 JsonObject = dict[str, Any]
 EMULATOR_OPS: Final = frozenset(

@@ -4,14 +4,13 @@ The devices are in a process of their own and exchange the bytes of real ones; o
 measured. Two stations of the same code run at the same time: how much their figures differ is what
 the machine, and not the code, is responsible for.
 
-Measured is the second start, with byte code as a package has it: the first start of a new journal
-imports what runs the migrations, 2 MiB, and compiling takes 1 MiB.
+Measured is the second start: the first one imports what runs the migrations of a new journal,
+2 MiB, and may have to compile the program, 1 MiB.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -38,9 +37,6 @@ class _Site:
         directory.mkdir(parents=True)
         self.peer = peer
         self.station = StationProcess(directory, url)
-        byte_code = f"PYTHONPYCACHEPREFIX={directory.parent / 'byte_code'}"
-        with_byte_code = ("env", "-u", "PYTHONDONTWRITEBYTECODE", byte_code)
-        self.station.PROGRAM = (*with_byte_code, sys.executable, "-m", "station")
         self.devices = EmulatedDevices(self.station.data)
 
     async def start(self) -> None:

@@ -24,6 +24,7 @@ THIRD_PARTY = {
 }
 LEFT_OUT = (
     "asyncio",
+    "bz2",
     "can",
     "cryptography",
     "csv",
@@ -31,6 +32,7 @@ LEFT_OUT = (
     "httpx",
     "importlib.metadata",
     "journal.maintenance.rebuild",
+    "lzma",
     "paramiko",
     "rich",
     "sqlite_utils",
@@ -46,7 +48,7 @@ print(*sorted(set({LEFT_OUT}) & (set(sys.modules) - before)))
 names = {{name.partition(".")[0] for name in set(sys.modules) - before}}
 ours = {{"station", "journal", "drivers", "migrations"}}
 print(*sorted(name for name in names - ours - sys.stdlib_module_names if name[0] != "_"))
-import importlib.metadata, typing_extensions
+import bz2, importlib.metadata, lzma, typing_extensions
 print(importlib.metadata.version("trio") == sys.modules["trio"].__version__)
 """
 
