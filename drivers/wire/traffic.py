@@ -1,8 +1,9 @@
 """Traffic of a bus or serial line: a ring of its newest records, and a port that records.
 
 A record is a header and the data, packed, so that a minute of a busy bus takes 100 KiB and not ten
-times that. The ring drops whole segments, oldest first. One thread adds; any thread may copy: an
-addition is one operation on a bytearray, and a copy takes one segment at a time.
+times that. A full segment is compressed, to about half, unless that would hold the thread for long.
+The ring drops whole segments, oldest first. One thread adds; any thread may copy: an addition is
+one operation on a bytearray, and a copy takes one segment at a time.
 
 Personal data is not recorded: of a hidden record only time, direction and length are kept.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import struct
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -24,6 +26,8 @@ HEADER: Final = struct.Struct("<dBIH")  # time, flags, CAN identifier, length of
 SENT: Final = 1
 EXTENDED: Final = 2
 HIDDEN: Final = 4  # the length is recorded, the data is not
+COMPRESSION_LEVEL: Final = 1
+COMPRESSED_MAX: Final = 32_768  # bytes of a segment that is compressed: below 1 ms
 SEGMENTS: Final = 16  # of a ring; the oldest is dropped as a whole
 
 
@@ -71,8 +75,10 @@ class TrafficRing:
         self._segment_max = bytes_max // SEGMENTS
         self._segment_s = seconds / (SEGMENTS - 1)
         self._segment_until = 0.0
-        self._segments: deque[bytearray] = deque([bytearray()], maxlen=SEGMENTS)
-        self._newest = self._segments[0]
+        # compressed ones are bytes; the newest is not compressed
+        self._segments: deque[bytes | bytearray] = deque(maxlen=SEGMENTS)
+        self._newest = bytearray()
+        self._segments.append(self._newest)
         self._hides_data = hides_data
         self._hidden_ids = hidden_ids
         self._clock = clock
@@ -94,13 +100,20 @@ class TrafficRing:
             record = HEADER.pack(now, flags, can_id, len(data)) + data
         if now >= self._segment_until or len(self._newest) + len(record) > self._segment_max:
             self._segment_until = now + self._segment_s
+            if len(self._newest) <= COMPRESSED_MAX:
+                self._segments[-1] = zlib.compress(self._newest, COMPRESSION_LEVEL)
             self._newest = bytearray()
             self._segments.append(self._newest)
         self._newest += record
 
     def copy_records(self) -> bytes:
         """All records, oldest first, for `read_records`."""
-        return b"".join([bytes(segment) for segment in tuple(self._segments)])
+        return b"".join(
+            [
+                zlib.decompress(segment) if isinstance(segment, bytes) else bytes(segment)
+                for segment in tuple(self._segments)
+            ]
+        )
 
 
 def read_records(raw: bytes, *, since: float) -> Iterator[TrafficRecord]:

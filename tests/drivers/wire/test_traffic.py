@@ -68,6 +68,20 @@ def test_a_ring_is_bounded_and_keeps_the_newest() -> None:
     assert len(kept) * (HEADER.size + 8) > bytes_max * (SEGMENTS - 2) / SEGMENTS
 
 
+@pytest.mark.parametrize(("bytes_max", "part"), [(262_144, 0.7), (1_048_576, 1.0)])
+def test_full_segments_are_compressed_unless_that_takes_long(bytes_max: int, part: float) -> None:
+    ring = TrafficRing(bytes_max, 1e6, clock=Clock())
+    count = bytes_max // (HEADER.size + len(SENT.data))
+    for number in range(count):
+        ring.add_frame(SENT, sent=number % 2 == 0)
+    kept = records_of(ring)
+    first = count - len(kept) + 1
+    assert kept == [(at, at % 2 == 1, SENT.data) for at in range(first, count + 1)]
+    memory = sum(len(segment) for segment in ring._segments)
+    assert memory <= part * len(ring.copy_records())
+    assert (memory == len(ring.copy_records())) is (part == 1)
+
+
 def test_old_records_are_dropped_also_if_they_are_few() -> None:
     ring = TrafficRing(16_384, 60, clock=Clock())
     for number in range(1_000):
