@@ -175,7 +175,7 @@ def _evses(live: JsonObject) -> Iterator[Metric]:
     )
     for metric, meaning, key, factor in (
         ("station_evse_power_watts", "Power to the EV.", "power_w", 1),
-        ("station_evse_limit_watts", "The most that the EVSE may give now.", "limit_w", 1),
+        ("station_evse_limit_watts", "What limits the power of the EVSE.", "limit_w", 1),
         ("station_evse_state_of_charge_ratio", "State of charge of the EV.", "soc", 0.01),
     ):
         family = GaugeMetricFamily(metric, meaning, labels=labels)

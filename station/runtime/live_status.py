@@ -175,9 +175,8 @@ class LiveStatus:
             "current_a": _number(reading.current_a) if reading else None,
             "energy_wh": _number(reading.energy_wh) if reading else None,
             "soc": reading.soc_percent if reading else None,
-            "limit_w": budget.power_w if budget else None,
             "limit_a": _number(budget.current_a) if budget else None,
-            **report_limit_reason(ctx, evse.evse_id, budget),
+            **report_limit(ctx, evse.evse_id, budget),
             "display": msgspec.to_builtins(display),
         }
 
@@ -215,18 +214,21 @@ class LiveStatus:
         }
 
 
-def report_limit_reason(ctx: Context, evse_id: int, budget: EvseBudget | None) -> JsonObject:
-    """Why an EVSE gives no more, and the profile or the external source of a limit.
+def report_limit(ctx: Context, evse_id: int, budget: EvseBudget | None) -> JsonObject:
+    """What limits an EVSE, and to how much; the profile or the external source of a limit.
 
     As the journal has it; what does not last, or limits without an EV, is not in the journal.
     """
     if budget is None:
-        return {"limit_reason": NOT_RUNNING, "limit_source": None}
+        return {"limit_w": None, "limit_reason": NOT_RUNNING, "limit_source": None}
     cause = limiting_cause(ctx, evse_id)
-    limit = cause.limit if cause else None
+    if cause is None:
+        reason = LIMITER_NAMES[budget.limiter]
+        return {"limit_w": budget.limit_w, "limit_reason": reason, "limit_source": None}
     return {
-        "limit_reason": LIMITER_NAMES[cause.limiter if cause else budget.limiter],
-        "limit_source": name_limit_source(limit) if limit else None,
+        "limit_w": _number(cause.limit_w),
+        "limit_reason": LIMITER_NAMES[cause.limiter],
+        "limit_source": name_limit_source(cause.limit) if cause.limit else None,
     }
 
 

@@ -24,7 +24,7 @@ from station.history.export.table import TableRow
 from station.history.export.tables import METER_VALUE_COLUMNS, MeterValuesTable
 from station.history.limiting_causes import LimitingCauses
 from station.runtime.hardware.power_budget import EvseBudget
-from station.runtime.live_status import report_limit_reason
+from station.runtime.live_status import report_limit
 from station.transcript.phrases import LIMITER_NAMES
 from tests.core.blocks.k_smart_charging.profiles import charging_profile, installed
 from tests.history.explain.test_explanation import history_of, last_entry
@@ -147,8 +147,10 @@ def test_all_places_name_the_same_cause(case: Case, tmp_path: Path) -> None:
         case.limit_w, f"{case.source} (entry {cause.seq})",
     )  # fmt: skip
 
-    status = report_limit_reason(ctx, 1, EvseBudget(Decimal(100), 38_000, "product", 38_000))
-    assert status["limit_reason"] == LIMITER_NAMES[cause.limiter]
+    status = report_limit(ctx, 1, EvseBudget(Decimal(100), 150_000, "product", 150_000))
+    assert (status["limit_w"], status["limit_reason"]) == (
+        case.limit_w, LIMITER_NAMES[cause.limiter],
+    )  # fmt: skip
     assert (status["limit_source"] is None) == (cause.limit is None)
 
     answers = explain_entry(history_of(station), last_entry(station, MeterRead).seq).answers
@@ -203,3 +205,11 @@ def test_a_transaction_lists_what_limited_it_and_an_ev_that_tapers_once() -> Non
         "to 60 kW: request of the EV",
         "neither by devices nor by the EV any more",
     ]
+
+
+def test_a_limit_that_does_not_last_is_shown_with_what_it_leaves() -> None:
+    station = given(ONLINE, in_transaction(1))
+    budget = EvseBudget(Decimal(200), 150_000, "ev", 97_700)
+    ctx = Context(station.product, station.state, station.entries[-1])
+    shown = report_limit(ctx, 1, budget)
+    assert shown == {"limit_w": 97_700, "limit_reason": LIMITER_NAMES["ev"], "limit_source": None}

@@ -177,7 +177,9 @@ function showEvse(evse) {
     rows.push(["Session", [amounts.energy_kwh && `${amounts.energy_kwh} kWh`, Number.isFinite(amounts.charging_seconds) && duration(amounts.charging_seconds)].filter(Boolean).join(", ") || "begins"]);
   }
   rows.push(["Cost", evse.display?.cost], ["Tariff", evse.display?.tariff]);
-  if (evse.limit_w !== null && (evse.plugged || evse.transaction)) rows.push(["Limit", `${kilo(evse.limit_w)} kW, ${evse.limit_a} A: ${evse.limit_reason}`]);
+  if (evse.limit_w !== null && (evse.plugged || evse.transaction)) {
+    rows.push(["Limit", [`${kilo(evse.limit_w)} kW`, evse.limit_reason, evse.limit_source].filter(Boolean).join(": ")]);
+  }
   if (evse.energy_wh !== null) rows.push(["Meter", `${kilo(evse.energy_wh, 3)} kWh`]);
   if (evse.voltage_v) rows.push(["Output", `${Math.round(evse.voltage_v)} V, ${Math.round(evse.current_a ?? 0)} A`]);
   rows.push(["Contactors", evse.contactor]);
