@@ -21,20 +21,24 @@ from station.runtime.transfers.attempt import AttemptOrder
 from station.runtime.transfers.results import CHUNK_BYTES, TransferLimits
 from station.runtime.transfers.retry import download_file, upload_file
 from station.runtime.transfers.url import parse_url
+from tests.runtime.transfers import faults
 from tests.runtime.transfers.conftest import FileServer, ServerStarter
 from tests.runtime.transfers.ftp_server import USER
 
 CUT = 150_001
 TIMEOUT_S = 60.0  # for what ends or starts at once, on a machine that is busy with other tests
-LIMITS = TransferLimits(connect_timeout_s=TIMEOUT_S, stall_timeout_s=TIMEOUT_S, free_bytes_min=0)
+STALL_S = 10 * TIMEOUT_S  # no attempt ends by itself
+LIMITS = TransferLimits(connect_timeout_s=TIMEOUT_S, stall_timeout_s=STALL_S, free_bytes_min=0)
 
 STATION = """
 import sys, trio
 from pathlib import Path
+from station.runtime.transfers.results import TransferLimits
 from station.runtime.transfers.retry import download_file
-url, into = sys.argv[1:]
+url, into, stall_s = sys.argv[1:]
+limits = TransferLimits(stall_timeout_s=float(stall_s), free_bytes_min=0)
 trio.run(lambda: download_file(
-    url, Path(into), roots_pem="", attempts=1, interval_s=0
+    url, Path(into), roots_pem="", attempts=1, interval_s=0, limits=limits
 ))
 """
 
@@ -61,9 +65,10 @@ assert not loaded, loaded
 
 
 @pytest.fixture(autouse=True)
-def patient_exit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process on a busy machine gets the time to end by itself."""
+def long_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancelled process gets the time to end on a busy machine; a stalled server never ends."""
     monkeypatch.setattr(attempt_process, "EXIT_TIMEOUT_S", TIMEOUT_S)
+    monkeypatch.setattr(faults, "STALL_TIMEOUT_S", STALL_S)
 
 
 def attempt_pids(parent_pid: int) -> list[int]:
@@ -163,7 +168,13 @@ async def test_a_cancelled_upload_ends_its_process_n01_fr_12(
     source.write_bytes(bytes(16 * 1024 * 1024))  # more than the buffers of the sockets
     server.faults.stall_at = CUT
     upload = partial(
-        upload_file, source, server.url("log.zip"), roots_pem="", attempts=1, interval_s=0
+        upload_file,
+        source,
+        server.url("log.zip"),
+        roots_pem="",
+        attempts=1,
+        interval_s=0,
+        limits=LIMITS,
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(upload)
@@ -208,7 +219,13 @@ async def test_the_stop_of_a_service_does_not_fail_an_attempt(
     server.faults.stall_at = CUT
     into, part = tmp_path / "image.bin", tmp_path / "image.bin.part"
     download = partial(
-        download_file, server.url("image.bin"), into, roots_pem="", attempts=1, interval_s=0
+        download_file,
+        server.url("image.bin"),
+        into,
+        roots_pem="",
+        attempts=1,
+        interval_s=0,
+        limits=LIMITS,
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(download)
@@ -234,6 +251,7 @@ async def test_other_users_cannot_read_credentials_from_the_process(
         roots_pem="",
         attempts=1,
         interval_s=0,
+        limits=LIMITS,
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(download)
@@ -254,7 +272,7 @@ def test_when_the_station_is_killed_its_attempt_ends_and_keeps_its_bytes(
     server.faults.stall_at = CUT
     into, part = tmp_path / "image.bin", tmp_path / "image.bin.part"
     station = subprocess.Popen(
-        [sys.executable, "-c", STATION, server.url("image.bin"), str(into)],
+        [sys.executable, "-c", STATION, server.url("image.bin"), str(into), str(STALL_S)],
         stdin=subprocess.DEVNULL,
     )
     try:
