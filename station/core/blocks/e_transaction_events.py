@@ -204,12 +204,16 @@ def _build_meter_values(
     variable, context = row
     samples = _different_samples(transaction.kept_samples) if event_type == "Ended" else ()
     if context == "Trigger" or ctx.variable_boolean(SAMPLED_DATA_ENABLED, default=True):
+        begin = _take_missing_begin(ctx, transaction, reading) if event_type == "Ended" else None
         sample = _take_sample(ctx, transaction, reading, context)
-        samples = samples if sample is None else (*samples, sample)
+        samples = tuple(each for each in (begin, *samples, sample) if each is not None)
     else:
         samples = tuple(sample for sample in samples if sample.context == CLOCK_CONTEXT)
     # Clock-aligned samples have their own list of measurands. J01.FR.07, TC_J_03
-    variables = {CLOCK_CONTEXT: ALIGNED_TX_ENDED_MEASURANDS}
+    variables = {
+        CLOCK_CONTEXT: ALIGNED_TX_ENDED_MEASURANDS,
+        "Transaction.Begin": TX_STARTED_MEASURANDS,
+    }
     values = (
         build_meter_value(sample, ctx.variable_list(variables.get(sample.context, variable)))
         for sample in samples
@@ -251,6 +255,16 @@ def _take_begin_sample(ctx: Context, transaction: Transaction, reading: Reading)
         return make_sample(reading, "Transaction.Begin")
     start = MeterRead(transaction.evse_id, account.start_wh)
     return Sample("Transaction.Begin", account.start_at_unix_ms, start)
+
+
+def _take_missing_begin(ctx: Context, transaction: Transaction, reading: Reading) -> Sample | None:
+    """The begin values of a transaction that ends and no event of which had them; None: known.
+
+    Without them the CSMS cannot bill what the meter counted. P11
+    """
+    if transaction.begin_values_reported:
+        return None
+    return _take_begin_sample(ctx, transaction, reading)
 
 
 def _different_samples(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:

@@ -184,6 +184,22 @@ def test_the_next_ev_driver_is_not_billed_for_it_p11() -> None:
     assert [sample[:2] for sample in registers(charging)] == [("Transaction.Begin", 4884)]
 
 
+def test_a_transaction_without_begin_values_has_them_in_its_end_p11_e01_fr_09() -> None:
+    station, _ = stopped()
+    station.with_csms(accept_everything, time_passed(seconds=40), cable_unplugged(1))
+    station.with_csms(accept_everything, time_passed(seconds=1), cable_plugged(1))
+    [started] = events(station.with_csms(accept_everything, presented(BOB, evse_id=1)), "Started")
+    assert "meterValue" not in started
+    station.with_csms(accept_everything, meter_read(1, "4884"), time_passed(seconds=9))
+    decisions = station.with_csms(
+        accept_everything, meter_read(1, "4890"), presented(BOB, evse_id=1)
+    )
+    [ended] = events(decisions, "Ended")
+    assert [sample[:2] for sample in registers(ended)] == [
+        ("Transaction.Begin", 4884), ("Transaction.End", 4890),
+    ]  # fmt: skip
+
+
 def test_without_energy_flow_a_read_meter_needs_no_wait_p11() -> None:
     station = given(ONLINE, in_transaction(1), time_passed(seconds=30), charging_stopped(1))
     decisions = station.with_csms(
