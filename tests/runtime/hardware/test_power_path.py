@@ -205,6 +205,20 @@ async def test_the_same_ev_charges_again_on_a_new_request(
         assert world_violations(bench.world) == []
 
 
+async def test_a_new_request_while_the_session_stops_is_served_after_it(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with run_in_memory(tmp_path) as bench:
+        await bench.start_charging()
+        bench.request_energy(1, energy=False)
+        await trio.sleep(0.2)
+        bench.request_energy(1)
+        assert bench.is_closed(1)
+        await bench.wait_until(lambda: bench.is_closed(1) is False, STOP_S, "open")
+        await bench.wait_until(lambda: bench.energy_flow(1) == "charging", 8, "charging again")
+        assert world_violations(bench.world) == []
+
+
 async def test_another_ev_charges_on_a_request_that_was_not_withdrawn(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
