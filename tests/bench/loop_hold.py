@@ -76,7 +76,8 @@ def measure_loops(path: Path) -> None:
     def run_measured(*arguments: Any, **options: Any) -> Any:
         is_main = threading.current_thread() is threading.main_thread()
         timer = StepTimer(memory, STATION if is_main else DEVICES)
-        return run(*arguments, **options, instruments=[timer])
+        instruments = [*options.pop("instruments", ()), timer]
+        return run(*arguments, **options, instruments=instruments)
 
     trio.run = run_measured  # type: ignore[assignment]
 
