@@ -20,7 +20,7 @@ import trio
 
 from drivers.catalog import load_driver
 from drivers.emulators.infypower_modules import EmulatedCabinet
-from drivers.ports import ModuleState, PortLost
+from drivers.ports import ModuleState, NoResponse, PortLost
 from drivers.power.infypower import InfypowerModules
 from drivers.settings import SettingsError
 from drivers.wire import python_can
@@ -171,9 +171,15 @@ async def first_module_state(**keys: Any) -> ModuleState:
     modules = opened.devices[0]
     assert isinstance(modules, InfypowerModules)
     reports = ReportLog()
+
+    async def run_modules() -> None:
+        while True:  # as the supervisor: on a busy machine the first counts may be late
+            with suppress(NoResponse):
+                await modules.run(reports)
+
     async with trio.open_nursery() as nursery:
         nursery.start_soon(opened.bus.run, reports)
-        nursery.start_soon(modules.run, reports)
+        nursery.start_soon(run_modules)
         with trio.fail_after(30):
             while not reports.reports_of(ModuleState):
                 await trio.sleep(0.05)
