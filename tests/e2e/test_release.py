@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tests.e2e.harness import ControlRefused, StationProcess, wait_until
 from tests.e2e.steps import STEP_TIMEOUT_S, authorize_and_plug_in
 
 EVSE_ID = 1
+ATTEMPT_S = 15
 
 
 def read_faults(station: StationProcess) -> list[dict[str, Any]]:
@@ -20,13 +22,19 @@ def read_faults(station: StationProcess) -> list[dict[str, Any]]:
 def test_a_latched_fault_ends_after_its_release(station: StationProcess) -> None:
     fault = {"device": "output", "kind": "over_voltage", "evse_id": EVSE_ID}
     station.request_operation("fault", **fault)
-    authorize_and_plug_in(station, EVSE_ID)
 
     def latched() -> bool:
         return any(each["latched"] and not each["found"] for each in read_faults(station))
 
-    wait_until(latched, STEP_TIMEOUT_S, "latched fault")
-    station.request_operation("unplug", evse_id=EVSE_ID)
+    def charged_until_latched() -> bool:
+        """Over-voltage is seen in the insulation test, on a busy machine not in each one."""
+        authorize_and_plug_in(station, EVSE_ID)
+        with suppress(TimeoutError):
+            wait_until(latched, ATTEMPT_S, "latched fault")
+        station.request_operation("unplug", evse_id=EVSE_ID)
+        return latched()
+
+    wait_until(charged_until_latched, STEP_TIMEOUT_S, "latched fault")
     with pytest.raises(ControlRefused, match="no latched fault"):
         station.request_operation("release", device="door")
 
