@@ -163,7 +163,6 @@ class PowerPath:
         self._desired = no_energy(inputs.evse_id)
         self._request_transaction_id: str | None = None
         self._request_used = False
-        self._is_request_new = False  # that of the session was withdrawn while it stops
         self._ev_ended_at: float | None = None
         self._function_since = now
         self._power_function = PowerFunction.OFF
@@ -323,14 +322,11 @@ class PowerPath:
         transaction_id = step.desired.transaction_id
         other = transaction_id is not None and transaction_id != self._request_transaction_id
         withdrawn = not step.wants_session or self.inputs.pilot == "A"
-        renewed = withdrawn or (other and self._request_transaction_id is not None)
-        if renewed:
-            self._request_used = False
         if self.phase is Phase.SESSION:
             self._request_transaction_id = transaction_id
-            self._is_request_new = not step.wants_session
-        elif renewed:
-            self._is_request_new = True
+            self._request_used = step.wants_session
+        elif withdrawn or (other and self._request_transaction_id is not None):
+            self._request_used = False
 
     def _update_power_function(self, now: float) -> None:
         request = self.inputs.power_request
@@ -408,13 +404,11 @@ class PowerPath:
         if phase is self.phase:
             return
         if phase is Phase.SESSION:
-            self._is_request_new = False
+            self._request_used = True
             self._begin_session(now)
         elif phase is Phase.EMERGENCY:
-            self._request_used, self._is_request_new = True, False
+            self._request_used = True
             self.output.cut(now)
-        elif phase is Phase.ENDED:
-            self._request_used = not self._is_request_new
         elif phase is Phase.IDLE:
             self.idle_since = now
         self.phase, self.phase_since = phase, now
