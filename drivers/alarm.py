@@ -94,7 +94,12 @@ class Alarm:
 
         Returns:
             True if `ring` ended the wait.
+
+        Raises:
+            RuntimeError: another task waits; it would never be woken.
         """
+        if self._task is not None or self._event is not None:
+            raise RuntimeError("another task waits for this alarm")
         clock = trio.lowlevel.current_clock()
         if self._is_rung:
             await trio.lowlevel.checkpoint()

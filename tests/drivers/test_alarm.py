@@ -86,6 +86,20 @@ def test_a_wait_that_was_rung_does_not_end_the_next_one_at_its_time(run_loop: Ru
     run_loop(work)
 
 
+def test_a_second_task_cannot_wait(run_loop: RunLoop) -> None:
+    async def work() -> None:
+        alarm = Alarm()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(alarm.wait_until, trio.current_time() + NEVER_S)
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(RuntimeError, match="another task waits"):
+                await alarm.wait_until(trio.current_time())
+            nursery.cancel_scope.cancel()
+        assert not await alarm.wait_until(trio.current_time())
+
+    run_loop(work)
+
+
 def test_every_wait_is_a_checkpoint(run_loop: RunLoop) -> None:
     async def wait(alarm: Alarm) -> None:
         alarm.ring()
