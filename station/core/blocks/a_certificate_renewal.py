@@ -551,7 +551,13 @@ REASONS: Final[Reasons] = {
         },
         lambda order: str(order.trigger),
     ),
-    SignCertificateAnswered: Reason("the CSMS answered SignCertificate, or did not", "A02.FR.12"),
+    SignCertificateAnswered: ReasonTable(
+        {
+            "answered": Reason("the CSMS answered SignCertificate", "A02.FR.12"),
+            "no_answer": Reason("no answer to SignCertificate arrived"),
+        },
+        lambda answered: "answered" if answered.responded else "no_answer",
+    ),
     SignedCertificateRefused: Reason("the certificate {event.reason}", "A02.FR.07"),
     CertificateSigningEnded: ReasonTable(
         {

@@ -87,6 +87,16 @@ def stopped() -> tuple[Station, list[Decision]]:
     return station, decisions
 
 
+def started_while_silent() -> Station:
+    """The next transaction, of BOB; the meter is silent since the one before."""
+    station, _ = stopped()
+    station.with_csms(accept_everything, time_passed(seconds=40), cable_unplugged(1))
+    station.with_csms(accept_everything, time_passed(seconds=1), cable_plugged(1))
+    [started] = events(station.with_csms(accept_everything, presented(BOB, evse_id=1)), "Started")
+    assert "meterValue" not in started
+    return station
+
+
 # --- Samples -------------------------------------------------------------------------------------
 
 
@@ -170,11 +180,7 @@ def test_what_a_silent_meter_counted_is_listed_when_it_is_back_p11() -> None:
 
 
 def test_the_next_ev_driver_is_not_billed_for_it_p11() -> None:
-    station, _ = stopped()
-    station.with_csms(accept_everything, time_passed(seconds=40), cable_unplugged(1))
-    station.with_csms(accept_everything, time_passed(seconds=1), cable_plugged(1))
-    [started] = events(station.with_csms(accept_everything, presented(BOB, evse_id=1)), "Started")
-    assert "meterValue" not in started
+    station = started_while_silent()
     decisions = station.with_csms(accept_everything, meter_read(1, "4884"))
     assert [row[:2] for row in listed(decisions)] == [("meter_silent", 884)]
     decisions = station.with_csms(
@@ -185,11 +191,7 @@ def test_the_next_ev_driver_is_not_billed_for_it_p11() -> None:
 
 
 def test_a_transaction_without_begin_values_has_them_in_its_end_p11_e01_fr_09() -> None:
-    station, _ = stopped()
-    station.with_csms(accept_everything, time_passed(seconds=40), cable_unplugged(1))
-    station.with_csms(accept_everything, time_passed(seconds=1), cable_plugged(1))
-    [started] = events(station.with_csms(accept_everything, presented(BOB, evse_id=1)), "Started")
-    assert "meterValue" not in started
+    station = started_while_silent()
     station.with_csms(accept_everything, meter_read(1, "4884"), time_passed(seconds=9))
     decisions = station.with_csms(
         accept_everything, meter_read(1, "4890"), presented(BOB, evse_id=1)
