@@ -1,7 +1,8 @@
 """The command `station`: its verbs, its exit codes and its one-line errors.
 
 `VERBS` has a row for each verb. The module of a verb is imported when the verb is used, because
-`station --help`, shell completion and a short command must not load the whole program.
+`station --help`, shell completion and a short command must not load the whole program. click is
+imported for every verb except a plain `station run`.
 
 Exit codes: 0 done, 1 the answer is no, 2 usage, 130 interrupted with Ctrl-C. An expected error is
 one line on stderr: which thing, what happened, what to do. Any other exception is a bug and gives
@@ -20,12 +21,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, NoReturn
 
-import click
-
-from station import RELEASE
+from station.commands.shared.run_options import read_run_options
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
+    import click
 
 # verb -> (where its command is, what it does)
 VERBS: Final = {
@@ -91,66 +90,13 @@ PROGRAM: Final = "station"
 COMPLETION_VARIABLE: Final = "_STATION_COMPLETE"  # click's name for this program
 
 
-class LazyGroup(click.Group):
-    """A group that imports a command when it is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
-            return None
-        module, _, name = VERBS[cmd_name][0].partition(":")
-        command: click.Command = getattr(import_module(module), name)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what each verb does, without importing it."""
-        with formatter.section("Verbs"):
-            formatter.write_dl([(verb, meaning) for verb, (_, meaning) in VERBS.items()])
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """The verbs, without importing any, then the group's own options."""
-        from click.shell_completion import CompletionItem
-
-        verbs = [
-            CompletionItem(verb, help=meaning)
-            for verb, (_, meaning) in VERBS.items()
-            if verb.startswith(incomplete)
-        ]
-        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
-
-
-def _print_version(ctx: click.Context, _: click.Parameter, requested: bool) -> None:
-    if requested:
-        click.echo(f"ocpp-station {RELEASE}")
-        ctx.exit()
-
-
-@click.group(cls=LazyGroup, invoke_without_command=True)
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_print_version,
-    help="Show the release and exit.",
-)
-@click.pass_context
-def station(ctx: click.Context) -> None:
-    """The software of an EV charging station, for OCPP 2.0.1."""
-    if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
-        ctx.exit(2)
-
-
 def main() -> NoReturn:
     """The command `station`."""
     open_standard_streams()
     if instruction := os.environ.get(COMPLETION_VARIABLE):
         from click.shell_completion import shell_complete
 
-        sys.exit(shell_complete(station, {}, PROGRAM, COMPLETION_VARIABLE, instruction))
+        sys.exit(shell_complete(build_group(), {}, PROGRAM, COMPLETION_VARIABLE, instruction))
     sys.exit(run_cli(sys.argv[1:]))
 
 
@@ -181,18 +127,42 @@ def run_cli(arguments: Sequence[str]) -> int:
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="backslashreplace")  # a terminal without UTF-8 is no error
     try:
-        with station.make_context(PROGRAM, list(arguments)) as ctx:
-            station.invoke(ctx)
+        if options := read_run_options(arguments):
+            from station.runtime.process import run_process
+
+            path, quiet, until_stdin_closes = options
+            run_process(path, quiet=quiet, until_stdin_closes=until_stdin_closes)
+            sys.stdout.flush()
+            return 0
+        return _run_with_click(arguments)
+    except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
+        return _report_failure(error)
+
+
+def _run_with_click(arguments: Sequence[str]) -> int:
+    import click
+
+    group = build_group()
+    try:
+        with group.make_context(PROGRAM, list(arguments)) as ctx:
+            group.invoke(ctx)
         sys.stdout.flush()
     except click.exceptions.Exit as exit:
         return exit.exit_code
-    except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
-        return _report_failure(error)
     return 0
+
+
+def build_group() -> click.Group:
+    """The command `station` for click."""
+    from station.commands.shared.verb_group import VerbGroup
+
+    return VerbGroup(VERBS)
 
 
 def _report_failure(error: BaseException) -> int:
     """Print an expected failure in one line and return its exit code; raise anything else."""
+    import click
+
     cause = _innermost_error(error)
     if isinstance(cause, click.ClickException):
         return _print_error(_error_line(cause), cause.exit_code)
@@ -213,6 +183,8 @@ def _report_failure(error: BaseException) -> int:
 
 def _error_line(error: click.ClickException) -> str:
     """One line; a usage error names the command and its help."""
+    import click
+
     text = " ".join(error.format_message().split())
     if isinstance(error, click.UsageError) and error.ctx is not None:
         path = error.ctx.command_path
@@ -228,6 +200,8 @@ def _innermost_error(error: BaseException) -> BaseException:
 
 
 def _print_error(line: str, code: int) -> int:
+    import click
+
     from station.transcript.phrases import escape_control_characters
 
     click.echo(escape_control_characters(line), err=True)  # it can quote a file or a CSMS

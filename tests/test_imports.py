@@ -38,6 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("station.simulation.experiments.*",),
     ("station.simulation.*",),
     # Everything that awaits
+    ("station.runtime.process",),
     ("station.runtime.app",),
     ("station.runtime.control_socket",),
     ("station.runtime.external_limits", "station.runtime.live_status"),
@@ -64,6 +65,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "station.runtime.late_imports",
         "station.runtime.lean_imports",
         "station.runtime.recent_maximum",
+        "station.runtime.similar_names",
         "station.runtime.watched_value",
     ),
     # What is read from a journal afterwards, and the configuration

@@ -21,11 +21,11 @@ from drivers.emulators.json_lines_socket import SocketPathError
 from journal.state import State
 from journal.storage.errors import JournalFailed
 from station.commands import check
-from station.commands.run import _run_once
 from station.commands.shared import start_problems
 from station.config.station_toml import load_config
 from station.runtime.hardware import emulator_process
 from station.runtime.loop.startup import open_snapshots
+from station.runtime.process import _run_once
 from station.runtime.service.notify import ServiceManager
 from tests.commands.fixtures_journals import (
     StationCommand,
@@ -454,12 +454,12 @@ def test_too_little_space_for_the_reserve_is_a_warning(
 
 
 START_MODULES: Final = (
-    "station/commands/run.py",
     "station/config/data_directory.py",
     "station/runtime/app.py",
     "station/runtime/disk/reserve.py",
     "station/runtime/loop/initial_observations.py",
     "station/runtime/loop/startup.py",
+    "station/runtime/process.py",
     "station/runtime/secrets/store.py",
 )
 LEFT_TO_THE_RUN: Final = {

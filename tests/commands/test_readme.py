@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from station.cli import VERBS, station
+from station.cli import VERBS, build_group
 
 README = Path(__file__).parents[2] / "station" / "commands" / "README.md"
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
@@ -28,7 +28,8 @@ def sections() -> dict[str, str]:
 
 
 def command_of(verb: str) -> click.Command:
-    command = station.get_command(click.Context(station), verb)
+    group = build_group()
+    command = group.get_command(click.Context(group), verb)
     assert command is not None
     return command
 
@@ -75,7 +76,7 @@ def test_every_option_in_the_text_exists() -> None:
 
 
 def options_of_group() -> Iterator[str]:
-    for parameter in station.params:
+    for parameter in build_group().params:
         yield from parameter.opts
 
 
