@@ -13,10 +13,9 @@ the next commit.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -43,6 +42,7 @@ from station.runtime.hardware.fault_registry import FAULT_RULES
 from station.runtime.hardware.hardware import Hardware
 from station.runtime.live_status import LiveStatus
 from station.runtime.loop.recorder import Recorder
+from station.runtime.similar_names import find_similar_name
 
 if TYPE_CHECKING:
     from station.runtime.emulation import Emulation
@@ -73,6 +73,15 @@ EMULATOR_TIMEOUT_S: Final = 5.0  # the emulated devices answer in milliseconds
 
 class RequestRefused(Exception):
     """An operation is refused. The message is sent as `error`."""
+
+
+class UnknownName(RequestRefused):
+    """A name is not known: `error` gets the name that was probably meant, or all known ones."""
+
+    def __init__(self, message: str, name: str, known: Iterable[str]) -> None:
+        super().__init__(message)
+        self.name = name
+        self.known = sorted(known)
 
 
 class ControlHandler:
@@ -109,6 +118,12 @@ class ControlHandler:
         """Execute the operation of a line and return the reply. Never raises for bad input."""
         try:
             return {"ok": True, **await self._dispatch_line(line)}
+        except UnknownName as refusal:
+            similar = await find_similar_name(refusal.name, refusal.known)
+            hint = (
+                f"; did you mean {similar}?" if similar else f". Known: {', '.join(refusal.known)}"
+            )
+            return {"ok": False, "error": f"{refusal}{hint}"}
         except RequestRefused as refusal:
             return {"ok": False, "error": str(refusal)}
 
@@ -132,7 +147,7 @@ class ControlHandler:
         if op in EMULATOR_OPS:
             return await self._forward_to_emulator(self._emulation, op, request, line)
         known = {*self._operations, *self._emulation_operations, *EMULATOR_OPS}
-        raise RequestRefused(f"op {op!r} is not known{_suggest_name(op, known)}")
+        raise UnknownName(f"op {op!r} is not known", op, known)
 
     # --- Operations of every station ------------------------------------------------------------
 
@@ -212,11 +227,9 @@ class ControlHandler:
         Raises:
             RequestRefused: there is none, or the device still reports one.
         """
-        if device not in {rule.device for rule in FAULT_RULES.values()}:
-            devices = {rule.device for rule in FAULT_RULES.values()}
-            raise RequestRefused(
-                f"release: device {device!r} is not known{_suggest_name(device, devices)}"
-            )
+        devices = {rule.device for rule in FAULT_RULES.values()}
+        if device not in devices:
+            raise UnknownName(f"release: device {device!r} is not known", device, devices)
         faults = [
             fault
             for fault in self._hardware.active_faults()
@@ -390,11 +403,6 @@ def _refuse_arguments(arguments: JsonObject, op: str) -> None:
     """Refuse the first argument that the operation has not used."""
     for name in arguments:
         raise RequestRefused(f"{op} takes no argument {name}")
-
-
-def _suggest_name(name: str, names: set[str]) -> str:
-    close = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f". Known: {', '.join(sorted(names))}"
 
 
 def _json_number(value: Any) -> float | int:
