@@ -3,6 +3,7 @@
     GET   /  /display/{evse}        pages of the operators and of the EV driver
     GET   /stream                   events for both
     GET   /entries  /sessions  /curve/{id}  /outbox     what the operators' page shows on request
+    GET   /traces  /traces/{seq}  /traces/{seq}/{name}  bus traces, all files of one, a file
     GET   /why/{what}  /report      what the analyst's verbs print
     GET   /metrics  /healthz        for programs
     POST  /login  /logout           exchange the token for a session, end it
@@ -17,6 +18,7 @@ reconnects gets what it missed and nothing twice, and `live` events without an i
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from datetime import datetime
@@ -33,6 +35,8 @@ from starlette.routing import Route
 
 from journal.storage.errors import JournalFailed
 from station.page.access import Access
+from station.page.bus_traces import TraceFiles, TraceUnavailable, archive_chunks
+from station.page.downloads import Content, Downloads, TooManyDownloads
 from station.page.journal_feed import JournalFeed
 from station.page.live_feed import LiveFeed
 from station.page.metrics import CONTENT_TYPE, render_metrics
@@ -50,6 +54,7 @@ BODY_S: Final = 5.0
 ORDERS_PER_S: Final = 5.0
 ORDERS_BURST: Final = 20.0
 METRICS_MAX_AGE_S: Final = 1.0
+SEQ: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 VIEWER_NAME: Final = "page, "
 
 REAL_ORDERS: Final = frozenset({"release", "retry", "renew_certificate"})
@@ -184,6 +189,9 @@ class PageApp:
         self._journal = JournalFeed(data_directory)
         self._live = LiveFeed(self._station, self._journal)
         self._tools = Tools(data_directory)
+        self._traces = TraceFiles(data_directory)
+        self._trace_turn = trio.CapacityLimiter(1)  # `TraceFiles` is used by one thread at a time
+        self._downloads = Downloads()
         self._streams = 0
         self._order_tokens = ORDERS_BURST
         self._ordered_at = float("-inf")
@@ -215,6 +223,9 @@ class PageApp:
             Route("/sessions", self._sessions, methods=get),
             Route("/curve/{transaction_id}", self._curve, methods=get),
             Route("/outbox", self._outbox, methods=get),
+            Route("/traces", self._list_traces, methods=get),
+            Route("/traces/{seq}", self._download_trace, methods=get),
+            Route("/traces/{seq}/{name}", self._download_trace, methods=get),
             Route("/why/{what}", self._why, methods=get),
             Route("/report", self._report, methods=get),
             Route("/metrics", self._metrics, methods=get),
@@ -231,6 +242,8 @@ class PageApp:
             StationUnreachable: _on_unavailable,
             RequestRefused: _on_refused_by_station,
             Busy: _on_busy,
+            TooManyDownloads: _on_busy,
+            TraceUnavailable: _on_trace_unavailable,
         }
         return Guard(Starlette(routes=routes, exception_handlers=handlers), self._access)
 
@@ -364,6 +377,37 @@ class PageApp:
                 for call in calls
             ]
         )
+
+    async def _list_traces(self, request: Request) -> Response:
+        newest_seqs = tuple(self._journal.trace_seqs)
+        return _json(
+            await self._journal.with_reader(
+                lambda reader: self._traces.list_traces(reader, newest_seqs), self._trace_turn
+            )
+        )
+
+    async def _download_trace(self, request: Request) -> Response:
+        """A file of the trace that an entry names; without a name, an archive of all of them."""
+        seq, name = request.path_params["seq"], request.path_params.get("name", "")
+        if not SEQ.fullmatch(seq):
+            raise RefusedRequest(400, "the number of an entry")
+
+        async def open_content() -> Content:
+            directory, files = await self._journal.with_reader(
+                lambda reader: self._traces.open_files(reader, int(seq), name), self._trace_turn
+            )
+
+            def close() -> None:
+                for file in files:
+                    file.file.close()
+
+            if not name:
+                chunks = archive_chunks(directory, files)
+                return Content(f"{directory}.tar.gz", None, chunks, close)
+            [file] = files
+            return Content(f"{directory}_{name}", file.size, file.read_chunks(), close)
+
+        return await self._downloads.start(open_content)
 
     async def _why(self, request: Request) -> Response:
         what = request.path_params["what"]
@@ -557,5 +601,9 @@ def _on_unavailable(request: Request, error: Exception) -> Response:
     return _error(503, str(error))
 
 
+def _on_trace_unavailable(request: Request, error: Exception) -> Response:
+    return _error(410 if getattr(error, "is_deleted", False) else 404, str(error))
+
+
 def _on_busy(request: Request, error: Exception) -> Response:
-    return _error(503, "other reports are being made; try again in a moment")
+    return _error(503, "others are being made; try again in a moment")

@@ -23,6 +23,8 @@ import msgspec
 import trio
 
 from journal.events import Entry
+from journal.observations import BusTraceWritten
+from journal.projections.bus_traces import WRITTEN_MAX as TRACES_MAX
 from journal.projections.outbox import CallQueued
 from journal.storage.errors import JournalFailed
 from journal.storage.reader import EntryDamage, Reader
@@ -88,6 +90,7 @@ class JournalFeed:
         generation: counts journals; 0 until the first is read up to its head.
         changed: set by the next change, then replaced.
         sessions: of the newest entries.
+        trace_seqs: those of the newest entries that name a bus trace.
         failure: why the journal cannot be read; empty: it can.
     """
 
@@ -108,6 +111,7 @@ class JournalFeed:
         self.generation = 0
         self.changed = trio.Event()
         self.sessions = SessionLog()
+        self.trace_seqs: deque[int] = deque(maxlen=TRACES_MAX)
         self.failure = "not read yet"
 
     # --- Follow ----------------------------------------------------------------------------------
@@ -192,6 +196,7 @@ class JournalFeed:
             self.journal_id = opened.journal_id
             self._lines.clear()
             self._builder, self.sessions = LineBuilder(), SessionLog()
+            self.trace_seqs.clear()
             self.head_seq, self._is_announced = opened.start_seq, False
 
     def _apply(self, batch: _Batch) -> None:
@@ -199,6 +204,8 @@ class JournalFeed:
             self._lines.append(line)
         for entry in batch.entries:
             self.sessions.apply(entry)
+            if isinstance(entry.event, BusTraceWritten):
+                self.trace_seqs.append(entry.seq)
         self.head_seq = batch.last_seq
         if not self._is_announced and not batch.has_more:
             self._is_announced = True
@@ -300,7 +307,7 @@ class JournalFeed:
                 for line in build_lines(entries, after_seq + 1)
             ]
 
-        return await self._with_reader(read)
+        return await self.with_reader(read)
 
     async def search(
         self, before_seq: int | None, line_filter: LineFilter, count_max: int
@@ -337,7 +344,7 @@ class JournalFeed:
                 found[:0] = matching
             return SearchResult(found, before if before > beginning else None)
 
-        return await self._with_reader(read)
+        return await self.with_reader(read)
 
     async def describe_calls(self, call_seqs: list[int]) -> list[dict[str, Any]]:
         """Action and time of queued calls, by their entries; unreadable ones are left out."""
@@ -345,20 +352,27 @@ class JournalFeed:
         def read(reader: Reader) -> list[dict[str, Any]]:
             return list(_describe_calls(reader, call_seqs))
 
-        return await self._with_reader(read)
+        return await self.with_reader(read)
 
     async def value_of(self, reference: str) -> str | None:
         """The personal value of a reference; None if there is none."""
-        return await self._with_reader(lambda reader: reader.value_of(reference))
+        return await self.with_reader(lambda reader: reader.value_of(reference))
 
-    async def _with_reader(self, read: Callable[[Reader], T]) -> T:
-        """Read with a connection of its own, in a thread."""
+    async def with_reader(
+        self, read: Callable[[Reader], T], limiter: trio.CapacityLimiter | None = None
+    ) -> T:
+        """Read with a connection of its own, in a thread.
+
+        Args:
+            read: gets the connection.
+            limiter: of the threads at the same time; None: that of all searches.
+        """
 
         def work() -> T:
             with Reader.open(self._path, self._registry) as reader:
                 return read(reader)
 
-        return await trio.to_thread.run_sync(work, limiter=self._searches)
+        return await trio.to_thread.run_sync(work, limiter=limiter or self._searches)
 
 
 def _describe_calls(reader: Reader, call_seqs: list[int]) -> Iterator[dict[str, Any]]:

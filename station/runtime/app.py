@@ -84,6 +84,7 @@ from station.runtime.jobs.modem import (
     read_modem,
     watch_modem,
 )
+from station.runtime.jobs.trace_directories import TRACES_DIRECTORY
 from station.runtime.live_status import LiveStatus
 from station.runtime.loop.commit_thread import CommitThread
 from station.runtime.loop.initial_observations import initial_observations
@@ -344,7 +345,7 @@ class StationApp:
             self.config.data_directory / "journal.db",
             event_registry(),
             self.config.data_directory / "uploads",
-            self.config.data_directory / "traces",
+            self.config.data_directory / TRACES_DIRECTORY,
             observe=self.recorder.observe,
             current_state=self._current_state,
             read_secret=self.secrets.read_secret,
@@ -354,7 +355,7 @@ class StationApp:
     async def _run_bus_traces(self, traffic: BusTraffic) -> None:
         job = BusTraceJob(
             self.config.traces,
-            self.config.data_directory / "traces",
+            self.config.data_directory / TRACES_DIRECTORY,
             traffic,
             observe=self.recorder.observe,
             current_state=self._current_state,

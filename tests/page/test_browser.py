@@ -5,6 +5,7 @@ Needs Debian's packages `chromium` and `chromium-driver`; without them these tes
 
 from __future__ import annotations
 
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
@@ -121,7 +122,9 @@ def world() -> Iterator[World]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cs-")))
         csms = stack.enter_context(Csms(passwords={IDENTITY: PASSWORD}))
         csms.responses.add_id_token(ALICE)
-        station = StationProcess(directory, csms.url, variables=FAST_RETRIES)
+        station = StationProcess(
+            directory, csms.url, variables=FAST_RETRIES, extra_toml="[traces]\nseconds_after = 1\n"
+        )
         stack.callback(station.close)
         station.start()
         wait_booted(station, csms)
@@ -279,6 +282,28 @@ def test_the_hands_drive_the_emulated_devices(world: World, browser: Browser) ->
     browser.wait_text("#faults", "emergency_stop pressed")
     browser.click("[data-op=emergency_release]")
     browser.wait_text("#evse-1 .badge", "Available")
+
+
+def test_the_bus_trace_of_a_fault_is_downloaded(
+    world: World, browser: Browser, tmp_path: Path
+) -> None:
+    world.open_operator()
+    world.order("emergency_stop")
+    browser.wait_text("#faults", "Bus trace", 60)
+    browser.command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    browser.click("#faults a")
+    [archive] = browser.wait_until(lambda: list(tmp_path.glob("*.tar.gz")), "the archive")
+    with tarfile.open(archive) as files:
+        names = [Path(name).name for name in files.getnames()]
+    listed = "return document.querySelector('#traces li .files').innerText"
+    assert {"about.txt", "secc.asc", "io.txt"} <= set(names)
+    assert all(name in browser.run(listed) for name in names)
+    browser.click("#traces .files a[href$='secc.asc']")
+    [file] = browser.wait_until(lambda: list(tmp_path.glob("*_secc.asc")), "the file")
+    assert file.name.startswith(archive.name.removesuffix(".tar.gz"))
+    browser.resize(*PHONE)
+    assert browser.run(OVERFLOW) <= 0
+    world.order("emergency_release")
 
 
 def test_without_the_token_an_order_asks_for_it(world: World, browser: Browser) -> None:

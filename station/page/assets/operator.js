@@ -6,6 +6,8 @@ import { follow, get, logIn, logInFromAddress, post } from "/assets/session.js";
 
 const LINES_MAX = 1500; // in the transcript; the oldest are removed
 const CURVE_INTERVAL_MS = 2000;
+const TRACES_FIRST = 3; // shown before somebody asks for all of them
+const CLOCK_TOLERANCE_MS = 10000;
 const FAULT_NAMES = [
   "cable over_temperature", "cable sensor_broken", "contactor stuck_open", "contactor welded", "cooling fault",
   "dispenser tilted", "dispenser_door open", "door open", "ev emergency_stop", "insulation low", "io silent",
@@ -15,7 +17,7 @@ const FAULT_NAMES = [
 const STATUS_LOOK = { Available: "good", Occupied: "info", Reserved: "wait", Unavailable: "wait", Faulted: "bad" };
 
 const id = (name) => document.getElementById(name);
-const state = { live: null, mayOrder: false, journalId: "", lastSeq: null, oldestSeq: null, paused: false, pending: [], curves: new Map(), sessionsDue: 0, outboxKey: "" };
+const state = { live: null, mayOrder: false, journalId: "", lastSeq: null, oldestSeq: null, paused: false, pending: [], curves: new Map(), sessionsDue: 0, tracesDue: 0, outboxKey: "", traces: [], allTraces: false };
 
 // --- Small helpers ------------------------------------------------------------------------------
 
@@ -47,6 +49,11 @@ function duration(seconds) {
   const parts = [[Math.floor(whole / 86400), "d"], [Math.floor(whole / 3600) % 24, "h"], [Math.floor(whole / 60) % 60, "min"], [whole % 60, "s"]];
   const first = parts.findIndex(([value]) => value);
   return (first < 0 ? parts.slice(3) : parts.slice(first, first + 2)).map(([value, unit]) => `${value} ${unit}`).join(" ");
+}
+
+function sizeText(bytes) {
+  if (bytes < 1000) return `${bytes} B`;
+  return bytes < 1e6 ? `${(bytes / 1000).toFixed(bytes < 10000 ? 1 : 0)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
 const kilo = (value, digits = 1) => (value / 1000).toFixed(digits);
@@ -221,8 +228,9 @@ async function showCurve(box, evse) {
 
 function showFaults(faults) {
   id("no-faults").hidden = faults.length > 0;
-  const key = JSON.stringify(faults.map(({ age_s, ...rest }) => rest)) + state.mayOrder;
-  fill(id("faults"), key, ...faults.map((fault) => {
+  const traces = faults.map(traceOf);
+  const key = JSON.stringify([faults.map(({ age_s, ...rest }) => rest), traces.map((trace) => trace?.seq), state.mayOrder]);
+  fill(id("faults"), key, ...faults.map((fault, index) => {
     const details = [fault.tech_code, fault.info].filter(Boolean).join(", ");
     const effect = fault.blocks_charging ? "charging not allowed" : "charging continues";
     const release = fault.latched && make("button", {
@@ -235,10 +243,76 @@ function showFaults(faults) {
       make("span", { class: "grow" }, `${fault.device} ${fault.fault}${details ? ` (${details})` : ""}: ${effect}`),
       make("span", { class: "muted age" }),
       fault.latched ? make("span", { class: "muted" }, fault.found ? "still present" : "latched: check it, then release it") : null,
+      traces[index] ? traceLink(traces[index]) : null,
       release || null);
   }));
   [...id("faults").querySelectorAll(".age")].forEach((node, index) => setText(node, `for ${duration(faults[index].age_s)}`));
 }
+
+// --- Bus traces ---------------------------------------------------------------------------------
+
+// The files of a trace never change; they are deleted when a newer one is written, which is an entry.
+async function loadTraces() {
+  const traces = await get("/traces").catch(() => null);
+  if (!traces) return;
+  state.traces = traces;
+  showTraces();
+  if (state.live) showFaults(state.live.faults);
+}
+
+function tracesChanged(kind) {
+  if (kind !== "BusTraceWritten" || state.tracesDue > performance.now()) return;
+  state.tracesDue = performance.now() + 500;
+  setTimeout(loadTraces, 500);
+}
+
+// The trace of an active fault: of this occurrence, not of an earlier one.
+function traceOf(fault) {
+  const begin = new Date(state.live.at) - fault.age_s * 1000 - CLOCK_TOLERANCE_MS;
+  return state.traces.find((trace) => hasFiles(trace) && trace.faults.some((each) =>
+    each.evse_id === fault.evse_id && each.device === fault.device && each.fault === fault.fault && new Date(each.at) >= begin));
+}
+
+const hasFiles = (trace) => trace.files.some((file) => file.size_bytes !== null);
+
+function traceLink(trace) {
+  return make("a", { href: `/traces/${trace.seq}`, download: "" }, "Bus trace");
+}
+
+function fileLink(trace, file) {
+  if (file.size_bytes === null) return make("span", { class: "muted" }, `${file.name}: deleted`);
+  return make("span", {}, make("a", { href: `/traces/${trace.seq}/${file.name}`, download: "" }, file.name),
+    make("span", { class: "muted" }, ` ${sizeText(file.size_bytes)}`));
+}
+
+function tracedFault(fault) {
+  const text = fault.device ? `${place(fault.evse_id)}: ${fault.device} ${fault.fault}` : `entry ${fault.seq}`;
+  return make("button", { class: "link", type: "button", title: `Why: entry ${fault.seq}`, onclick: () => showWhy(fault.seq) }, text);
+}
+
+function showTraces() {
+  const { traces, allTraces } = state;
+  id("no-traces").hidden = traces.length > 0;
+  const shown = allTraces ? traces : traces.slice(0, TRACES_FIRST);
+  fill(id("traces"), JSON.stringify(shown), ...shown.map((trace) => {
+    const faults = trace.faults.flatMap((fault, index) => [index ? ", " : "", tracedFault(fault)]);
+    const archive = hasFiles(trace)
+      && make("a", { href: `/traces/${trace.seq}`, download: "", "aria-label": `All files of ${trace.directory}` }, "All files (.tar.gz)");
+    return make("li", {},
+      make("span", {}, `${trace.at.slice(0, 19).replace("T", " ")} UTC`),
+      make("span", { class: "grow" }, ...faults),
+      make("span", { class: "muted" }, trace.directory),
+      make("span", { class: "files" }, archive || null, ...trace.files.map((file) => fileLink(trace, file)),
+        trace.unavailable ? make("span", { class: "muted" }, trace.unavailable) : null));
+  }));
+  id("all-traces").hidden = traces.length <= TRACES_FIRST;
+  setText(id("all-traces"), allTraces ? "Show the newest" : `Show all ${traces.length}`);
+}
+
+id("all-traces").addEventListener("click", () => {
+  state.allTraces = !state.allTraces;
+  showTraces();
+});
 
 // --- Outbox -------------------------------------------------------------------------------------
 
@@ -434,6 +508,7 @@ function onEntry(line) {
   offer(filters.source, line.source);
   offer(filters.kind, line.kind, "kinds");
   sessionsChanged(line.kind);
+  tracesChanged(line.kind);
   state.pending.push(line);
   if (state.pending.length > LINES_MAX) state.pending.shift();
   if (!state.paused && !frame) {
@@ -465,6 +540,7 @@ function onHello(hello) {
   }
   state.journalId = hello.journal_id;
   loadSessions();
+  loadTraces();
 }
 
 function clearTranscript() {

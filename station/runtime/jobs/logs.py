@@ -31,7 +31,7 @@ from station.runtime.jobs.log_text import (
     format_security_event,
     format_station_state,
 )
-from station.runtime.jobs.trace_files import find_traces
+from station.runtime.jobs.trace_directories import find_traces
 from station.runtime.reconcile import run_while_desired
 from station.runtime.secrets.urls import restore_url
 from station.runtime.transfers.results import TransferFailed

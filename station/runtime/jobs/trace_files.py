@@ -10,23 +10,21 @@ The directory appears complete or not at all. Older ones are deleted so that `fi
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from drivers.wire.bus_traffic import BusRecords
 from drivers.wire.traffic import TrafficRecord, read_records
+from station.runtime.jobs.trace_directories import TIME_FORMAT, find_traces
 
 PARTIAL: Final = ".partial"
-TRACE_NAME: Final = re.compile(r"(?P<time>\d{8}T\d{6}Z)_(?P<seq>\d{1,19})")
-TIME_FORMAT: Final = "%Y%m%dT%H%M%SZ"
 
 
 class FaultLine(msgspec.Struct, frozen=True):
@@ -67,28 +65,9 @@ class TraceResult(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-class TraceDirectory(NamedTuple):
-    """A trace that is complete."""
-
-    path: Path
-    at: datetime
-    seq: int
-
-
 def encode_order(order: TraceOrder) -> bytes:
     """The text on stdin of the program."""
     return msgspec.msgpack.encode(order)
-
-
-def find_traces(directory: Path) -> list[TraceDirectory]:
-    """The traces of a directory, oldest first; none if it does not exist."""
-    traces = []
-    for path in directory.glob("*"):
-        name = TRACE_NAME.fullmatch(path.name)
-        if name is not None and path.is_dir():
-            at = datetime.strptime(name["time"], TIME_FORMAT).replace(tzinfo=UTC)
-            traces.append(TraceDirectory(path, at, int(name["seq"])))
-    return sorted(traces, key=lambda trace: trace.seq)
 
 
 def write_trace(order: TraceOrder) -> TraceResult:

@@ -23,12 +23,12 @@ from station.config.station_toml import TracesConfig
 from station.core.desired import DesiredState
 from station.runtime.jobs import bus_traces
 from station.runtime.jobs.bus_traces import BusTraceJob
+from station.runtime.jobs.trace_directories import find_traces
 from station.runtime.jobs.trace_files import (
     PARTIAL,
     FaultLine,
     TraceOrder,
     TraceResult,
-    find_traces,
     write_trace,
 )
 from station.runtime.watched_value import WatchedValue
@@ -106,6 +106,15 @@ def test_the_oldest_traces_are_deleted(tmp_path: Path) -> None:
     assert [trace.seq for trace in find_traces(tmp_path)] == [90, 100, 101]
     write_trace(order(tmp_path, 102, files_max=1))
     assert [trace.seq for trace in find_traces(tmp_path)] == [102]
+
+
+def test_a_directory_that_is_no_trace_is_left_alone(tmp_path: Path) -> None:
+    for name in ("20261399T000000Z_1", "20260301T120000Z_1.old", "notes"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "20260301T120000Z_1").write_text("a file")
+    assert find_traces(tmp_path) == []
+    write_trace(order(tmp_path, files_max=1))
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_what_a_power_cut_left_is_deleted(tmp_path: Path) -> None:
