@@ -51,6 +51,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "station.runtime.loop.*",
         "station.runtime.requested_values",
     ),
+    ("station.runtime.crypto.*",),
     (
         "station.runtime.host_values",
         "station.runtime.monitored_values",
@@ -62,7 +63,6 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "station.runtime",
         "station.runtime.clock",
-        "station.runtime.late_imports",
         "station.runtime.lean_imports",
         "station.runtime.recent_maximum",
         "station.runtime.similar_names",
@@ -97,9 +97,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "station.core.outbox_rules",
         "station.core.report_messages",
         "station.core.reuse",
+        "station.core.signing_certificate",
         "station.core.x509",
     ),
     ("station.core.context",),
+    ("station.core.certificates.*",),
     ("station.core", "station.core.device_model.*", "station.core.reasons"),
     # The journal
     ("journal.maintenance.*",),
@@ -164,7 +166,6 @@ PURE = (
 # that have others too.
 PURE_MAY_IMPORT = (
     "journal.format.id_tokens",
-    "station.firmware.signature",
     "station.profiles",
     "station.texts",
 )
@@ -296,23 +297,51 @@ def no_file_is_named_as_a_test(module: str, tree: ast.Module) -> Iterator[str]:
         yield "is named as a test; test runners collect it"
 
 
-# Code of the station's loop, and what it may import while it runs: `station.runtime.late_imports`
-# has imported these in a thread before.
+# Code of the station's loop, and what it may import while it runs: only to read a certificate that
+# `station.runtime.crypto` has not read in another process before.
 IN_LOOP = ("station.core", "station.runtime.control_socket", "station.runtime.csms")
-IMPORTED_BEFORE = ("cryptography", "station.firmware.signature")
+READS_CERTIFICATES = "station.core.certificates.parser"
+MAY_IMPORT_LATE = {"station.core.certificates.known_facts": (READS_CERTIFICATES,)}
 
 
 def no_import_holds_the_loop(module: str, tree: ast.Module) -> Iterator[str]:
     """Code of the loop imports at the start: an import reads files and runs a module."""
     if not is_within(module, *IN_LOOP):
         return
+    for function, name in late_imports(tree):
+        if not is_within(name, *MAY_IMPORT_LATE.get(module, ())):
+            yield f"{function} imports {name}"
+
+
+def late_imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Each name that is imported in a function, with the function's name."""
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-            inner = ast.Module(function.body, [])
-            names = (
-                name for name in imported_names(inner) if not is_within(name, *IMPORTED_BEFORE)
-            )
-            yield from (f"{function.name} imports {name}" for name in names)
+            for name in imported_names(ast.Module(function.body, [])):
+                yield function.name, name
+
+
+# What brings `cryptography`, of 11 MiB, and who may import it: in a function that the station
+# calls in another process. `station.core.certificates.known_facts` has the exception.
+CRYPTOGRAPHY_USERS = ("station.firmware.signature", READS_CERTIFICATES)
+MAY_IMPORT_CRYPTOGRAPHY = {
+    "station.core.certificates.known_facts": (READS_CERTIFICATES,),
+    "station.runtime.crypto.program": CRYPTOGRAPHY_USERS,
+    "station.runtime.secrets.key_pairs": ("cryptography",),
+}
+RUNS_IN_THE_STATION = ("journal", "drivers", "station.core", "station.config", "station.runtime")
+
+
+def no_cryptography_in_the_station(module: str, tree: ast.Module) -> Iterator[str]:
+    """Work with keys and certificates is done in a process of its own."""
+    if not is_within(module, *RUNS_IN_THE_STATION) or module == READS_CERTIFICATES:
+        return
+    allowed = {name for _, name in late_imports(tree)}
+    for name in imported_names(tree):
+        if is_within(name, "cryptography", *CRYPTOGRAPHY_USERS) and not (
+            name in allowed and is_within(name, *MAY_IMPORT_CRYPTOGRAPHY.get(module, ()))
+        ):
+            yield f"imports {name}"
 
 
 RULES: tuple[Rule, ...] = (
@@ -326,6 +355,7 @@ RULES: tuple[Rule, ...] = (
     only_the_store_writes_sql,
     no_file_is_named_as_a_test,
     no_import_holds_the_loop,
+    no_cryptography_in_the_station,
 )
 
 
@@ -453,6 +483,26 @@ def test_no_test_file_is_skipped_by_its_name() -> None:
             "from tests.support.csms import Csms",
         ),
         (no_import_holds_the_loop, "station.core.x", "def f():\n    from html import unescape"),
+        (
+            no_import_holds_the_loop,
+            "station.core.x509",
+            "def f():\n    from station.core.certificates import parser",
+        ),
+        (
+            no_cryptography_in_the_station,
+            "station.runtime.secrets.key_pairs",
+            "import cryptography",
+        ),
+        (
+            no_cryptography_in_the_station,
+            "station.runtime.jobs.firmware",
+            "def f():\n    from station.firmware.signature import check_signature",
+        ),
+        (
+            no_cryptography_in_the_station,
+            "station.core.x509",
+            "from station.core.certificates.parser import parse_block",
+        ),
         (pure_packages_stay_pure, "station.core.decide", "from time import monotonic"),
         (pure_packages_stay_pure, "station.core.desired", "from drivers import ports"),
         (pure_packages_stay_pure, "station.transcript.lines", "import journal.storage.reader"),
@@ -486,6 +536,12 @@ def test_a_breach_is_noticed(rule: Rule, module: str, source: str) -> None:
         (imports_point_down, "station.core.blocks.a", "from station.core.blocks import b"),
         (imports_point_down, "station.runtime.jobs.logs", "from station.runtime import reconcile"),
         (installer_stands_alone, "station.firmware.swap", "from station.firmware import EXIT_OK"),
+        (
+            no_cryptography_in_the_station,
+            "station.runtime.secrets.key_pairs",
+            "def f():\n    from cryptography import x509",
+        ),
+        (no_cryptography_in_the_station, "station.history.export.manifest", "import cryptography"),
         (pure_packages_stay_pure, "station.runtime.timer", "import trio"),
         (pure_packages_stay_pure, "station.core.decide", "from datetime import datetime"),
         (pure_packages_stay_pure, "station.core.blocks.a", "from journal.projections import link"),

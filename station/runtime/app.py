@@ -53,6 +53,7 @@ from station.config.station_toml import Config
 from station.core.context import Context, Product
 from station.runtime.clock import HostClock, read_boot_id
 from station.runtime.control_socket import ControlHandler
+from station.runtime.crypto.process import execute_apart
 from station.runtime.csms.connection import CsmsConnection
 from station.runtime.csms.dialer import Dialer
 from station.runtime.csms.frame_filter import FrameFilter
@@ -444,6 +445,7 @@ class StationApp:
             head.seq == 0,
             self.secrets.store_secret,
             journal_damaged=bool(self.startup.damage_found),
+            execute=execute_apart,
         ):
             self.recorder.observe(observation)
         for observation in configured_limits(self.config.limits, self.startup.state):
@@ -500,6 +502,7 @@ class StationApp:
                 self.hardware.latest_reading,
                 self._device_values,
             ).find_observations,
+            examine=execute_apart,
         )
 
     async def _export_certificates(self) -> None:

@@ -39,7 +39,6 @@ from journal.storage.store import Store
 from station.core.context import Product
 from station.core.device_model.model import DeviceModel
 from station.profiles import load_profile
-from station.runtime.late_imports import import_all
 from station.runtime.loop.startup import event_registry
 from station.simulation.certificates import SERIAL_NUMBER, CertificateWorld
 from station.simulation.event_queue import EventQueue, SimulatedClock
@@ -298,7 +297,6 @@ def run_simulation(main: Callable[[], Awaitable[None]], seed: int) -> None:
     """
     import trio._core._run as scheduler
 
-    import_all()
     setattr(scheduler, "_ALLOW_DETERMINISTIC_SCHEDULING", True)  # noqa: B010  # it is Final
     scheduler._r.seed(seed)
     try:

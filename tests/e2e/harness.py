@@ -119,6 +119,11 @@ class Process:
         assert self._popen is not None, "never started"
         return self._popen.pid
 
+    def mapped_files(self) -> set[str]:
+        """The files in its memory, among them the shared libraries it has loaded."""
+        lines = Path(f"/proc/{self.pid}/maps").read_text().splitlines()
+        return {fields[5] for line in lines if len(fields := line.split(maxsplit=5)) == 6}
+
     def spawn(self) -> None:
         assert not self.is_alive, "already runs"
         with self.log_path.open("ab") as log:

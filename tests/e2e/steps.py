@@ -109,3 +109,10 @@ def check_journal(station: StationProcess) -> None:
     """Assert that `station verify` reports nothing, while the station runs."""
     verified = station.run_verb("verify", str(station.journal))
     assert verified.returncode == 0, verified.stderr
+
+
+def check_without_cryptography(station: StationProcess) -> None:
+    """Assert that the work with certificates left nothing in the memory of the station."""
+    files = station.mapped_files()
+    assert any("libpython" in file or "python3" in file for file in files), files
+    assert [file for file in files if "/cryptography/" in file] == []

@@ -15,6 +15,7 @@ from tests.conformance.octt.bench import StationBench
 from tests.conformance.octt.cases.b_provisioning import set_variable
 from tests.conformance.octt.tester import Tester
 from tests.e2e.harness import PASSWORD, wait_until
+from tests.e2e.steps import check_without_cryptography
 
 NEW_PASSWORD = "another-horse-battery-staple"
 SETTLE_S = 30.0
@@ -61,6 +62,7 @@ def test_three_renewals_with_link_losses_and_a_kill_a02_fr_05_a03_fr_05(
         states.renew_station_certificate(tester)
         seen_keys += private_keys(bench)
         wait_for_one_certificate(bench)
+        check_without_cryptography(bench.station)
         if renewal == 1:
             bench.station.kill()
             bench.station.start()

@@ -17,6 +17,7 @@ from tests.e2e.steps import (
     STEP_TIMEOUT_S,
     authorize_and_plug_in,
     check_journal,
+    check_without_cryptography,
     wait_booted,
     wait_charging,
     wait_transaction_ended,
@@ -222,6 +223,7 @@ def test_an_invalid_signature_is_reported_and_not_installed_tc_l_06(
     wait_status(csms, "InvalidSignature")
     wait_security_event(csms, "InvalidFirmwareSignature")
     assert firmware_statuses(csms) == ["Downloading", "Downloaded", "InvalidSignature"]
+    check_without_cryptography(station)
     assert not (station.data / "firmware").exists()
 
 

@@ -12,7 +12,13 @@ import pytest
 import trustme
 
 from tests.e2e.harness import IDENTITY, PASSWORD, StationProcess, Variable, wait_until
-from tests.e2e.steps import FAST_RETRIES, STEP_TIMEOUT_S, check_journal, wait_booted
+from tests.e2e.steps import (
+    FAST_RETRIES,
+    STEP_TIMEOUT_S,
+    check_journal,
+    check_without_cryptography,
+    wait_booted,
+)
 from tests.support.csms import Csms
 
 NEW_PASSWORD = "another-battery-of-correct-horses"
@@ -244,6 +250,7 @@ def test_a_migration_to_a_csms_with_another_root_b10_fr_04_m05_fr_02(
         assert second.call("DeleteCertificate", gone)["status"] == "Accepted"
         assert second.call("DeleteCertificate", last)["status"] == "Failed"
         check_files(station, 1)
+        check_without_cryptography(station)
         assert set_profile(second, 1, "ws://127.0.0.1/ocpp", 1) == "Rejected"  # A05
         check_no_secret(station, PASSWORD)
         check_journal(station)

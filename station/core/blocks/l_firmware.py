@@ -63,6 +63,10 @@ from station.core.context import (
 )
 from station.core.outbox_rules import message_timeout_ms
 from station.core.reasons import Reason, Reasons, ReasonTable, Refusals
+from station.core.signing_certificate import (
+    SigningCertificateRefused,
+    check_signing_certificate,
+)
 from station.ocpp.messages.l_firmware import (
     FirmwareStatusNotificationRequest,
     UpdateFirmwareRequest,
@@ -118,15 +122,10 @@ def update_firmware(ctx: Context, call: Call, request: UpdateFirmwareRequest) ->
 
 def _check_signer(ctx: Context, pem: str) -> str:
     """Why a signing certificate is refused; empty: it is valid. L01.FR.12, L01.FR.21."""
-    from station.firmware.signature import (  # a slow import
-        SigningCertificateRefused,
-        load_signing_certificate,
-    )
-
     certificates = ctx.state.certificates.for_uses("ManufacturerRootCertificate")
     roots = [certificate.pem for certificate in certificates]
     try:
-        load_signing_certificate(pem, roots, ctx.now)
+        check_signing_certificate(pem, roots, ctx.now)
     except SigningCertificateRefused as refusal:
         return str(refusal)
     return ""

@@ -15,8 +15,9 @@ The task owns one connection at a time and goes through these states:
 * Received bytes pass `GuardedStream`, which bounds what they can cost the loop. `ReceiveQuota`
   bounds what received frames can cost the disk.
 * Incoming: `FrameFilter` turns each frame into an observation without secrets, a long frame in a
-  thread, so that it does not hold the loop. The receiver then
-  waits for capacity in the recorder, so a CSMS that floods the station is slowed down by TCP.
+  thread, so that it does not hold the loop. Certificates are read in another process before. The
+  receiver then waits for capacity in the recorder, so a CSMS that floods the station is slowed down
+  by TCP.
 * Outgoing: the sender reads replies and the current call off the desired state, which holds only
   what is committed (P3). It sends what it has not sent on this connection and reports FrameSent.
 * The desired state may be older than this connection while a commit is slow. Frames are sent only
@@ -72,6 +73,8 @@ from journal.projections.network_profiles import NetworkProfile
 from journal.storage.errors import JournalDamaged, JournalFailed
 from station.core.desired import DesiredCall, DesiredLink, DesiredState
 from station.ocpp.csms_url import CsmsUrlError, parse_csms_url
+from station.runtime.crypto.frame_certificates import read_certificates
+from station.runtime.crypto.process import Execute
 from station.runtime.csms.back_off import BackOff
 from station.runtime.csms.dialer import Dialer
 from station.runtime.csms.frame_filter import FrameFilter
@@ -94,7 +97,6 @@ from station.runtime.csms.tls import (
     security_event_for,
     start_tls,
 )
-from station.runtime.late_imports import import_for_frame
 from station.runtime.watched_value import WatchedValue
 
 log = logging.getLogger("station.csms")
@@ -159,6 +161,7 @@ class CsmsConnection:
         bytes_per_day: int | None = None,
         run_blocking: RunBlocking = trio.to_thread.run_sync,
         find_requested_values: FindRequestedValues = lambda frame: (),
+        examine: Execute | None = None,
     ) -> None:
         """Prepare; `run` connects.
 
@@ -175,6 +178,7 @@ class CsmsConnection:
             bytes_per_day: see `ReceiveQuota`.
             run_blocking: runs a function beside the loop.
             find_requested_values: what is observed before a frame, because it asks for it.
+            examine: reads the certificates of a frame before the decision; None: it reads them.
         """
         self._identity = identity
         self._recorder = recorder
@@ -189,6 +193,7 @@ class CsmsConnection:
         self._bytes_per_day = bytes_per_day
         self._run_blocking = run_blocking
         self._find_requested_values = find_requested_values
+        self._examine = examine
         self._awaited_message_id = ""  # of the call whose answer has not come; empty: none
         self._connection_count = 0  # connections of this run; compared with `open_count`
         self._certificate_tried = False  # the last attempt failed with it, or reached the CSMS
@@ -478,7 +483,9 @@ class CsmsConnection:
                 case "digest":
                     observation = self._frame_filter.to_digest(message, BEYOND_QUOTA)
                 case "whole":
-                    await import_for_frame(message)
+                    if self._examine is not None:
+                        installed = self._recorder.desired_state.value.certificates
+                        await read_certificates(message, installed, self._examine)
                     observation = await self._filter_frame(message)
             if isinstance(observation, FrameReceived):
                 for value in self._find_requested_values(observation):

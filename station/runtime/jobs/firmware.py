@@ -15,6 +15,7 @@ installer is a program of its own, with the contract in `station.firmware.swap`.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 from collections.abc import Awaitable, Callable
@@ -33,6 +34,8 @@ from journal.observations import (
 from journal.state import State
 from station.core.context import Product
 from station.core.desired import DesiredFirmware, DesiredState
+from station.runtime.crypto.process import Execute, execute_apart
+from station.runtime.crypto.program import Refused, SignatureOrder
 from station.runtime.jobs.installer_process import (
     InstallFailed,
     InstallFailureStatus,
@@ -68,6 +71,7 @@ class FirmwareUpdateJob:
         observe: Callable[[Observation], None],
         current_state: Callable[[], State],
         read_secret: Callable[[str], str | None],
+        execute: Execute = execute_apart,
     ) -> None:
         """Prepare.
 
@@ -79,6 +83,7 @@ class FirmwareUpdateJob:
             observe: records the results.
             current_state: the state of the last commit.
             read_secret: a URL with credentials, by its reference.
+            execute: checks a signature; blocks.
         """
         self._product = product
         self._download_directory = download_directory
@@ -87,6 +92,7 @@ class FirmwareUpdateJob:
         self._observe = observe
         self._current_state = current_state
         self._read_secret = read_secret
+        self._execute = execute
         self._steps: dict[str, Callable[[DesiredFirmware], Awaitable[None]]] = {
             "download": self._download_image,
             "verify": self._verify_signature,
@@ -172,6 +178,7 @@ class FirmwareUpdateJob:
             self._image_path(update),
             ordered.signing_certificate,
             ordered.signature,
+            self._execute,
         )
         if problem:
             log.warning("firmware update %d: signature: %s", ordered.request_id, problem)
@@ -224,7 +231,7 @@ class FirmwareUpdateJob:
         self._observe(FirmwareActivationChecked(update.update_seq, not problem, problem))
 
 
-def signature_problem(file: Path, certificate_pem: str, signature: str) -> str:
+def signature_problem(file: Path, certificate_pem: str, signature: str, execute: Execute) -> str:
     """What is wrong with the signature of a file; empty: nothing. Blocks.
 
     The certificate was checked when the update was requested.
@@ -232,14 +239,7 @@ def signature_problem(file: Path, certificate_pem: str, signature: str) -> str:
     Raises:
         OSError: the file cannot be read.
     """
-    from cryptography.x509 import load_pem_x509_certificate
-
-    from station.firmware.signature import SignatureRefused, check_signature, hash_file
-
     with file.open("rb") as content:
-        digest = hash_file(content)
-    try:
-        check_signature(load_pem_x509_certificate(certificate_pem.encode()), digest, signature)
-    except SignatureRefused as refusal:
-        return str(refusal)
-    return ""
+        digest = hashlib.file_digest(content, "sha256").digest()
+    answer = execute(SignatureOrder(certificate_pem, digest, signature))
+    return answer.reason if isinstance(answer, Refused) else ""

@@ -1,6 +1,6 @@
 """Job for the key pairs of the station's certificates: create ordered ones, delete others. A02.
 
-* A key pair is created in a thread and its private key stored durably before KeyPairCreated is
+* A key pair is created beside the loop and its private key stored durably before KeyPairCreated is
   observed; so no entry refers to a key that a power cut could take (A02.FR.02). If the power is cut
   in between, the next start deletes the stored key, and a new pair is created.
 * A private key is deleted once no certificate and no CSR of the state needs it. If the power is cut
@@ -21,8 +21,9 @@ from journal.events import Observation
 from journal.observations import KeyPairCreated, KeyPairFailed
 from journal.projections.certificate_signing import SigningRequest
 from station.core.desired import DesiredState
+from station.runtime.crypto.process import create_key_pair_apart
 from station.runtime.reconcile import run_while_desired
-from station.runtime.secrets.key_pairs import KeyPair, create_key_pair
+from station.runtime.secrets.key_pairs import KeyPair
 from station.runtime.watched_value import WatchedValue
 
 log = logging.getLogger("station.secrets")
@@ -51,7 +52,7 @@ class KeyPairJob:
         secrets: KeyStore,
         *,
         observe: Callable[[Observation], None],
-        create: CreateKeyPair = create_key_pair,
+        create: CreateKeyPair = create_key_pair_apart,
         run_blocking: RunBlocking = trio.to_thread.run_sync,
     ) -> None:
         """Prepare.

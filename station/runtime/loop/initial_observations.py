@@ -13,7 +13,7 @@ it (P8).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +22,17 @@ from journal.observations import CertificatePreset, CsmsConfigured, VariablePres
 from journal.state import State
 from station.config.station_toml import CERTIFICATE_USES, CertificateConfig, Config
 from station.core import x509
+from station.core.certificates import known_facts
 from station.core.x509 import CertificateUnusable
+from station.runtime.crypto.process import Execute
+from station.runtime.crypto.program import (
+    ExaminationOrder,
+    Examined,
+    PrivateKeyOrder,
+    PrivateKeyRead,
+    Refused,
+    execute,
+)
 
 log = logging.getLogger("station")
 
@@ -36,6 +46,7 @@ def initial_observations(
     store_secret: Callable[[str], str],
     *,
     journal_damaged: bool = False,
+    execute: Execute = execute,
 ) -> Iterator[Observation]:
     """The observations to record before StationStarted.
 
@@ -45,26 +56,57 @@ def initial_observations(
         journal_empty: this is the first start.
         store_secret: stores a private key and returns its reference.
         journal_damaged: a part of the journal is lost; use settings missing in the state again.
+        execute: reads certificates and private keys; blocks.
 
     Raises:
         OSError: a private key cannot be stored.
     """
+    rows: Sequence[CertificateConfig] = ()
+    if journal_empty:
+        rows = sorted(config.certificates, key=lambda row: CERTIFICATE_USES[row.use])
+    elif journal_damaged:
+        rows = tuple(_missing_certificates(config, state))
+    _examine_certificates(config, rows, state, execute)
     if journal_empty:
         for path, value in sorted(config.variables.items()):
             yield VariablePreset(path, value)
-        for row in sorted(config.certificates, key=lambda row: CERTIFICATE_USES[row.use]):
-            yield from _certificate_presets(row, store_secret)
     elif journal_damaged:
         for path, value in sorted(config.variables.items()):
             if path not in state.variables.values:
                 yield VariablePreset(path, value)
-        for row in _missing_certificates(config, state):
-            yield from _certificate_presets(row, store_secret)
     else:
         _log_changed_identity(config, state)
         _log_ignored_variables(config, state)
         _log_ignored_certificates(config, state)
+    for row in rows:
+        yield from _certificate_presets(row, store_secret, execute)
     yield from _csms_observations(config, state)
+
+
+def _examine_certificates(
+    config: Config, rows: Iterable[CertificateConfig], state: State, execute: Execute
+) -> None:
+    """Make known what the observations of this start, and the decisions on them, need. Blocks."""
+    blocks = [block for row in rows for block in _read_blocks(row.file)]
+    if config.csms.ca_file:
+        previous = state.network_profiles.last_configured
+        csms_roots = _read_blocks(config.csms.ca_file)
+        if previous != CsmsConfigured(config.csms.url, config.csms.security_profile, csms_roots):
+            blocks += csms_roots
+    if blocks:
+        installed = (x509.pem_blocks(each.pem)[0] for each in state.certificates.installed)
+        issuers = tuple(dict.fromkeys((*blocks, *installed)))
+        answer = execute(ExaminationOrder(tuple(blocks), (), issuers))
+        assert isinstance(answer, Examined)
+        known_facts.remember(answer.examination)
+
+
+def _read_blocks(file: Path) -> tuple[str, ...]:
+    """The certificates in a PEM file; none if it cannot be read."""
+    try:
+        return x509.pem_blocks(file.read_text("ascii", "replace"))
+    except OSError:
+        return ()
 
 
 def _csms_observations(config: Config, state: State) -> Iterator[Observation]:
@@ -89,7 +131,7 @@ def _csms_observations(config: Config, state: State) -> Iterator[Observation]:
 def _usable_roots(file: Path, accepted: tuple[str, ...]) -> Iterator[str]:
     """The usable roots in a PEM file; the log has the reason for each other certificate.
 
-    Roots accepted at an earlier start are not parsed again: `cryptography` takes long to import.
+    Roots accepted at an earlier start are not checked again.
     """
     for number, block in enumerate(_read_pem_blocks("[csms] ca_file", file), start=1):
         if block in accepted:
@@ -116,7 +158,7 @@ def _read_pem_blocks(setting: str, file: Path) -> tuple[str, ...]:
 
 
 def _certificate_presets(
-    row: CertificateConfig, store_secret: Callable[[str], str]
+    row: CertificateConfig, store_secret: Callable[[str], str], execute: Execute
 ) -> Iterator[CertificatePreset]:
     """One `[[certificate]]`: one preset per root, one for a whole chain of the station."""
     blocks = _read_pem_blocks("[[certificate]] file", row.file)
@@ -128,41 +170,33 @@ def _certificate_presets(
         elif blocks:
             chain = "".join(blocks)
             x509.parse_own_chain(row.use, chain, (), "")
-            yield CertificatePreset(row.use, chain, store_secret(_read_private_key(row, blocks[0])))
+            key = _read_private_key(row, blocks[0], execute)
+            yield CertificatePreset(row.use, chain, store_secret(key))
     except CertificateUnusable as error:
         log.error("[[certificate]] file %s: it %s; it is left out", row.file, error)
 
 
-def _read_private_key(row: CertificateConfig, leaf_pem: str) -> str:
+def _read_private_key(row: CertificateConfig, leaf_pem: str, execute: Execute) -> str:
     """The private key in PEM without its password; the secret store protects it from then on.
 
     Raises:
         CertificateUnusable: it cannot be read, or does not belong to the certificate.
     """
-    from cryptography import x509
-    from cryptography.hazmat.primitives import serialization
-
     assert row.key_file is not None, f"{row.use} without key_file"
-    password = row.key_password.reveal().encode() if row.key_password else None
+    name = row.key_file.name
+    password = row.key_password.reveal() if row.key_password else None
     try:
         text = row.key_file.read_bytes()
-        if password and not _is_encrypted(text):
-            log.warning(
-                "[[certificate]] key_password is not needed: %s has none", row.key_file.name
-            )
-            password = None
-        key = serialization.load_pem_private_key(text, password)
-    except (OSError, ValueError, TypeError) as error:
-        raise CertificateUnusable(
-            f"has no usable key in {row.key_file.name}: {type(error).__name__}"
-        ) from None
-    if x509.load_pem_x509_certificate(leaf_pem.encode()).public_key() != key.public_key():
-        raise CertificateUnusable(f"does not belong to the key in {row.key_file.name}")
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ).decode()
+    except OSError as error:
+        raise CertificateUnusable(f"has no usable key in {name}: {type(error).__name__}") from None
+    if password and not _is_encrypted(text):
+        log.warning("[[certificate]] key_password is not needed: %s has none", name)
+        password = None
+    answer = execute(PrivateKeyOrder(name, text, password, leaf_pem))
+    if isinstance(answer, Refused):
+        raise CertificateUnusable(answer.reason)
+    assert isinstance(answer, PrivateKeyRead)
+    return answer.pem
 
 
 def _is_encrypted(private_key_pem: bytes) -> bool:

@@ -1,7 +1,7 @@
 """Key pairs of the station, and the CSRs for them. A02.FR.02, A02.FR.03, A00.FR.501 to 511.
 
-`create_key_pair` blocks, for RSA for seconds on a small computer, and imports `cryptography`; call
-it in a thread. The creation of a key does not hold the interpreter's lock.
+The functions block, the creation of an RSA key for seconds on a small computer, and import
+`cryptography`: the station has them called in another process, see `station.runtime.crypto`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ ORGANIZATION_MAX: Final = 64  # characters. RFC 5280, ub-organization-name
 
 class KeyTypeUnknown(ValueError):
     """No key pair of that type can be created."""
+
+
+class PrivateKeyUnusable(ValueError):
+    """A private key that cannot be read, or is not that of the certificate. One line."""
 
 
 class KeyPair(NamedTuple):
@@ -79,6 +83,35 @@ def describe_key(
         csr.public_bytes(Encoding.PEM).decode("ascii"),
         hashlib.sha256(public_key).hexdigest(),
     )
+
+
+def read_private_key(name: str, text: bytes, password: str | None, certificate_pem: str) -> str:
+    """A private key in PEM without its password; the secret store protects it from then on.
+
+    Args:
+        name: of its file, for errors.
+        text: PEM.
+        password: None: it has none.
+        certificate_pem: the certificate that it belongs to.
+
+    Raises:
+        PrivateKeyUnusable: see there; the message continues "the certificate ...".
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        key = serialization.load_pem_private_key(text, password.encode() if password else None)
+    except (ValueError, TypeError) as error:
+        raise PrivateKeyUnusable(f"has no usable key in {name}: {type(error).__name__}") from None
+    certificate = x509.load_pem_x509_certificate(certificate_pem.encode())
+    if certificate.public_key() != key.public_key():
+        raise PrivateKeyUnusable(f"does not belong to the key in {name}")
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
 
 
 def _create_key(key_type: str) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:

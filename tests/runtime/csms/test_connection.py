@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 import socket
 import threading
@@ -15,6 +16,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketRequest
 
+from journal.events import Observation
 from journal.observations import (
     FrameMalformed,
     FrameReceived,
@@ -25,7 +27,9 @@ from journal.observations import (
 )
 from journal.projections.network_profiles import NetworkProfile
 from journal.projections.pending_replies import PendingReply
+from station.core.certificates import known_facts
 from station.core.desired import DesiredCall
+from station.runtime.crypto.program import Answer, Order, execute
 from station.runtime.csms import connection
 from station.runtime.csms.connection import CONNECT_TIMEOUT_S
 from tests.runtime.fixtures_csms import (
@@ -41,6 +45,7 @@ from tests.runtime.fixtures_csms import (
     serve_until_closed,
     until_closed,
 )
+from tests.support.authorities import make_authority
 
 LinkScenario = Callable[[FakeRecorder], Awaitable[None]]
 
@@ -344,6 +349,37 @@ async def test_frames_go_both_ways(autojump_clock: trio.testing.MockClock) -> No
         assert await recorder.wait_for_observation(FrameSent) == FrameSent("m-9")
         await trio.sleep(1)
         assert texts == ['[2,"m-9","TransactionEvent",{"offline":true}]']
+        nursery.cancel_scope.cancel()
+
+
+async def test_certificates_are_read_before_their_frame_is_observed_and_in_order() -> None:
+    certificate = make_authority().pem
+    payload = json.dumps({"certificateType": "CSMSRootCertificate", "certificate": certificate})
+    frames = [f'[2,"1","InstallCertificate",{payload}]', '[2,"2","Reset",{}]']
+
+    async def send_frames(request: WebSocketRequest) -> None:
+        websocket = await accept_request(request)
+        for frame in frames:
+            await websocket.send_message(frame)
+        await until_closed(websocket)
+
+    async with trio.open_nursery() as nursery:
+        recorder, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        network.servers["a"] = send_frames
+        observed_before: list[list[Observation]] = []
+
+        def examine(order: Order) -> Answer:
+            assert threading.current_thread() is not threading.main_thread()
+            observed_before.append([*recorder.observed])
+            return execute(order)
+
+        nursery.start_soon(make_link(recorder, network, examine=examine).run)
+        with trio.fail_after(30):
+            await recorder.wait_for_observation(FrameReceived, count=2)
+        received = [each.frame for each in recorder.observed if isinstance(each, FrameReceived)]
+        assert [bytes(frame).decode() for frame in received] == frames
+        assert observed_before == [[LinkOpened(1, "ws://a/ocpp", 1)]]
+        assert known_facts.knows((certificate,), (), ())
         nursery.cancel_scope.cancel()
 
 

@@ -16,9 +16,18 @@ from journal.observations import (
 )
 from journal.state import State, apply_entry
 from station.config.station_toml import Config, load_config
+from station.core.certificates import known_facts, parser
+from station.runtime.crypto.process import Execute
+from station.runtime.crypto.program import (
+    Answer,
+    ExaminationOrder,
+    Order,
+    PrivateKeyOrder,
+    execute,
+)
 from station.runtime.loop.initial_observations import initial_observations
 from tests.support.authorities import CertifiedKey, make_authority
-from tests.support.story import JOURNAL_ID, NOON
+from tests.support.story import JOURNAL_ID, NOON, given
 
 HEARTBEAT = "OCPPCommCtrlr.HeartbeatInterval"
 ROOT, OTHER = make_authority("Root 1"), make_authority("Root 2")
@@ -51,12 +60,19 @@ def write_pem(directory: Path, name: str, *holders: CertifiedKey, text: str = ""
 
 
 def list_initial_observations(
-    config: Config, state: State | None = None, secrets: SecretStoreStub | None = None
+    config: Config,
+    state: State | None = None,
+    secrets: SecretStoreStub | None = None,
+    execute: Execute = execute,
 ) -> list[Observation]:
     first = state is None
     return list(
         initial_observations(
-            config, state or State(JOURNAL_ID), first, secrets or SecretStoreStub()
+            config,
+            state or State(JOURNAL_ID),
+            first,
+            secrets or SecretStoreStub(),
+            execute=execute,
         )
     )
 
@@ -95,18 +111,59 @@ def test_a_later_start_records_only_a_changed_csms_table(tmp_path: Path) -> None
     ]
 
 
-def test_a_start_with_known_roots_does_not_load_cryptography(
+def refuse_order(order: Order) -> Answer:
+    raise AssertionError(f"{order} is executed")
+
+
+def test_a_start_with_known_roots_reads_no_certificate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_pem(tmp_path, "csms.pem", ROOT)
     config = write_config(tmp_path, csms='ca_file = "csms.pem"')
     monkeypatch.setattr("station.core.x509.parse_root", None)  # calling it would fail
-    assert (
-        list_initial_observations(
-            config, state_after(CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem,)))
-        )
-        == []
+    state = state_after(CsmsConfigured("wss://csms/ocpp", 2, (ROOT.pem,)))
+    assert list_initial_observations(config, state, execute=refuse_order) == []
+
+
+def test_every_certificate_of_station_toml_is_read_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for the decisions on the observations, of which some follow from others."""
+    known_facts.forget_all()
+    orders: list[Order] = []
+
+    def execute_elsewhere(order: Order) -> Answer:
+        orders.append(order)
+        with monkeypatch.context() as patch:
+            patch.setattr(parser, "parse_block", parse_block)
+            patch.setattr(parser, "is_signed_by", is_signed_by)
+            return execute(order)
+
+    parse_block, is_signed_by = parser.parse_block, parser.is_signed_by
+    monkeypatch.setattr(parser, "parse_block", None)
+    monkeypatch.setattr(parser, "is_signed_by", None)
+    write_pem(tmp_path, "csms.pem", ROOT, OTHER)
+    write_pem(tmp_path, "own.pem", OWN)
+    (tmp_path / "own.key").write_text(OWN.key_pem)
+    own = '[[certificate]]\nuse = "ChargingStationCertificate"\nfile = "own.pem"\n'
+    config = write_config(
+        tmp_path,
+        f'{own}key_file = "own.key"\n'
+        '[[certificate]]\nuse = "ManufacturerRootCertificate"\nfile = "csms.pem"\n',
+        'ca_file = "csms.pem"',
     )
+    observations = list_initial_observations(config, execute=execute_elsewhere)
+    assert [type(order) for order in orders] == [ExaminationOrder, PrivateKeyOrder]
+    station = given()
+    for observation in observations:
+        station.decide_observation(observation)
+    assert sorted(each.use for each in station.state.certificates.installed) == [
+        "CSMSRootCertificate",
+        "CSMSRootCertificate",
+        "ChargingStationCertificate",
+        "ManufacturerRootCertificate",
+        "ManufacturerRootCertificate",
+    ]
 
 
 def test_a_certificate_added_later_is_ignored_with_a_warning(
