@@ -54,7 +54,7 @@ BODY_S: Final = 5.0
 ORDERS_PER_S: Final = 5.0
 ORDERS_BURST: Final = 20.0
 METRICS_MAX_AGE_S: Final = 1.0
-SEQ: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)  # of an entry or EVSE, in a path
 VIEWER_NAME: Final = "page, "
 
 REAL_ORDERS: Final = frozenset({"release", "retry", "renew_certificate"})
@@ -216,7 +216,7 @@ class PageApp:
         get, post = ["GET"], ["POST"]
         routes = [
             Route("/", self._operator_page, methods=get),
-            Route("/display/{evse_id:int}", self._display_page, methods=get),
+            Route("/display/{evse_id}", self._display_page, methods=get),
             Route("/assets/{name}", self._asset, methods=get),
             Route("/stream", self._stream, methods=get),
             Route("/entries", self._entries, methods=get),
@@ -253,6 +253,8 @@ class PageApp:
         return Response(self._assets["operator.html"], media_type="text/html")
 
     async def _display_page(self, request: Request) -> Response:
+        if not NUMBER.fullmatch(request.path_params["evse_id"]):
+            raise RefusedRequest(404, "the number of an EVSE")
         return Response(self._assets["display.html"], media_type="text/html")
 
     async def _asset(self, request: Request) -> Response:
@@ -389,7 +391,7 @@ class PageApp:
     async def _download_trace(self, request: Request) -> Response:
         """A file of the trace that an entry names; without a name, an archive of all of them."""
         seq, name = request.path_params["seq"], request.path_params.get("name", "")
-        if not SEQ.fullmatch(seq):
+        if not NUMBER.fullmatch(seq):
             raise RefusedRequest(400, "the number of an entry")
 
         async def open_content() -> Content:

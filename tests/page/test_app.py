@@ -113,6 +113,13 @@ async def test_without_a_browser_the_station_is_not_asked(tmp_path: Path) -> Non
         assert bench.station.requests == []
 
 
+async def test_a_display_has_the_number_of_an_evse(tmp_path: Path) -> None:
+    async with run_page(tmp_path) as bench:
+        assert (await bench.request("GET", "/display/1")).status == 200
+        for evse_id in ("x", "-1", "9" * 5000):
+            assert (await bench.request("GET", f"/display/{evse_id}")).status == 404
+
+
 async def test_streams_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_app, "STREAMS_MAX", 1)
     async with run_page(tmp_path) as bench:
