@@ -29,7 +29,7 @@ from drivers.wire.serial_port import SerialPort
 from station.commands.shared.control_client import STATION_SOCKET, find_listener_pid
 from station.commands.shared.start_problems import Problem, Severity, find_start_problems
 from station.config.hardware import find_hardware_problems, parse_hardware
-from station.config.safe_mode import find_problems
+from station.config.problems import find_problems
 from station.config.station_toml import Config, load_config, read_toml
 
 EXIT_CODES: Final[dict[Severity, int]] = {"error": 2, "warning": 1}
@@ -93,7 +93,8 @@ def find_all_problems(path: Path) -> Iterator[Problem]:
     if config is None:
         return
     if config.hardware:
-        wiring = list(find_hardware_problems(config.hardware, config.profile.evse_ids))
+        kinds = read_toml(path)["hardware"].keys()
+        wiring = list(find_hardware_problems(config.hardware, config.profile.evse_ids, kinds))
         yield from (Problem("error", f"{path.name}: {text}") for text in wiring)
         if not wiring:
             yield from (Problem("warning", text) for text in _port_problems(config))

@@ -8,7 +8,7 @@ changes nothing in this file.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +25,13 @@ from drivers.settings import (
 )
 from drivers.wire.serial_port import Port
 from station.config.station_toml import DeviceConfig
-from station.profiles.toml_tables import TableError, convert_table, unknown_key_message
+from station.profiles.toml_tables import (
+    TableError,
+    convert_table,
+    convert_usable_keys,
+    names_any,
+    unknown_key_message,
+)
 
 REQUIRED_KINDS: Final = ("insulation", "io", "meter", "modules", "secc")
 
@@ -75,10 +81,18 @@ def check_hardware(tables: Mapping[str, DeviceConfig], evse_ids: tuple[int, ...]
 
 
 def find_hardware_problems(
-    tables: Mapping[str, DeviceConfig], evse_ids: tuple[int, ...]
+    tables: Mapping[str, DeviceConfig],
+    evse_ids: tuple[int, ...],
+    reported_kinds: Collection[str] = (),
 ) -> Iterator[str]:
     """Every problem of the tables, one line each: an unknown or missing table, driver or key, a
-    value of the wrong type, a driver that cannot serve these EVSEs, one port in two tables."""
+    value of the wrong type, a driver that cannot serve these EVSEs, one port in two tables.
+
+    Args:
+        tables: by kind of device.
+        evse_ids: the EVSEs of the station.
+        reported_kinds: kinds of the file that are not in `tables`, for a reason already reported.
+    """
     kinds_by_port: dict[str, str] = {}
     for kind, table in tables.items():
         if kind not in KINDS:
@@ -90,16 +104,52 @@ def find_hardware_problems(
                 f"[hardware.{kind}] port {table.port} is that of [hardware.{other}] too. "
                 "Each device or line has a port of its own."
             )
-        try:
-            settings = parse_device(kind, _raw_table(table))
-            load_driver(kind, table.driver).open(settings, evse_ids, _refuse_to_open).close()
-        except TableError as error:
-            yield str(error)
-        except ValueError as error:  # SettingsError among them
-            yield f"[hardware.{kind}] {error}"
+        yield from _find_device_problems(kind, _raw_table(table), evse_ids)
     for kind in REQUIRED_KINDS:
-        if kind not in tables:
+        if kind not in tables and kind not in reported_kinds:
             yield f"[hardware.{kind}] is missing; a charge needs it"
+
+
+def _find_device_problems(
+    kind: str, raw: dict[str, Any], evse_ids: tuple[int, ...]
+) -> Iterator[str]:
+    """Every problem of one table.
+
+    The check raises the first. It is repeated without the keys that it named; further problems of
+    these keys are left out.
+    """
+    problem = _device_problem(kind, raw, evse_ids)
+    if problem is None:
+        return
+    try:
+        settings_type = load_driver(kind, raw["driver"]).Settings
+    except UnknownDriver:
+        yield problem
+        return
+    usable = convert_usable_keys(raw, settings_type, table=f"hardware.{kind}")
+    yield from usable.problems
+    wrong_keys = usable.unusable
+    remaining = {key: value for key, value in raw.items() if key in usable.values}
+    while problem := _device_problem(kind, remaining, evse_ids):
+        if not names_any(problem, wrong_keys):
+            yield problem
+        named = {key for key in remaining if names_any(problem, (key,))} - {"driver", "port"}
+        if not named:
+            return
+        wrong_keys = wrong_keys | named
+        remaining = {key: value for key, value in remaining.items() if key not in named}
+
+
+def _device_problem(kind: str, raw: Mapping[str, Any], evse_ids: tuple[int, ...]) -> str | None:
+    """The first problem of one table; None: a start can use it."""
+    try:
+        settings = parse_device(kind, raw)
+        load_driver(kind, raw["driver"]).open(settings, evse_ids, _refuse_to_open).close()
+    except TableError as error:
+        return str(error)
+    except ValueError as error:  # SettingsError among them
+        return f"[hardware.{kind}] {error}"
+    return None
 
 
 def _raw_table(table: DeviceConfig) -> dict[str, Any]:

@@ -65,46 +65,6 @@ def load_safely(path: Path, check: ConfigCheck) -> Config:
     return config
 
 
-PLACEHOLDERS: Final[RawConfig] = {
-    "station": {"identity": "placeholder"},
-    "csms": {"url": "wss://placeholder.invalid", "password": "placeholder-password"},
-}
-"""Valid required tables, for the check of each part beside wrong ones."""
-
-
-def find_problems(path: Path) -> tuple[list[str], Config | None]:
-    """Every problem of a station.toml, one line each, where `load_safely` stops at the first.
-
-    The keys of drivers are not checked: see `station.config.hardware.find_hardware_problems`.
-
-    Returns:
-        The problems; and the file with its wrong parts left out, for further checks. None: it
-        cannot be read at all.
-    """
-    loader = _ConfigLoader(path, lambda config: None)
-    try:
-        raw = read_toml(path)
-    except ConfigError as failure:
-        return [str(failure)], None
-    if loader.load_error(raw) is None:
-        return [], loader.load_raw(raw)
-    problems, core = [], PLACEHOLDERS
-    for name in PLACEHOLDERS:
-        others = {key: table for key, table in core.items() if key != name}
-        candidate = {**others, name: raw[name]} if name in raw else others
-        error = loader.load_error(candidate)
-        if error is None:
-            core = candidate
-        else:
-            problems.append(error)
-    hardware = raw.get("hardware", {})
-    optional = {key: part for key, part in raw.items() if key not in PLACEHOLDERS}
-    if not isinstance(hardware, dict):
-        optional["hardware"] = [hardware]
-    core, left_out = loader.add_parts(core, optional)
-    return [*problems, *left_out], loader.load_raw(core)
-
-
 class _ConfigLoader:
     """Tries tables of one station.toml."""
 

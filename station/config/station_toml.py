@@ -4,8 +4,9 @@ The file is read once, at start. Everything that can be checked without hardware
 checked then; a value that passes cannot fail later. An error is one line: file, table, key, what is
 wrong, what to do. `station/README.md` documents the keys.
 
-Order of a check: TOML syntax; tables and keys against the structs below (`_StationToml`); then the
-meaning of each value, which gives `Config`.
+Order of a check: TOML syntax; tables and keys against the structs of `file_tables`; then the
+meaning of each value, which gives `Config`. `build_config` reports each problem and continues
+without the value; a start ends at the first, `station check` collects them all.
 """
 
 from __future__ import annotations
@@ -13,15 +14,24 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import msgspec
-from msgspec import Meta
 
 from drivers.wiring import Channel, IoWiring, WiringError, parse_channel
-from journal.storage.connection import CHECKPOINT_PAGES, GROW_BYTES
+from station.config.file_tables import (
+    CertificateRow,
+    CsmsTable,
+    FileTables,
+    FirmwareTable,
+    JournalConfig,
+    LimitsConfig,
+    TracesConfig,
+    VariableRow,
+    read_tables,
+)
 from station.core.device_model.model import (
     Component,
     DeviceModel,
@@ -33,7 +43,6 @@ from station.ocpp.csms_url import CsmsUrlError, parse_csms_url
 from station.profiles import Profile, ProfileError, load_profile
 from station.profiles.toml_tables import (
     TableError,
-    convert_table,
     decode_text,
     decode_toml,
     unknown_key_message,
@@ -109,42 +118,11 @@ class DeviceConfig(msgspec.Struct, frozen=True):
     options: dict[str, Any]
 
 
-class JournalConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[journal]`: how the journal uses the disk."""
-
-    checkpoint_pages: int = CHECKPOINT_PAGES  # pages of 4 KiB in the WAL before a checkpoint
-    grow_bytes: int = GROW_BYTES  # the WAL is extended ahead by this, so that appends overwrite
-    powersafe_overwrite: bool = True  # a torn write damages only the bytes being written
-    csms_bytes_per_day: int = 268_435_456  # of frames, and of what they make the station write
-    reading_interval_s: int = 10  # a meter reading is journaled at least this often, P6
-    reserve_bytes: int = 8_388_608  # kept free to end transactions on a full disk
-    retention: int = 90  # days until an entry moves from the database to the archive
-
-
-class TracesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[traces]`: traffic of the device buses, written to files around a fault."""
-
-    files: Annotated[int, Meta(ge=0, le=100)] = 10  # traces that are kept; 0: none is written
-    seconds: Annotated[int, Meta(ge=10, le=3_600)] = 120  # before the fault
-    seconds_after: Annotated[int, Meta(ge=1, le=60)] = 5  # after the fault
-    bytes_per_bus: Annotated[int, Meta(ge=16_384, le=16_777_216)] = 262_144  # of memory
-
-
 class FirmwareConfig(msgspec.Struct, frozen=True):
     """`[firmware]`: how new firmware is installed."""
 
     installer: Path | None = None  # with the contract of `station.firmware.swap`; None: that one
     directory: Path | None = None  # of the releases; None: in the data directory
-
-
-class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[limits]`: limits of the grid connection, in W, that hold without a CSMS."""
-
-    station_w: int | None = None  # always
-    offline_w: int | None = None  # while there is no CSMS
-    offline_after_s: int = 60  # so long after the connection was lost
-    contact_w: int | None = None  # while the contact at `contact_input` is open
-    contact_input: str | None = None  # a channel that nothing else is read from
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -165,56 +143,8 @@ class Config(msgspec.Struct, frozen=True):
     complaints: tuple[str, ...] = ()  # one per part that was left out: safe mode; empty: none
 
 
-# Tables and keys of the file, before their meaning is checked.
-
-
-class _StationTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    identity: str
-    profile: str | None = None
-    data: str = "data"
-
-
-class _CsmsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    url: str
-    security_profile: int | None = None
-    password: str | None = None
-    password_file: str | None = None
-    ca_file: str | None = None
-
-
-class _VariableRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    component: str
-    variable: str
-    value: str
-    instance: str | None = None
-    evse: int | None = None
-    connector: int | None = None
-    variable_instance: str | None = None
-
-
-class _CertificateRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    use: str
-    file: str
-    key_file: str | None = None
-    key_password: str | None = None
-    key_password_file: str | None = None
-
-
-class _FirmwareTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    installer: str | None = None
-    directory: str | None = None
-
-
-class _StationToml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    station: _StationTable
-    csms: _CsmsTable
-    variable: tuple[_VariableRow, ...] = ()
-    certificate: tuple[_CertificateRow, ...] = ()
-    hardware: dict[str, Any] = {}
-    journal: JournalConfig = JournalConfig()
-    firmware: _FirmwareTable = _FirmwareTable()
-    limits: LimitsConfig = LimitsConfig()
-    traces: TracesConfig = TracesConfig()
+Report = Callable[[str], None]
+"""Gets each problem; a start raises TableError in it."""
 
 
 def load_config(path: str | Path) -> Config:
@@ -233,9 +163,13 @@ def load_config(path: str | Path) -> Config:
 def parse_config(raw: Mapping[str, Any], base: Path, name: str = "station.toml") -> Config:
     """Check the tables of a station.toml; relative paths start at `base`. As `load_config`."""
     try:
-        return _build_config(convert_table(raw, _StationToml), base)
-    except (TableError, ProfileError) as error:
+        return build_config(read_tables(raw), base, _refuse)
+    except TableError as error:
         raise ConfigError(f"{name}: {error}") from None
+
+
+def _refuse(problem: str) -> NoReturn:
+    raise TableError(problem)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -263,38 +197,55 @@ def _syntax_error_text(message: str) -> str:
     return f"{position[1]}: {problem[0].lower()}{problem[1:]}"
 
 
-def _build_config(file: _StationToml, base: Path) -> Config:
-    identity = _check_identity(file.station.identity)
-    hardware = {name: _device_config(name, raw) for name, raw in file.hardware.items()}
-    profile = _load_profile(file.station.profile, base, bool(hardware))
-    model = DeviceModel(profile)
+def build_config(file: FileTables, base: Path, report: Report) -> Config:
+    """The configuration in the tables of a file, without what is wrong.
+
+    Args:
+        file: the tables.
+        base: where relative paths start.
+        report: gets each problem, in the order in which a start checks.
+    """
+    _try(report, _check_identity, file.station.identity)
+    devices = (_device_config(name, raw, report) for name, raw in file.hardware.items())
+    hardware = {device.name: device for device in devices if device is not None}
+    profile, model = _load_product(file.station.profile, base, bool(file.hardware), report)
     for complaint in _journal_complaints(file.journal):
-        raise TableError(f"[journal] {complaint}")
+        report(f"[journal] {complaint}")
     for complaint in _limit_complaints(file.limits, _free_inputs(hardware, profile)):
-        raise TableError(f"[limits] {complaint}")
+        report(f"[limits] {complaint}")
     return Config(
-        identity=identity,
+        identity=file.station.identity,
         profile=profile,
         device_model=model,
         data_directory=base / file.station.data,
-        csms=_csms_config(file.csms, base, profile, model),
-        variables=_variable_values(file.variable, model),
-        certificates=tuple(
-            _certificate_config(number, raw, base)
-            for number, raw in enumerate(file.certificate, start=1)
-        ),
+        csms=_csms_config(file.csms, base, profile, model, report),
+        variables=_variable_values(file.variables, model, report),
+        certificates=tuple(_certificate_configs(file.certificates, base, report)),
         hardware=hardware,
         journal=file.journal,
-        firmware=_firmware_config(file.firmware, base),
+        firmware=_try(report, _firmware_config, file.firmware, base) or FirmwareConfig(),
         limits=file.limits,
         traces=file.traces,
     )
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _try(report: Report, check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """The result of a check; None: it raised TableError, which is reported."""
+    try:
+        return check(*args, **kwargs)
+    except TableError as error:
+        report(str(error))
+    return None
+
+
 IDENTITY_PATTERN = re.compile(r"[A-Za-z0-9*\-_=+|@.]+")
 
 
-def _check_identity(text: str) -> str:
+def _check_identity(text: str) -> None:
     """Part 4 §3.1.1: an identifierString, without the colon that HTTP Basic reserves."""
     if not text:
         raise TableError("[station] identity is empty; use the identity configured in the CSMS")
@@ -307,7 +258,6 @@ def _check_identity(text: str) -> str:
         raise TableError(
             f"[station] identity has {refused!r}; allowed are letters, digits and * - _ = + | @ ."
         )
-    return text
 
 
 def _load_profile(name: str | None, base: Path, with_hardware: bool) -> Profile:
@@ -318,41 +268,68 @@ def _load_profile(name: str | None, base: Path, with_hardware: bool) -> Profile:
         raise TableError(f"[station] profile: {error}") from None
 
 
+def _load_product(
+    name: str | None, base: Path, with_hardware: bool, report: Report
+) -> tuple[Profile, DeviceModel]:
+    """The profile and its device model; of a profile that cannot be used, those of the default."""
+    profile = _try(report, _load_profile, name, base, with_hardware)
+    if profile is not None:
+        try:
+            return profile, DeviceModel(profile)
+        except ProfileError as error:
+            report(str(error))
+    default = _load_profile(None, base, with_hardware)
+    return default, DeviceModel(default)
+
+
 def _csms_config(
-    raw: _CsmsTable, base: Path, profile: Profile, device_model: DeviceModel
+    raw: CsmsTable, base: Path, profile: Profile, device_model: DeviceModel, report: Report
 ) -> CsmsConfig:
-    security_profile = _security_profile(raw, profile)
+    scheme = _try(report, _check_url, raw.url)
+    default = 1 if scheme == "ws" else 2
+    chosen = default if raw.security_profile is None else raw.security_profile
+    if _try(report, _check_security_profile, chosen):
+        if scheme is not None:
+            _try(report, _check_scheme, scheme, chosen)
+        _try(report, _check_product_has, chosen, profile)
+    else:
+        chosen = default
     return CsmsConfig(
         url=raw.url.rstrip("/"),
-        security_profile=security_profile,
-        password=_csms_password(raw, base, security_profile, device_model),
-        ca_file=_existing_path("[csms] ca_file", raw.ca_file, base),
+        security_profile=chosen,
+        password=_try(report, _csms_password, raw, base, chosen, device_model),
+        ca_file=_try(report, _existing_path, "[csms] ca_file", raw.ca_file, base),
     )
 
 
-def _security_profile(raw: _CsmsTable, profile: Profile) -> int:
-    """The security profile of `[csms]`: it must fit the url and the product profile."""
-    scheme = _check_url(raw.url)
-    chosen = raw.security_profile or (2 if scheme == "wss" else 1)
-    if raw.security_profile is not None and raw.security_profile not in (1, 2, 3):
-        raise TableError(f"[csms] security_profile is {raw.security_profile}; use 1, 2 or 3")
-    if (scheme == "wss") is not (chosen > 1):
-        required = "wss" if chosen > 1 else "ws"
+def _check_security_profile(chosen: int) -> bool:
+    if chosen not in (1, 2, 3):
+        raise TableError(f"[csms] security_profile is {chosen}; use 1, 2 or 3")
+    return True
+
+
+def _check_scheme(scheme: str, security_profile: int) -> None:
+    """TLS for the security profiles 2 and 3 only."""
+    if (scheme == "wss") is not (security_profile > 1):
+        required = "wss" if security_profile > 1 else "ws"
         raise TableError(
-            f"[csms] url begins with {scheme}://, but security profile {chosen} needs {required}://"
+            f"[csms] url begins with {scheme}://, but security profile {security_profile} needs"
+            f" {required}://"
         )
-    if chosen not in profile.security_profiles:
+
+
+def _check_product_has(security_profile: int, profile: Profile) -> None:
+    if security_profile not in profile.security_profiles:
         allowed = ", ".join(map(str, profile.security_profiles))
         raise TableError(
-            f"[csms] security profile {chosen} is not in product profile {profile.name};"
+            f"[csms] security profile {security_profile} is not in product profile {profile.name};"
             f" use one of {allowed} (wss://), or [station] profile = "
             f'"{PROFILE_WITHOUT_HARDWARE}" for tests'
         )
-    return chosen
 
 
 def _csms_password(
-    raw: _CsmsTable, base: Path, security_profile: int, device_model: DeviceModel
+    raw: CsmsTable, base: Path, security_profile: int, device_model: DeviceModel
 ) -> Secret | None:
     """The password of `[csms]`: required for security profiles 1 and 2. A00.FR.205."""
     password = _read_secret("[csms] password", raw.password, raw.password_file, base)
@@ -410,24 +387,31 @@ def _existing_path(key: str, file: str | None, base: Path) -> Path | None:
     return base / file
 
 
-def _variable_values(rows: tuple[_VariableRow, ...], device_model: DeviceModel) -> dict[str, str]:
+def _variable_values(
+    rows: Mapping[int, VariableRow], device_model: DeviceModel, report: Report
+) -> dict[str, str]:
     """Values for the first start, by path; ReadOnly variables may be set here too."""
     values: dict[str, str] = {}
-    for number, row in enumerate(rows, start=1):
-        place = f"[[variable]] {number}: "
-        component = Component(row.component, row.instance, row.evse, row.connector)
-        definition = device_model.find_variable(component, row.variable, row.variable_instance)
-        if isinstance(definition, Refusal):
-            raise TableError(f"{place}{definition.info}{_suggest_variable(row, device_model)}")
-        if definition.path in values:
-            raise TableError(f"{place}{definition.path} is given twice; keep one")
-        for complaint in _value_complaints(definition, row.value):
-            raise TableError(f"{place}{complaint}")
-        values[definition.path] = row.value
+    for number, row in rows.items():
+        _try(report, _add_variable_value, values, f"[[variable]] {number}: ", row, device_model)
     return values
 
 
-def _suggest_variable(row: _VariableRow, device_model: DeviceModel) -> str:
+def _add_variable_value(
+    values: dict[str, str], place: str, row: VariableRow, device_model: DeviceModel
+) -> None:
+    component = Component(row.component, row.instance, row.evse, row.connector)
+    definition = device_model.find_variable(component, row.variable, row.variable_instance)
+    if isinstance(definition, Refusal):
+        raise TableError(f"{place}{definition.info}{_suggest_variable(row, device_model)}")
+    if definition.path in values:
+        raise TableError(f"{place}{definition.path} is given twice; keep one")
+    for complaint in _value_complaints(definition, row.value):
+        raise TableError(f"{place}{complaint}")
+    values[definition.path] = row.value
+
+
+def _suggest_variable(row: VariableRow, device_model: DeviceModel) -> str:
     import difflib  # imported only for a wrong name
 
     path = f"{row.component}.{row.variable}"
@@ -449,29 +433,46 @@ def _value_complaints(definition: VariableDefinition, value: str) -> Iterator[st
         )
 
 
-def _certificate_config(number: int, raw: _CertificateRow, base: Path) -> CertificateConfig:
-    place = f"[[certificate]] {number}: "
+def _certificate_configs(
+    rows: Mapping[int, CertificateRow], base: Path, report: Report
+) -> Iterator[CertificateConfig]:
+    for number, row in rows.items():
+        problems: list[str] = []
+        certificate = _certificate_config(f"[[certificate]] {number}: ", row, base, problems.append)
+        for problem in problems:
+            report(problem)
+        if not problems:
+            yield certificate
+
+
+def _certificate_config(
+    place: str, raw: CertificateRow, base: Path, report: Report
+) -> CertificateConfig:
+    """The certificate of a row; incomplete if there is a problem."""
     if raw.use not in CERTIFICATE_USES:
-        raise TableError(f"{place}use {unknown_key_message(raw.use, CERTIFICATE_USES, 'a use')}")
-    with_key = CERTIFICATE_USES[raw.use]
-    file = _existing_path(f"{place}file", raw.file, base)
-    assert file is not None  # `file` is a required key
-    if with_key and raw.key_file is None:
-        raise TableError(f"{place}key_file is missing; a {raw.use} needs its private key")
-    if not with_key and raw.key_file is not None:
-        raise TableError(f"{place}key_file is given; a {raw.use} has no private key here")
-    password = _read_secret(f"{place}key_password", raw.key_password, raw.key_password_file, base)
+        report(f"{place}use {unknown_key_message(raw.use, CERTIFICATE_USES, 'a use')}")
+    file = _try(report, _existing_path, f"{place}file", raw.file, base)
+    with_key = CERTIFICATE_USES.get(raw.use)
+    if with_key is True and raw.key_file is None:
+        report(f"{place}key_file is missing; a {raw.use} needs its private key")
+    key_file = None
+    if with_key is False and raw.key_file is not None:
+        report(f"{place}key_file is given; a {raw.use} has no private key here")
+    else:
+        key_file = _try(report, _existing_path, f"{place}key_file", raw.key_file, base)
+    secret = (f"{place}key_password", raw.key_password, raw.key_password_file, base)
+    password = _try(report, _read_secret, *secret)
     if password is not None and raw.key_file is None:
-        raise TableError(f"{place}key_password is given without key_file")
+        report(f"{place}key_password is given without key_file")
     return CertificateConfig(
         use=raw.use,
-        file=file,
-        key_file=_existing_path(f"{place}key_file", raw.key_file, base),
+        file=file or base / raw.file,
+        key_file=key_file,
         key_password=password,
     )
 
 
-def _firmware_config(raw: _FirmwareTable, base: Path) -> FirmwareConfig:
+def _firmware_config(raw: FirmwareTable, base: Path) -> FirmwareConfig:
     installer = _existing_path("[firmware] installer", raw.installer, base)
     if installer is not None and not os.access(installer, os.X_OK):
         raise TableError(f"[firmware] installer {raw.installer} is not executable")
@@ -479,15 +480,22 @@ def _firmware_config(raw: _FirmwareTable, base: Path) -> FirmwareConfig:
     return FirmwareConfig(installer and installer.absolute(), directory and directory.absolute())
 
 
-def _device_config(name: str, raw: Any) -> DeviceConfig:
+def _device_config(name: str, raw: Any, report: Report) -> DeviceConfig | None:
+    """The table of a device; None: there is a problem."""
     place = f"[hardware.{name}] "
     if not isinstance(raw, dict):
-        raise TableError(f"[hardware] {name} needs a table of its own: [hardware.{name}]")
+        report(f"[hardware] {name} needs a table of its own: [hardware.{name}]")
+        return None
+    problems = []
     for key in ("driver", "port"):
         if key not in raw:
-            raise TableError(f"{place}{key} is missing")
-        if not isinstance(raw[key], str) or not raw[key]:
-            raise TableError(f"{place}{key} needs text in quotes, got {raw[key]!r}")
+            problems.append(f"{place}{key} is missing")
+        elif not isinstance(raw[key], str) or not raw[key]:
+            problems.append(f"{place}{key} needs text in quotes, got {raw[key]!r}")
+    for problem in problems:
+        report(problem)
+    if problems:
+        return None
     options = {key: value for key, value in raw.items() if key not in ("driver", "port")}
     return DeviceConfig(name=name, driver=raw["driver"], port=raw["port"], options=options)
 

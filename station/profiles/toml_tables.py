@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -83,15 +83,106 @@ def convert_table(raw: Mapping[str, Any], struct_type: type[Kind], table: str = 
         raise TableError(message) from None
 
 
-def unknown_key_message(key: str, known: Iterable[str], thing: str = "a key") -> str:
-    """The error for an unknown key, with the known one it resembles most."""
+class UsableKeys(NamedTuple):
+    """What can be used of a table.
+
+    Attributes:
+        values: converted, by key.
+        problems: one line for each key that is unknown, missing or of the wrong type.
+        unusable: known keys that are missing or wrong, or that an unknown key resembles.
+    """
+
+    values: dict[str, Any]
+    problems: list[str]
+    unusable: set[str]
+
+
+def convert_usable_keys(
+    raw: Mapping[str, Any],
+    struct_type: type[msgspec.Struct],
+    place: str = "$",
+    *,
+    table: str = "",
+    root_type: Any = None,
+) -> UsableKeys:
+    """All problems of the keys of a table, where `convert_table` raises the first.
+
+    Keys are not compared with each other.
+
+    Args:
+        raw: the table.
+        struct_type: what it becomes.
+        place: of the table, as msgspec writes it.
+        table: as of `convert_table`.
+        root_type: the type at `$`; None: `struct_type`.
+    """
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct_type)}
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    unusable = set[str]()
+    for key, value in raw.items():
+        if key not in fields:
+            problems.append(toml_location(place, table) + unknown_key_message(key, fields))
+            unusable.update(filter(None, (nearest_key(key, fields),)))
+            continue
+        expected_type = fields[key].type
+        problem = explain_value(
+            value, expected_type, f"{place}.{key}", table=table, root_type=root_type or struct_type
+        )
+        if problem is None:
+            values[key] = msgspec.convert(value, expected_type)
+        else:
+            problems.append(problem)
+            unusable.add(key)
+    for key, field in fields.items():
+        if field.required and key not in raw and key not in unusable:
+            problems.append(f"{toml_location(place, table)}{key} is missing")
+            unusable.add(key)
+    return UsableKeys(values, problems, unusable)
+
+
+def explain_value(
+    value: object, expected_type: Any, place: str, *, table: str = "", root_type: Any = None
+) -> str | None:
+    """The problem of one value; None: it is of the expected type.
+
+    Args:
+        value: of a key.
+        expected_type: what it becomes.
+        place: of the key, as msgspec writes it.
+        table: as of `convert_table`.
+        root_type: the type at `$`.
+    """
+    try:
+        msgspec.convert(value, expected_type)
+    except msgspec.ValidationError as error:
+        unknown_key = next(find_unknown_keys(value, expected_type, place, table), None)
+        what, _, below = str(error).partition(" - at `")
+        inner = below.rstrip("`").removeprefix("$")
+        return unknown_key or explain_error(f"{what} - at `{place}{inner}`", root_type, table)
+    return None
+
+
+def names_any(text: str, keys: Iterable[str]) -> bool:
+    """Whether a text contains one of the keys as a word."""
+    return not set(re.findall(r"\w+", text)).isdisjoint(keys)
+
+
+def nearest_key(key: str, known: Iterable[str]) -> str | None:
+    """The known key that an unknown one resembles most; None: it resembles none."""
     import difflib  # imported only for an invalid file
 
-    names = list(known)
-    folded = {name.casefold(): name for name in names}
+    folded = {name.casefold(): name for name in known}
     near = difflib.get_close_matches(key.casefold(), folded, n=1, cutoff=0.5)
-    if near:
-        return f"{key} is not {thing}; did you mean {folded[near[0]]}?"
+    return folded[near[0]] if near else None
+
+
+def unknown_key_message(key: str, known: Iterable[str], thing: str = "a key") -> str:
+    """The error for an unknown key, with the known one it resembles most."""
+    names = list(known)
+    near = nearest_key(key, names)
+    if near is not None:
+        return f"{key} is not {thing}; did you mean {near}?"
     return f"{key} is not {thing}; known are {', '.join(sorted(names))}"
 
 

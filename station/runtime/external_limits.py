@@ -32,7 +32,7 @@ import trio
 from journal.events import Observation
 from journal.observations import ExternalLimitReported, LimitPeriod
 from journal.state import State
-from station.config.station_toml import LimitsConfig
+from station.config.file_tables import LimitsConfig
 from station.core.blocks.k_power_limits import SIGNIFICANCE
 from station.core.context import Context
 from station.core.desired import DesiredState

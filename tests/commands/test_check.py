@@ -163,8 +163,8 @@ port = "/dev/ttyUSB9"
     expected = (
         "[station] identity has ':'",
         "[csms] pasword_file is not a key; did you mean password_file?",
-        "[journal] retention is 0",
         "[journal] grow is not a key",
+        "[journal] retention is 0",
         "[[variable]] 1: OCPPCommCtrlr.HeartbeatInterval needs an integer",
         "[[variable]] 3: ",
         "[hardware.meter] addresses: 1 is given twice",

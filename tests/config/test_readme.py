@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 import pytest
 
-from station.config import station_toml
+from station.config import file_tables
 from station.config.hardware import check_hardware
 from station.config.station_toml import JOURNAL_LIMITS, load_config
 from station.profiles.toml_tables import TableError
@@ -24,14 +24,14 @@ SECTIONS = dict(
 )
 KEY_TABLE = "| key | type | default | meaning |\n|---|---|---|---|\n"
 STRUCTS: dict[str, type[msgspec.Struct]] = {
-    "[station]": station_toml._StationTable,
-    "[csms]": station_toml._CsmsTable,
-    "[[variable]]": station_toml._VariableRow,
-    "[[certificate]]": station_toml._CertificateRow,
-    "[journal]": station_toml.JournalConfig,
-    "[firmware]": station_toml._FirmwareTable,
-    "[limits]": station_toml.LimitsConfig,
-    "[traces]": station_toml.TracesConfig,
+    "[station]": file_tables.StationTable,
+    "[csms]": file_tables.CsmsTable,
+    "[[variable]]": file_tables.VariableRow,
+    "[[certificate]]": file_tables.CertificateRow,
+    "[journal]": file_tables.JournalConfig,
+    "[firmware]": file_tables.FirmwareTable,
+    "[limits]": file_tables.LimitsConfig,
+    "[traces]": file_tables.TracesConfig,
 }
 
 
@@ -62,7 +62,7 @@ def test_required_keys_are_marked(table: str) -> None:
 
 def test_every_table_of_station_toml_has_a_section() -> None:
     tables = {name.strip("[]").partition(".")[0] for name in SECTIONS if name.startswith("[")}
-    assert tables == set(station_toml._StationToml.__struct_fields__)
+    assert tables == set(file_tables.StationToml.__struct_fields__)
 
 
 def test_the_tables_of_keys_are_on_this_page_only() -> None:
@@ -70,7 +70,7 @@ def test_the_tables_of_keys_are_on_this_page_only() -> None:
 
 
 def test_journal_has_the_defaults_and_limits_of_the_code() -> None:
-    for field in msgspec.structs.fields(station_toml.JournalConfig):
+    for field in msgspec.structs.fields(file_tables.JournalConfig):
         kind, default, *_ = documented_keys("[journal]")[field.name]
         assert default == str(field.default).lower()
         if field.name in JOURNAL_LIMITS:
@@ -78,11 +78,11 @@ def test_journal_has_the_defaults_and_limits_of_the_code() -> None:
 
 
 def test_traces_has_the_defaults_and_limits_of_the_code() -> None:
-    for field in msgspec.structs.fields(station_toml.TracesConfig):
+    for field in msgspec.structs.fields(file_tables.TracesConfig):
         kind, default, *_ = documented_keys("[traces]")[field.name]
         assert default == str(field.default)
         _, limits = get_args(
-            get_type_hints(station_toml.TracesConfig, include_extras=True)[field.name]
+            get_type_hints(file_tables.TracesConfig, include_extras=True)[field.name]
         )
         assert kind == f"{limits.ge} to {limits.le}"
 

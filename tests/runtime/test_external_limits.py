@@ -8,7 +8,7 @@ from trio.testing import MockClock
 from journal.events import Decision, Entry, Observation
 from journal.observations import ExternalLimitReported
 from journal.state import State, apply_entry
-from station.config.station_toml import LimitsConfig
+from station.config.file_tables import LimitsConfig
 from station.core.context import Context
 from station.core.desired import DesiredLink, DesiredState
 from station.runtime.external_limits import (

@@ -24,7 +24,7 @@ from journal.events import Observation
 from journal.observations import BusTraceWritten
 from journal.projections.bus_traces import TracedFault
 from journal.state import State
-from station.config.station_toml import TracesConfig
+from station.config.file_tables import TracesConfig
 from station.core.desired import DesiredState
 from station.runtime.jobs.trace_files import (
     FaultLine,

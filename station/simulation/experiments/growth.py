@@ -24,7 +24,7 @@ from journal.maintenance.retention import RetentionLimits, archive_oldest_entrie
 from journal.storage.connection import PAGE_BYTES, StoreSettings
 from journal.storage.reader import Reader
 from journal.storage.store import Store
-from station.config.station_toml import JournalConfig
+from station.config.file_tables import JournalConfig
 from station.runtime.loop.startup import event_registry
 from station.simulation.evse_double import SimulatedEv
 from station.simulation.faulty_csms import ALICE

@@ -25,7 +25,7 @@ from journal.storage.reader import Reader
 from journal.storage.snapshots import SnapshotFile, SnapshotIgnored
 from station import cli
 from station.config.hardware import find_hardware_problems
-from station.config.safe_mode import find_problems
+from station.config.problems import find_problems
 from station.history.export.manifest import verify_export
 from station.runtime.control_socket import REAL_DEVICE_OPS, ControlHandler
 from station.runtime.hardware.hardware import Hardware

@@ -19,7 +19,7 @@ from drivers.wire.slcan import parse_frame
 from drivers.wire.traffic import TrafficRing
 from journal.observations import BusTraceWritten, StorageReported
 from journal.projections.station_health import StationHealth
-from station.config.station_toml import TracesConfig
+from station.config.file_tables import TracesConfig
 from station.core.desired import DesiredState
 from station.runtime.jobs import bus_traces
 from station.runtime.jobs.bus_traces import BusTraceJob
