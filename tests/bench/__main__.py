@@ -13,12 +13,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from tests.bench import disk, everyday, history, many, protection, wire
+from tests.bench import deciding, disk, everyday, history, many, protection, wire
 from tests.bench.measures import FULL, QUICK, Row, Size
 from tests.bench.peers import Peer
 
 PEERS: Final = Path(".bench/bin/python")
-PARTS: Final = ("disk", "history", "wire", "many", "protection", "everyday")
+PARTS: Final = ("disk", "history", "deciding", "wire", "many", "protection", "everyday")
 RUN_TIMEOUT_S: Final = 1_800  # of a run on a busy machine; on an idle one it takes eight minutes
 
 
@@ -31,6 +31,8 @@ def measure_parts(directory: Path, size: Size, parts: Collection[str]) -> Iterat
         yield from disk.measure_rows(directory / "disk", size, peer)
     if "history" in parts:
         yield from history.measure_rows(directory / "history", size)
+    if "deciding" in parts:
+        yield from deciding.measure_rows(directory / "deciding", size)
     if "wire" in parts:
         yield from wire.measure_rows(directory / "wire", size)
     if "many" in parts:
