@@ -56,6 +56,7 @@ _NO_TABLES_QUERY = f"""
 """
 _COMPUTED_QUERY = "SELECT 1 FROM pragma_table_xinfo(?) WHERE hidden > 0"
 CACHE_KIB = 256  # SQLite's page cache per connection; a journal is read once, in order
+CACHED_STATEMENTS = 8  # per connection, 5 KiB each; a commit and its checkpoint use five
 
 
 def open_connection(
@@ -77,7 +78,7 @@ def open_connection(
         uri=True,
         isolation_level=None,
         check_same_thread=False,
-        cached_statements=32,
+        cached_statements=CACHED_STATEMENTS,
     )
     try:
         if exclusive:
