@@ -51,9 +51,9 @@ from station.core.blocks import (
     b_networks,
     b_registration,
     b_reset,
-    c_authorization,
     c_authorization_cache,
     c_connection,
+    c_without_csms,
     e_transactions,
     g_availability,
     h_reservation,
@@ -279,7 +279,7 @@ RULE_SECTIONS: Final = (
         "Link and start",
         (
             RuleRow(
-                c_authorization.resolve_pending_offline,
+                c_without_csms.resolve_pending_offline,
                 "when the link closes: before the next row drops the Authorize calls it resolves",
             ),
             RuleRow(

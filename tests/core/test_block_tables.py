@@ -27,6 +27,7 @@ HELPER_MODULES: Final = frozenset(
         "c_authorization_reasons",
         "c_id_token",
         "c_local_authorization",
+        "c_without_csms",
         "e_start_stop_points",
         "e_transaction_events",
         "evse_conditions",

@@ -19,12 +19,13 @@ from journal.projections.authorizations import (
     AuthorizationBoundToEvse,
     AuthorizationEnded,
 )
-from station.core.blocks.c_authorization import AUTHORIZATION_ENABLED, grant_authorization
+from station.core.blocks.c_authorization import AUTHORIZATION_ENABLED
 from station.core.blocks.c_id_token import (
     authorization_allows_evse,
     group_of_authorization,
     may_start_before_accepted,
 )
+from station.core.blocks.c_without_csms import grant_authorization
 from station.core.blocks.evse_conditions import is_in_service
 from station.core.blocks.h_kept_evses import Claimant, find_obstacle
 from station.core.context import Context, Deadline, Rule

@@ -14,9 +14,10 @@ from journal.events import Decision
 from journal.projections.transactions import Transaction, TransactionStopOrdered
 from station.core.blocks import a_certificate_renewal, l_firmware, n_logs
 from station.core.blocks.b_registration import build_boot_notification
-from station.core.blocks.c_authorization import grant_authorization, request_charging
+from station.core.blocks.c_authorization import request_charging
 from station.core.blocks.c_authorization_cache import UNCACHED_TYPES
 from station.core.blocks.c_id_token import find_evse_for, has_stopping_transaction
+from station.core.blocks.c_without_csms import grant_authorization
 from station.core.blocks.e_start_stop_points import REMOTE_STOP, stops_with_authorization
 from station.core.blocks.e_transaction_events import build_transaction_event
 from station.core.blocks.e_transactions import end_authorization
