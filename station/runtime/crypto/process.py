@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from station.runtime.crypto.program import (
+    JOB_ORDERS,
     Answer,
     KeyPairCreated,
     KeyPairOrder,
@@ -27,8 +28,8 @@ from station.runtime.secrets.key_pairs import KeyPair
 log = logging.getLogger("station.crypto")
 
 PROGRAM: Final = (sys.executable, "-m", "station.runtime.crypto.program")
-TIMEOUT_S: Final = 20.0  # usually 0.3 s
-KEY_PAIR_TIMEOUT_S: Final = 60.0  # an RSA key of 4096 bits takes seconds on a small computer
+TIMEOUT_S: Final = 10.0  # usually 0.3 s; a CSMS waits for the answer
+JOB_TIMEOUT_S: Final = 60.0  # an RSA key of 4096 bits takes seconds on a small computer
 WORDS_CHARS_MAX: Final = 200  # of its last line in the log
 
 Execute: TypeAlias = Callable[[Order], Answer]
@@ -41,7 +42,7 @@ def execute_apart(order: Order, *, program: tuple[str, ...] = PROGRAM) -> Answer
         order: on its stdin, because arguments and environment can be read by other users.
         program: see `station.runtime.crypto.program`.
     """
-    timeout_s = KEY_PAIR_TIMEOUT_S if isinstance(order, KeyPairOrder) else TIMEOUT_S
+    timeout_s = JOB_TIMEOUT_S if isinstance(order, JOB_ORDERS) else TIMEOUT_S
     try:
         done = subprocess.run(
             program, input=msgspec.json.encode(order), capture_output=True, timeout=timeout_s

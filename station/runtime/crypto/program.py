@@ -23,7 +23,7 @@ from station.runtime.secrets.key_pairs import (
     read_private_key,
 )
 
-NICENESS: Final = 5  # the power path goes first
+NICENESS: Final = 5  # of work for jobs, which have time
 RUN_TIME_MAX_S: Final = 70  # longer than the station waits
 
 
@@ -88,6 +88,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     reason: str
 
 
+JOB_ORDERS: Final = (KeyPairOrder, SignatureOrder)
 Order: TypeAlias = ExaminationOrder | KeyPairOrder | PrivateKeyOrder | SignatureOrder
 Answer: TypeAlias = Examined | KeyPairCreated | PrivateKeyRead | SignatureValid | Refused
 
@@ -138,8 +139,9 @@ def main() -> None:
     signal.alarm(RUN_TIME_MAX_S)
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    os.nice(NICENESS)
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    if isinstance(order, JOB_ORDERS):
+        os.nice(NICENESS)
     sys.stdout.buffer.write(msgspec.json.encode(execute(order)))
 
 

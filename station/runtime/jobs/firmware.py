@@ -179,6 +179,7 @@ class FirmwareUpdateJob:
             ordered.signing_certificate,
             ordered.signature,
             self._execute,
+            abandon_on_cancel=True,
         )
         if problem:
             log.warning("firmware update %d: signature: %s", ordered.request_id, problem)

@@ -126,7 +126,7 @@ FAILURES = {
 def test_without_an_answer_the_station_does_it_itself(
     failure: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(process, "TIMEOUT_S", 0.6 if failure == "does not end" else 20.0)
+    monkeypatch.setattr(process, "TIMEOUT_S", 0.6 if failure == "does not end" else 60.0)
     command, problem = FAILURES[failure]
     order = private_key_order("s3cret")
     assert execute_apart(order, program=command) == PrivateKeyRead(ROOT.key_pem)
