@@ -78,6 +78,10 @@ class DriverInformation(Projection, frozen=True):
             None,
         )
 
+    def has_format(self, message_format: str) -> bool:
+        """Whether a message has this format."""
+        return any(each.message_format == message_format for each in self.information)
+
     def cost_of(self, transaction_id: str) -> CostReceived | None:
         """The newest cost of a transaction."""
         return next((each for each in self.costs if each.transaction_id == transaction_id), None)

@@ -51,6 +51,7 @@ from journal.storage.errors import DiskFull, JournalFailed
 from station import RELEASE
 from station.config.station_toml import Config
 from station.core.context import Context, Product
+from station.core.html_text import import_html_for
 from station.runtime.clock import HostClock, read_boot_id
 from station.runtime.control_socket import ControlHandler
 from station.runtime.crypto.process import execute_apart
@@ -172,6 +173,7 @@ class StationApp:
             powersafe_overwrite=config.journal.powersafe_overwrite,
         )
         self.startup = Startup(config.data_directory, settings, damage_reason=damage_reason)
+        import_html_for(self.startup.state.driver_information)
         self.emulation = None if config.hardware else build_emulation(config.data_directory)
         self.clock = self.emulation.clock if self.emulation else HostClock()
         self.secrets = SecretStore(config.data_directory / "secrets")

@@ -31,6 +31,7 @@ LEFT_OUT = (
     "difflib",
     "email",
     "gettext",
+    "html",
     "httpx",
     "idna",
     "importlib.metadata",

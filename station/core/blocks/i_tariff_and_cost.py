@@ -13,8 +13,6 @@ The languages of idTokenInfo select the language of the display at the EVSE. O01
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final, Literal
@@ -27,6 +25,7 @@ from journal.projections.driver_information import CostReceived, DriverInformati
 from journal.projections.transactions import EndedTransaction, Transaction
 from station.core.blocks.a_security import log_security_event
 from station.core.context import Call, CallHandler, Context, call_error, call_result
+from station.core.html_text import HTML, convert_to_plain_text
 from station.core.reasons import Reason, Reasons
 from station.ocpp.messages.datatypes import IdTokenInfoType, MessageContentType
 from station.ocpp.messages.e_transactions import TransactionEventResponse
@@ -43,8 +42,6 @@ TOTAL_COST_FALLBACK: Final = "TariffCostCtrlr.TotalCostFallbackMessage"
 COST_DIGITS_MAX: Final = 12  # before the point: larger amounts are no prices
 COST_DECIMALS_MAX: Final = 9  # as in exports
 COST_BOUNDS: Final = f"more than {COST_DIGITS_MAX} digits or {COST_DECIMALS_MAX} decimals"
-
-_MARKUP: Final = re.compile(r"<[^>]*>")
 
 
 class ShownCost(msgspec.Struct, frozen=True):
@@ -197,9 +194,7 @@ def _information(
 
 def plain_text(content: str, message_format: str | None) -> str:
     """A text for a display without HTML: markup is left out. A URI is shown as it is."""
-    if message_format != "HTML":
-        return content
-    return " ".join(html.unescape(_MARKUP.sub(" ", content)).split())
+    return convert_to_plain_text(content) if message_format == HTML else content
 
 
 def running_cost(ctx: Context, transaction: Transaction) -> ShownCost | None:

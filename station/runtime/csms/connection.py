@@ -44,7 +44,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import h11
 import msgspec
@@ -72,6 +72,7 @@ from journal.projections.certificates import CertificateInstalled
 from journal.projections.network_profiles import NetworkProfile
 from journal.storage.errors import JournalDamaged, JournalFailed
 from station.core.desired import DesiredCall, DesiredLink, DesiredState
+from station.core.html_text import import_html, is_import_due
 from station.ocpp.csms_url import CsmsUrlError, parse_csms_url
 from station.runtime.crypto.frame_certificates import read_certificates
 from station.runtime.crypto.process import Execute
@@ -113,9 +114,14 @@ QUOTA_EXCEEDED: Final = "the CSMS sent more than the quota of a day"  # reason
 BEYOND_QUOTA: Final = "long frame beyond the quota of an hour"  # reason of FrameMalformed
 QUEUED_FRAMES_MAX: Final = 16  # received frames that are not yet with the recorder
 
-FilterFrame = Callable[[], FrameReceived | FrameMalformed]
+T = TypeVar("T")
 FindRequestedValues = Callable[[FrameReceived], Sequence[Observation]]
-RunBlocking = Callable[[FilterFrame], Awaitable[FrameReceived | FrameMalformed]]
+
+
+class RunBlocking(Protocol):
+    """Runs a function beside the loop, as `trio.to_thread.run_sync` does."""
+
+    async def __call__(self, function: Callable[[], T], /) -> T: ...
 
 
 class RecorderPort(Protocol):
@@ -486,6 +492,8 @@ class CsmsConnection:
                     if self._examine is not None:
                         installed = self._recorder.desired_state.value.certificates
                         await read_certificates(message, installed, self._examine)
+                    if is_import_due(message):
+                        await self._run_blocking(import_html)
                     observation = await self._filter_frame(message)
             if isinstance(observation, FrameReceived):
                 for value in self._find_requested_values(observation):

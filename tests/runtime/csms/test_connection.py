@@ -7,9 +7,11 @@ import hashlib
 import json
 import re
 import socket
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
+from typing import Any
 
 import msgspec
 import pytest
@@ -29,6 +31,7 @@ from journal.projections.network_profiles import NetworkProfile
 from journal.projections.pending_replies import PendingReply
 from station.core.certificates import known_facts
 from station.core.desired import DesiredCall
+from station.core.html_text import import_html
 from station.runtime.crypto.program import Answer, Order, execute
 from station.runtime.csms import connection
 from station.runtime.csms.connection import CONNECT_TIMEOUT_S
@@ -380,6 +383,32 @@ async def test_certificates_are_read_before_their_frame_is_observed_and_in_order
         assert [bytes(frame).decode() for frame in received] == frames
         assert observed_before == [[LinkOpened(1, "ws://a/ocpp", 1)]]
         assert known_facts.knows((certificate,), (), ())
+        nursery.cancel_scope.cancel()
+
+
+async def test_html_is_imported_before_its_frame_is_observed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "html", raising=False)
+    imported_before: list[int] = []
+
+    async def send_text(request: WebSocketRequest) -> None:
+        websocket = await accept_request(request)
+        await websocket.send_message('[3,"1",{"format":"HTML"}]')
+        await until_closed(websocket)
+
+    async def run_blocking(act: Callable[[], Any]) -> Any:
+        if act is import_html:
+            imported_before.append(len(recorder.observed))
+        return act()
+
+    async with trio.open_nursery() as nursery:
+        recorder, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
+        network.servers["a"] = send_text
+        nursery.start_soon(make_link(recorder, network, run_blocking=run_blocking).run)
+        await recorder.wait_for_observation(FrameReceived)
+        assert imported_before == [1]  # LinkOpened
+        assert "html" in sys.modules
         nursery.cancel_scope.cancel()
 
 
