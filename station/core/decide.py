@@ -330,6 +330,10 @@ RULE_SECTIONS: Final = (
                 fail_overdue_call,
                 "after the observation: an answer in the moment of its timeout still counts",
             ),
+            RuleRow(
+                c_without_csms.end_wait_for_connection,
+                "after the observation: it may be the answer that lets the station ask the CSMS",
+            ),
         ),
     ),
     RuleSection(

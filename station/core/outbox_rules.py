@@ -316,6 +316,7 @@ REASONS: Final[Reasons] = {
                 "the link was lost; current values are sent after reconnecting",
                 "B04.FR.01, B04.FR.02",
             ),
+            "not_connected": Reason("{event.reason}: the IdToken was decided without the CSMS"),
             "not_kept": Reason("{event.reason}, and its delivery is not required"),
             "payload_lost": Reason("its payload cannot be read: {event.reason}"),
             "program_ended": Reason(

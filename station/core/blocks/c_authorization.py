@@ -8,6 +8,7 @@ An authorization is the permission to charge. It is *pending* while an Authorize
     request to charge           request_charging              granted, refused, or sent to the CSMS
     answer of the CSMS          on_authorize_response         granted or refused
     link closed while pending   resolve_pending_offline       granted or refused as when offline
+    no connection after a start end_wait_for_connection       granted or refused as when offline
     cable plugged in, or not    c_connection                  gets its EVSE; ends with a timeout
 
 `c_id_token` finds out what an idToken means; `d_local_list` keeps the list that the CSMS sent, and
@@ -17,7 +18,8 @@ An authorization is the permission to charge. It is *pending* while an Authorize
 
 1. `local_refusal`: refused, whatever the CSMS would answer.
 2. AuthCtrlr.Enabled is false: granted, no authorization is needed.
-3. No call can be sent, and the CSMS has not accepted the station: refused (B03.FR.01);
+3. No call can be sent, also not soon (`may_ask_soon`), and
+   the CSMS has not accepted the station: refused (B03.FR.01);
    the list and the cache do not have it, and a reservation is for it: granted (H03.FR.01 to 03).
 4. The first row of `c_local_authorization.DECISION_TABLE` that applies: granted, refused, or an
    AuthorizeRequest is sent.
@@ -69,10 +71,14 @@ from station.core.blocks.c_local_authorization import (
 )
 from station.core.blocks.c_without_csms import (
     CODES,
+    CONNECTING,
     ChargingRequest,
     decide_without_csms,
+    end_wait_for_connection,
     grant_authorization,
     grant_locally,
+    may_ask_soon,
+    next_wait_due_ms,
     refusal_at_target,
     refusal_of_row,
     resolve_offline,
@@ -83,6 +89,7 @@ from station.core.blocks.evse_conditions import charging_state, is_in_service
 from station.core.blocks.i_tariff_and_cost import receive_authorization_info
 from station.core.context import (
     Context,
+    Deadline,
     ResultHandler,
     Rule,
     encode_raw,
@@ -268,7 +275,7 @@ def _decide_request(
         group = request.group or known_group(info)  # a reservation may be for it: H03.FR.07
         yield request._replace(group=group).grant("NotNeeded")
         return
-    if not ctx.may_send_calls:
+    if not ctx.may_send_calls and not may_ask_soon(ctx, request, info):
         yield from decide_without_csms(ctx, request, info, "not_asked")
         return
     row = select_row(ctx, info, evse_id, can_ask=True)
@@ -285,7 +292,7 @@ def _decide_request(
             evse_id=evse_id,
             remote_start_id=request.remote_start_id,
             cacheable=cacheable,
-            because=_code_of_authorize_request(info),
+            because=_code_of_authorize_request(info) if ctx.may_send_calls else CONNECTING,
         )
 
 
@@ -420,4 +427,5 @@ OBSERVED: Final[dict[type[Event], Rule]] = {
 RESULTS: Final[dict[str, ResultHandler]] = {"Authorize": on_authorize_response}
 REASONS: Final = AUTHORIZATION_REASONS
 CALL_REASONS: Final = {"Authorize": Reason("the CSMS has to authorize an IdToken")}
-RULES: Final[tuple[Rule, ...]] = (resolve_pending_offline,)
+DEADLINES: Final[tuple[Deadline, ...]] = (next_wait_due_ms,)
+RULES: Final[tuple[Rule, ...]] = (resolve_pending_offline, end_wait_for_connection)

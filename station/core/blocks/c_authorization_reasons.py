@@ -136,6 +136,10 @@ AUTHORIZATION_REASONS: Final[Reasons] = {
             "stop_only": Reason(
                 "the EVSE is in use: the IdToken can only stop the transaction", "C09.FR.05"
             ),
+            "connecting": Reason(
+                "the program has just started: the CSMS decides if it can be asked within 3 s",
+                "C01.FR.02",
+            ),
             "not_cached": Reason("the IdToken is not cached, so the CSMS decides", "C01.FR.02"),
             "cached_accepted": Reason(
                 "the IdToken is cached as Accepted, and the CSMS decides nevertheless",

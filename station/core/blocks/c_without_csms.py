@@ -3,6 +3,13 @@
 The list, the cache, a reservation or OfflineTxForUnknownIdEnabled grants them, or they are refused.
 The rows of `c_local_authorization.DECISION_TABLE` for a CSMS that cannot be asked decide.
 
+**The first connection.** After a start of the program the first connection and its BootNotification
+take 0.2 to 2 s. An idToken presented meanwhile that would be refused waits for them: its
+AuthorizeRequest is queued, and sent as soon as the CSMS has accepted the station. It is decided
+without the CSMS when an attempt to connect fails, the CSMS does not accept the station, or
+`FIRST_CONNECTION_MS` after the start. What would be granted is granted at once (C15.FR.08). No
+requirement says how soon an idToken must be refused.
+
 Helper module of `c_authorization`, which has the order of all decisions.
 """
 
@@ -20,6 +27,7 @@ from journal.projections.authorizations import (
     AuthorizedBy,
     PendingAuthorization,
 )
+from journal.projections.outbox import CallsDropped
 from station.core.blocks.c_authorization_cache import renew_cache_entry
 from station.core.blocks.c_id_token import (
     Refusal,
@@ -38,6 +46,9 @@ from station.core.blocks.c_local_authorization import (
 )
 from station.core.blocks.h_kept_evses import Claimant, has_reservation
 from station.core.context import Context
+
+FIRST_CONNECTION_MS: Final = 3_000  # from the start; over a mobile network it takes 1 to 2 s
+CONNECTING: Final = "connecting"  # reason of a request that waits for it
 
 
 class ChargingRequest(NamedTuple):
@@ -149,6 +160,56 @@ def grant_authorization(
         allowed_evse_ids=allowed_evse_ids,
         remote_start_id=remote_start_id,
     )
+
+
+def may_ask_soon(ctx: Context, request: ChargingRequest, info: LocalInfo | None) -> bool:
+    """Whether a request waits for the first connection: without the CSMS it would be refused."""
+    return (
+        is_first_connection_expected(ctx)
+        and may_start_before_accepted(ctx)
+        and not (info is None and has_reservation(ctx, request.id_token, request.evse_id))
+        and select_row(ctx, info, request.evse_id, can_ask=False).decision != "grant"
+    )
+
+
+def is_first_connection_expected(ctx: Context) -> bool:
+    """Whether the CSMS may still answer the first BootNotification of this program in time."""
+    link = ctx.state.link
+    is_first = link.open_count == 0 or (link.open_count == 1 and link.online)
+    return (
+        is_first
+        and link.failed_attempts == 0
+        and ctx.state.registration.answered_seq == 0
+        and not ctx.has_reached(_first_connection_due_ms(ctx))
+    )
+
+
+def _first_connection_due_ms(ctx: Context) -> int:
+    return ctx.state.lifecycle.started_ms + FIRST_CONNECTION_MS
+
+
+def end_wait_for_connection(ctx: Context) -> Iterator[Decision]:
+    """Decide the requests that wait for the first connection, once it cannot come about in time."""
+    if ctx.may_send_calls or is_first_connection_expected(ctx):
+        return
+    for pending in _waiting_for_connection(ctx):
+        yield from resolve_offline(ctx, pending, "not_asked")
+        yield CallsDropped((pending.call_seq,), "no connection in time", because="not_connected")
+
+
+def next_wait_due_ms(ctx: Context) -> int | None:
+    """Uptime at which requests stop waiting for the first connection; None: none waits."""
+    if ctx.may_send_calls or not _waiting_for_connection(ctx):
+        return None
+    return _first_connection_due_ms(ctx)
+
+
+def _waiting_for_connection(ctx: Context) -> list[PendingAuthorization]:
+    return [
+        pending
+        for pending in ctx.state.authorizations.pending
+        if pending.request.because == CONNECTING
+    ]
 
 
 def target_evse(ctx: Context, request: AuthorizationRequested, claimant: Claimant) -> int | None:
