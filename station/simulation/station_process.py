@@ -21,7 +21,6 @@ from journal.events import Entry, Observation
 from journal.observations import (
     CsmsConfigured,
     DeadlineReached,
-    KeyPairCreated,
     MeterRead,
     StationStarted,
     StationStopping,
@@ -43,6 +42,7 @@ from station.runtime.jobs.key_pairs import KeyPairJob
 from station.runtime.loop.recorder import Recorder
 from station.runtime.loop.startup import Startup
 from station.runtime.monitored_values import report_monitored_values
+from station.runtime.secrets.key_pairs import KeyPair
 from station.runtime.secrets.references import secrets_in_use
 from station.runtime.timer import report_deadlines
 from station.simulation.certificates import CertificateWorld
@@ -333,15 +333,15 @@ class StationProcess:
                 nursery.start_soon(self._run_key_pairs, self.environment.certificates)
 
     async def _run_key_pairs(self, certificates: CertificateWorld) -> None:
-        async def run_blocking(build: Callable[[], KeyPairCreated]) -> KeyPairCreated:
+        async def create(key_type: str, common_name: str, organization: str) -> KeyPair:
             await trio.sleep(KEY_PAIR_S)
-            return build()
+            return certificates.create_key_pair(key_type, common_name, organization)
 
         job = KeyPairJob(
             certificates.secrets,
             observe=self.recorder.observe,
-            create=certificates.create_key_pair,
-            run_blocking=run_blocking,
+            create=create,
+            run_blocking=_run_in_loop,
         )
         await job.run(self.recorder.desired_state)
 

@@ -93,6 +93,7 @@ class FirmwareUpdateJob:
         self._current_state = current_state
         self._read_secret = read_secret
         self._execute = execute
+        self._signature_limiter = trio.CapacityLimiter(1)  # also of checks that were cancelled
         self._steps: dict[str, Callable[[DesiredFirmware], Awaitable[None]]] = {
             "download": self._download_image,
             "verify": self._verify_signature,
@@ -180,6 +181,7 @@ class FirmwareUpdateJob:
             ordered.signature,
             self._execute,
             abandon_on_cancel=True,
+            limiter=self._signature_limiter,
         )
         if problem:
             log.warning("firmware update %d: signature: %s", ordered.request_id, problem)

@@ -1,8 +1,9 @@
 """Job for the key pairs of the station's certificates: create ordered ones, delete others. A02.
 
-* A key pair is created beside the loop and its private key stored durably before KeyPairCreated is
-  observed; so no entry refers to a key that a power cut could take (A02.FR.02). If the power is cut
-  in between, the next start deletes the stored key, and a new pair is created.
+* A key pair is created in another process, which no stop of the station waits for. Its private key
+  is stored durably before KeyPairCreated is observed; so no entry refers to a key that a power cut
+  could take (A02.FR.02). If the power is cut in between, the next start deletes the stored key, and
+  a new pair is created.
 * A private key is deleted once no certificate and no CSR of the state needs it. If the power is cut
   before, the next start deletes it.
 * Nothing else of the private key leaves this module: not the log, not the journal (A02.FR.05).
@@ -28,8 +29,8 @@ from station.runtime.watched_value import WatchedValue
 
 log = logging.getLogger("station.secrets")
 
-CreateKeyPair = Callable[[str, str, str], KeyPair]  # key type, commonName, organization
-RunBlocking = Callable[[Callable[[], KeyPairCreated]], Awaitable[KeyPairCreated]]
+CreateKeyPair = Callable[[str, str, str], Awaitable[KeyPair]]  # key type, commonName, organization
+RunBlocking = Callable[[Callable[[], str]], Awaitable[str]]
 
 
 class KeyStore(Protocol):
@@ -52,7 +53,7 @@ class KeyPairJob:
         secrets: KeyStore,
         *,
         observe: Callable[[Observation], None],
-        create: CreateKeyPair = create_key_pair_apart,
+        create: CreateKeyPair | None = None,
         run_blocking: RunBlocking = trio.to_thread.run_sync,
     ) -> None:
         """Prepare.
@@ -60,12 +61,12 @@ class KeyPairJob:
         Args:
             secrets: keeps the private keys.
             observe: records the results.
-            create: creates a key pair; blocks.
-            run_blocking: runs a blocking function beside the loop.
+            create: creates a key pair; raises ValueError. None: in another process.
+            run_blocking: stores a private key beside the loop.
         """
         self._secrets = secrets
         self._observe = observe
-        self._create = create
+        self._create = create or _create_one_at_a_time()
         self._run_blocking = run_blocking
 
     async def run(self, desired_state: WatchedValue[DesiredState]) -> None:
@@ -83,7 +84,7 @@ class KeyPairJob:
     ) -> None:
         for request in orders:
             try:
-                created = await self._run_blocking(partial(self._build, request))
+                created = await self._build(request)
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or str(error)
                 log.error("no key pair for a new %s: %s", request.order.use, reason)
@@ -95,15 +96,17 @@ class KeyPairJob:
             else:  # another order came while this one was executed
                 self._delete_key(created.private_key_ref)
 
-    def _build(self, request: SigningRequest) -> KeyPairCreated:
-        """Create a key pair and store its private key. Blocks."""
+    async def _build(self, request: SigningRequest) -> KeyPairCreated:
+        """Create a key pair and store its private key. Raises OSError, ValueError."""
         order = request.order
-        pair = self._create(order.key_type, order.common_name, order.organization)
+        pair = await self._create(order.key_type, order.common_name, order.organization)
         return KeyPairCreated(
             order_seq=request.order_seq,
             csr=pair.csr,
             public_key_sha256=pair.public_key_sha256,
-            private_key_ref=self._secrets.store_secret(pair.private_key),
+            private_key_ref=await self._run_blocking(
+                partial(self._secrets.store_secret, pair.private_key)
+            ),
         )
 
     async def _delete_unneeded(self, desired_state: WatchedValue[DesiredState]) -> None:
@@ -126,3 +129,23 @@ class KeyPairJob:
             self._secrets.delete_secret(reference)
         except OSError as error:
             log.warning("a private key is deleted at the next start: %s", error.strerror)
+
+
+def _create_one_at_a_time() -> CreateKeyPair:
+    """Create key pairs in another process.
+
+    A cancelled one ends later by itself; only then the next begins, however often a CSMS orders.
+    """
+    limiter = trio.CapacityLimiter(1)
+
+    async def create(key_type: str, common_name: str, organization: str) -> KeyPair:
+        return await trio.to_thread.run_sync(
+            create_key_pair_apart,
+            key_type,
+            common_name,
+            organization,
+            abandon_on_cancel=True,
+            limiter=limiter,
+        )
+
+    return create

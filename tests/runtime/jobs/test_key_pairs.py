@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from journal.events import Observation
 from journal.observations import KeyPairCreated, KeyPairFailed
 from journal.projections.certificate_signing import CertificateSigningOrdered, SigningRequest
 from station.core.desired import DesiredState
-from station.runtime.jobs.key_pairs import KeyPairJob
+from station.runtime.jobs import key_pairs
+from station.runtime.jobs.key_pairs import CreateKeyPair, KeyPairJob
 from station.runtime.secrets.key_pairs import KeyPair, KeyTypeUnknown, create_key_pair
 from station.runtime.secrets.store import SecretStore
 from station.runtime.watched_value import WatchedValue
@@ -36,19 +38,19 @@ def request(order_seq: int = 7) -> SigningRequest:
     return SigningRequest(order_seq, order, "2026-03-01T12:00:00+00:00")
 
 
-def create_pair(*_: Any) -> KeyPair:
+async def create_pair(*_: Any) -> KeyPair:
     return PAIR
 
 
-def refuse_pair(*_: Any) -> KeyPair:
+async def refuse_pair(*_: Any) -> KeyPair:
     raise KeyTypeUnknown("RSA-512 is no type of key pair")
 
 
 class RunningJob:
     """A job on a secret store in a directory, with its observations."""
 
-    def __init__(self, directory: Path) -> None:
-        self.secrets = SecretStore(directory)
+    def __init__(self, directory: Path, secrets: SecretStore | None = None) -> None:
+        self.secrets = secrets or SecretStore(directory)
         self.directory = directory
         self.desired: WatchedValue[DesiredState] = WatchedValue(DesiredState())
         self.observed: list[Observation] = []
@@ -65,9 +67,11 @@ class RunningJob:
 
 @asynccontextmanager
 async def running_job(
-    directory: Path, create: Callable[..., KeyPair] = create_pair
+    directory: Path,
+    create: CreateKeyPair | None = create_pair,
+    secrets: SecretStore | None = None,
 ) -> AsyncIterator[RunningJob]:
-    running = RunningJob(directory)
+    running = RunningJob(directory, secrets)
     job = KeyPairJob(running.secrets, observe=running.observed.append, create=create)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(job.run, running.desired)
@@ -132,11 +136,12 @@ async def test_no_key_is_deleted_while_the_desired_state_is_unknown(tmp_path: Pa
 async def test_the_key_pair_of_a_replaced_order_is_not_kept(tmp_path: Path) -> None:
     release = trio.Event()
 
-    def create(*_: Any) -> KeyPair:
-        trio.from_thread.run(release.wait)
-        return PAIR
+    class SlowStore(SecretStore):
+        def store_secret(self, secret: str) -> str:
+            trio.from_thread.run(release.wait)
+            return super().store_secret(secret)
 
-    async with running_job(tmp_path, create) as running:
+    async with running_job(tmp_path, secrets=SlowStore(tmp_path)) as running:
         running.desired.set(DesiredState(key_pair_orders=(request(7),)))
         await running.settle()
         running.desired.set(DesiredState(key_pair_orders=(request(8),)))
@@ -145,6 +150,30 @@ async def test_the_key_pair_of_a_replaced_order_is_not_kept(tmp_path: Path) -> N
         await running.settle()
         assert [getattr(each, "order_seq", 0) for each in running.observed] == [8]
         assert len(running.files) == 1
+
+
+async def test_no_stop_waits_for_a_key_pair_and_two_are_never_created_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+    release = threading.Event()
+
+    def create_slowly(*_: Any) -> KeyPair:
+        started.append(len(started))
+        assert release.wait(30)
+        return PAIR
+
+    monkeypatch.setattr(key_pairs, "create_key_pair_apart", create_slowly)
+    try:
+        async with running_job(tmp_path, create=None) as running:
+            for order_seq in (7, 8, 9):
+                running.desired.set(DesiredState(key_pair_orders=(request(order_seq),)))
+                await running.settle()
+        assert started == [0]  # and the job has ended
+    finally:
+        release.set()
+    assert running.observed == []
+    assert running.files == []
 
 
 @pytest.mark.parametrize("bits", [2048, 3072])
