@@ -13,20 +13,26 @@ from collections.abc import Mapping
 
 from tests.conformance.octt.mutants import (
     advanced_security,
-    core,
+    authorization,
     k_smart_charging,
     local_list,
     n_monitoring,
+    operation,
+    provisioning,
     reports,
     reservation,
     runtime,
+    transactions,
     user_interface,
 )
 from tests.conformance.octt.mutants.fault import Mutant
 
 MUTANTS: Mapping[str, Mutant] = {
     **advanced_security.MUTANTS,
-    **core.MUTANTS,
+    **provisioning.MUTANTS,
+    **authorization.MUTANTS,
+    **transactions.MUTANTS,
+    **operation.MUTANTS,
     **k_smart_charging.MUTANTS,
     **n_monitoring.MUTANTS,
     **reservation.MUTANTS,

@@ -155,3 +155,39 @@ def replace_rule(name: str, replacement: Callable[..., Iterator[Any]]) -> Patch:
 
 def _rule_name(rule: Any) -> str:
     return f"{rule.__module__.rpartition('.')[2]}.{rule.__name__}"
+
+
+def replace_row_variable(variable: str, replacement: str) -> Patch:
+    """Rows of the decision table depend on another variable; `-`: they never apply."""
+
+    def change(table: Any) -> Any:
+        assert any(row.variable == variable for row in table), f"no row has {variable}"
+        return tuple(
+            row._replace(variable=replacement) if row.variable == variable else row for row in table
+        )
+
+    def patch() -> None:
+        from station.core.blocks import c_local_authorization
+
+        replace_attribute(c_local_authorization, "DECISION_TABLE", change)
+
+    return patch
+
+
+def patch_constant_result(block: str, name: str, result: Any = None) -> Patch:
+    """A function of a block returns this result, whatever its arguments."""
+
+    def patch() -> None:
+        module = import_module(f"station.core.blocks.{block}")
+        replace_attribute(module, name, lambda _: lambda *args, **kwargs: result)
+
+    return patch
+
+
+def another_variable(block: str, name: str, path: str) -> Patch:
+    """A block reads a wrong variable."""
+
+    def patch() -> None:
+        replace_attribute(import_module(f"station.core.blocks.{block}"), name, lambda _: path)
+
+    return patch

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from tests.conformance.octt.mutants.core import replace_row_variable
 from tests.conformance.octt.mutants.fault import (
     Mutant,
     patch_response,
     replace_attribute,
     replace_handler,
+    replace_row_variable,
 )
 
 PRODUCT = "development"
