@@ -8,7 +8,7 @@ Python.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
@@ -145,11 +145,23 @@ def apply_entry(state: State, entry: Entry) -> State:
     return replace(state, **changes) if changes else state
 
 
-def apply_entries(state: State, entries: Iterable[Entry]) -> State:
-    """As `apply_entry` for each entry, a sixth faster: no state is built in between."""
+def apply_entries(state: State, entries: Iterable[Entry], *, names: Collection[str] = ()) -> State:
+    """As `apply_entry` for each entry, a sixth faster: no state is built in between.
+
+    Args:
+        state: before the entries.
+        entries: in order.
+        names: only to these projections; empty: to all of them.
+    """
     projections: dict[str, Any] = {name: getattr(state, name) for name in PROJECTIONS}
+    names_by_event = PROJECTIONS_BY_EVENT
+    if names:
+        names_by_event = {
+            kind: tuple(name for name in all_names if name in names)
+            for kind, all_names in PROJECTIONS_BY_EVENT.items()
+        }
     for entry in entries:
-        for name in PROJECTIONS_BY_EVENT.get(type(entry.event), ()):
+        for name in names_by_event.get(type(entry.event), ()):
             try:
                 projections[name] = projections[name].apply(entry)
             except PROGRAMMING_ERRORS as fault:
@@ -167,6 +179,7 @@ _encoder = msgspec.json.Encoder(
     enc_hook=encode_collection, order="deterministic", decimal_format="number"
 )
 _decoder = msgspec.json.Decoder(State, dec_hook=decode_collection)
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def encode_state(state: State) -> bytes:
@@ -176,6 +189,16 @@ def encode_state(state: State) -> bytes:
 
 def decode_state(data: bytes | memoryview) -> State:
     return _decoder.decode(data)
+
+
+def decode_projections(data: bytes | memoryview, names: Collection[str]) -> State:
+    """The state with these projections only; the others are empty.
+
+    `data` may have been encoded by another release, so the other projections are not decoded.
+    """
+    fields = _fields_decoder.decode(data)
+    kept = {name: fields[name] for name in ("journal_id", *names)}
+    return _decoder.decode(_encoder.encode(kept))
 
 
 def digest_state(state: State) -> str:

@@ -210,8 +210,41 @@ class Reader:
         Raises:
             JournalFailed: on an entry that cannot be read, without `on_damage`.
         """
+        batches = self._read_batches(_ENTRIES_QUERY, first, last, on_damage)
+        return self._decode_batches(batches, on_damage)
+
+    def iter_entries_of(self, kinds: Collection[str], last: int) -> Iterator[Entry]:
+        """The entries of some kinds from 1 to `last`, in order. Bodies of others are not decoded.
+
+        Raises:
+            JournalFailed: an entry of any kind is missing or cannot be read from the file, has a
+                kind that this release does not have, or is one of `kinds` and does not decode.
+        """
+        batches = self._read_batches(_ENTRIES_QUERY, 1, last, None)
+        return self._decode_batches(self._select_kinds(batches, kinds, last), None)
+
+    def _select_kinds(
+        self, batches: Iterable[list[Any]], kinds: Collection[str], last: int
+    ) -> Iterator[list[Any]]:
+        """The rows of some kinds, if every row up to `last` is there."""
+        expected, known_kinds = 1, self._registry.kinds.keys()
+        for batch in batches:
+            following = range(expected, expected + len(batch))
+            if [row[0] for row in batch] != list(following) or not known_kinds >= {
+                row[3] for row in batch
+            }:
+                break
+            expected = following.stop
+            yield [row for row in batch if row[3] in kinds]
+        if expected <= last:
+            reason = "this entry or one soon after it is missing or of an unknown kind"
+            self._report_damage(expected, reason, None)
+
+    def _decode_batches(
+        self, batches: Iterable[list[Any]], on_damage: OnDamage | None
+    ) -> Iterator[Entry]:
         decoders = self._registry.decoders
-        for batch in self._read_batches(_ENTRIES_QUERY, first, last, on_damage):
+        for batch in batches:
             for seq, at, uptime_ms, kind, version, cause, body in batch:
                 try:
                     entry = Entry(

@@ -14,13 +14,23 @@ from statistics import median
 import pytest
 
 from journal.maintenance.verify import verify
-from journal.storage.reader import Reader
-from tests.journal.kinds import REGISTRY, SMALL_JOURNAL, archive_until, make_entries, open_writable
+from journal.storage.errors import JournalFailed
+from journal.storage.reader import _ENTRIES_QUERY, Reader
+from tests.journal.kinds import (
+    REGISTRY,
+    SMALL_JOURNAL,
+    LidOpened,
+    archive_until,
+    make_entries,
+    make_entry,
+    open_writable,
+    run_hidden_statements,
+)
 
 REPEATED_READER = """
 import sys
 from pathlib import Path
-from journal.storage.reader import Reader
+from journal.storage.reader import _ENTRIES_QUERY, Reader
 from tests.journal.kinds import REGISTRY
 
 print("reading", flush=True)
@@ -137,3 +147,69 @@ def test_a_reader_with_an_open_transaction_makes_the_log_grow_until_it_ends_p6(p
             store.append(list(make_entries(store.head.seq + 1, store.head.seq + 10)))
         assert log.stat().st_size <= grown
     assert not log.exists()
+
+
+LIDS = [1, 2, 300, 450, 600]  # entries of the kind LidOpened
+
+
+def write_lids(path: Path, archived: int) -> None:
+    """A journal of 600 entries; those up to `archived` are in a segment."""
+    lid = LidOpened(20, None)
+    with open_writable(path) as store:
+        store.append([make_entry(seq, lid if seq in LIDS else None) for seq in range(1, 601)])
+        if archived:
+            assert archive_until(store, path, archived)
+
+
+@pytest.mark.parametrize("archived", [0, 400, 600])
+def test_entries_of_some_kinds_are_read_in_order(path: Path, archived: int) -> None:
+    write_lids(path, archived)
+    with Reader.open(path, REGISTRY) as reader:
+        assert [entry.seq for entry in reader.iter_entries_of({"LidOpened"}, 600)] == LIDS
+        assert [entry.seq for entry in reader.iter_entries_of({"LidOpened"}, 599)] == LIDS[:-1]
+        assert [*reader.iter_entries_of({"FrameHeard"}, 600)] == []
+        both = reader.iter_entries_of({"LidOpened", "MeterRead"}, 600)
+        assert list(both) == list(reader.iter_entries(1, 600))
+
+
+@pytest.mark.parametrize("archived", [0, 400])
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("DELETE FROM entry WHERE seq = 590", "missing"),
+        ("DELETE FROM entry WHERE seq >= 599", "missing"),
+        ("UPDATE entry SET kind = 'Unknown' WHERE seq = 590", "unknown kind"),
+        ("UPDATE entry SET body = '' WHERE seq = 600", "does not decode"),
+    ],
+)
+def test_entries_of_some_kinds_are_not_read_where_any_entry_is_missing_or_unknown(
+    path: Path, archived: int, statement: str, reason: str
+) -> None:
+    write_lids(path, archived)
+    run_hidden_statements(path, statement)
+    with Reader.open(path, REGISTRY) as reader, pytest.raises(JournalFailed, match=reason):
+        list(reader.iter_entries_of({"LidOpened"}, 600))
+
+
+@pytest.mark.parametrize("archived", [400, 600])
+def test_entries_of_some_kinds_are_not_read_where_a_segment_is_missing(
+    path: Path, archived: int
+) -> None:
+    write_lids(path, archived)
+    [segment] = path.parent.glob("*.gz")
+    segment.unlink()
+    with Reader.open(path, REGISTRY) as reader, pytest.raises(JournalFailed):
+        list(reader.iter_entries_of({"LidOpened"}, 600))
+
+
+def test_a_number_that_occurs_twice_does_not_replace_a_missing_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a segment that was altered."""
+    with open_writable(path) as store:
+        store.append(list(make_entries(1, 3)))
+    with Reader.open(path, REGISTRY) as reader:
+        [rows] = reader._read_batches(_ENTRIES_QUERY, 1, 3, None)
+        monkeypatch.setattr(reader, "_read_batches", lambda *_: [[rows[0], rows[0], rows[2]]])
+        with pytest.raises(JournalFailed, match="entry 1"):
+            list(reader.iter_entries_of({"MeterRead"}, 3))
