@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from station.runtime.loop.startup import STATE_MODULES
+from station.runtime.loop.state_snapshot import STATE_MODULES
 
 ROOT = Path(__file__).parent.parent
 OUR_PACKAGES = ("station", "journal", "drivers", "migrations")

@@ -1,12 +1,13 @@
 """Snapshots: the state at entry N, so that a start need not replay the whole journal.
 
 A snapshot is valid for the code that made it and is disposable: whatever is wrong with it, it is
-ignored with a reason, and the journal is replayed from its beginning.
+ignored with a reason, and the journal is replayed from its beginning. A snapshot of other code is
+valid for those parts of the state whose own code is the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,6 +32,7 @@ class _SnapshotHeader(msgspec.Struct, frozen=True):
     fingerprint: bytes  # of the code of the state
     seq: int  # the last entry in the state
     digest: bytes  # of entry `seq`
+    parts: dict[str, bytes] = {}  # fingerprints of the code of each part; none in older files
 
 
 class Snapshot(NamedTuple, Generic[State]):
@@ -38,6 +40,15 @@ class Snapshot(NamedTuple, Generic[State]):
 
     seq: int
     state: State
+
+
+class PartialSnapshot(NamedTuple):
+    """A state of other code. Its parts whose code is the same are valid, if the entry is."""
+
+    seq: int  # the last entry in the state
+    digest: bytes  # of entry `seq`; to be compared with the journal
+    body: memoryview  # the encoded state
+    valid_parts: frozenset[str]  # at least one
 
 
 class SnapshotIgnored(NamedTuple):
@@ -81,13 +92,30 @@ class SnapshotFile(Generic[State]):
         fingerprint: bytes,
         encode: Callable[[State], bytes],
         decode: Callable[[bytes | memoryview], State],
+        part_fingerprints: Callable[[], Mapping[str, bytes]] = dict,
     ) -> None:
-        """Use the file at `path`. `decode` raises for anything that `encode` has not made."""
+        """Use the file at `path`.
+
+        Args:
+            path: the file.
+            fingerprint: of all code that computes the state.
+            encode: the bytes of a state.
+            decode: raises for anything that `encode` has not made.
+            part_fingerprints: of the code of each part of the state, by name. Called only if no
+                snapshot of the same code has them.
+        """
         self._path = path
         self._next_path = path.with_suffix(".next")
         self._fingerprint = fingerprint
         self._encode = encode
         self._decode = decode
+        self._compute_parts = part_fingerprints
+        self._parts: Mapping[str, bytes] = {}  # empty: not known yet
+
+    @property
+    def _part_fingerprints(self) -> Mapping[str, bytes]:
+        self._parts = self._parts or self._compute_parts()
+        return self._parts
 
     def save(self, seq: int, digest: bytes, state: State) -> None:
         """Replace the snapshot by the state after entry `seq`, which has this digest.
@@ -108,27 +136,34 @@ class SnapshotFile(Generic[State]):
         self._write_snapshot(self._next_path, seq, digest, state)
 
     def _write_snapshot(self, path: Path, seq: int, digest: bytes, state: State) -> None:
-        header = msgspec.json.encode(_SnapshotHeader(self._fingerprint, seq, digest)) + b"\n"
+        parts = dict(self._part_fingerprints)
+        header = msgspec.json.encode(_SnapshotHeader(self._fingerprint, seq, digest, parts)) + b"\n"
         body = self._encode(state)
         content_digest = sha256(header)
         content_digest.update(body)
         write_atomically(path, (_MAGIC, content_digest.digest(), header, body))
 
-    def load(self, digest_at: Callable[[int], bytes | None]) -> Snapshot[State] | SnapshotIgnored:
+    def load(
+        self, digest_at: Callable[[int], bytes | None]
+    ) -> Snapshot[State] | PartialSnapshot | SnapshotIgnored:
         """The snapshot, if it belongs to this journal and this code; else the prepared one.
+
+        If neither does, a snapshot of other code that has parts of the same code.
 
         Args:
             digest_at: the digest of an entry of the journal; None if there is no such entry.
         """
         snapshot = self._load_from(self._path, digest_at)
-        if isinstance(snapshot, SnapshotIgnored) and not snapshot.seen_seq:
-            prepared = self._load_from(self._next_path, digest_at)
-            return snapshot if isinstance(prepared, SnapshotIgnored) else prepared
-        return snapshot
+        if isinstance(snapshot, Snapshot) or (
+            isinstance(snapshot, SnapshotIgnored) and snapshot.seen_seq
+        ):
+            return snapshot
+        prepared = self._load_from(self._next_path, digest_at)
+        return prepared if isinstance(prepared, Snapshot) else snapshot
 
     def _load_from(
         self, path: Path, digest_at: Callable[[int], bytes | None]
-    ) -> Snapshot[State] | SnapshotIgnored:
+    ) -> Snapshot[State] | PartialSnapshot | SnapshotIgnored:
         try:
             data = read_regular_file(path, _FILE_BYTES_MAX)
         except FileNotFoundError:
@@ -146,11 +181,28 @@ class SnapshotFile(Generic[State]):
         except msgspec.MsgspecError as error:
             return SnapshotIgnored(f"its header does not decode: {error}")
         if header.fingerprint != self._fingerprint:
-            return SnapshotIgnored("another release made it")
+            return self._find_valid_parts(header, body)
         if digest_at(header.seq) != header.digest:
             return SnapshotIgnored(f"the journal's entry {header.seq} is another one", header.seq)
         try:
-            return Snapshot(header.seq, self._decode(body))
+            snapshot = Snapshot(header.seq, self._decode(body))
         except DECODE_ERRORS as error:
-            reason = " ".join(str(error).split())
-            return SnapshotIgnored(f"it does not decode: {type(error).__name__} {reason}")
+            return SnapshotIgnored(describe_undecodable(error))
+        self._parts = header.parts
+        return snapshot
+
+    def _find_valid_parts(
+        self, header: _SnapshotHeader, body: memoryview
+    ) -> PartialSnapshot | SnapshotIgnored:
+        if not header.parts:
+            return SnapshotIgnored("another release made it")
+        current = self._part_fingerprints
+        valid = {name for name, made_by in header.parts.items() if current.get(name) == made_by}
+        if not valid:
+            return SnapshotIgnored("another release made it")
+        return PartialSnapshot(header.seq, header.digest, body, frozenset(valid))
+
+
+def describe_undecodable(error: Exception) -> str:
+    """Why a snapshot is ignored whose state does not decode."""
+    return f"it does not decode: {type(error).__name__} {' '.join(str(error).split())}"

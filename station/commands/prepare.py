@@ -12,11 +12,11 @@ import click
 from journal.events import Entry
 from journal.state import State, apply_entries
 from journal.storage.reader import Reader
-from journal.storage.snapshots import Snapshot
+from journal.storage.snapshots import PartialSnapshot, Snapshot, SnapshotIgnored
 from station.commands.shared.exits import CommandFailed
 from station.commands.shared.journal_argument import journal_argument, open_journal, progress_bar
 from station.config.data_directory import restrict_new_files
-from station.runtime.loop.startup import open_snapshots
+from station.runtime.loop.state_snapshot import complete_snapshot, open_snapshots
 
 NICENESS: Final = 19  # a running station has the same processor
 
@@ -32,20 +32,26 @@ def prepare_command(path: Path) -> None:
     restrict_new_files()
     snapshots = open_snapshots(path.parent)
     with open_journal(path) as reader:
-        if isinstance(snapshots.load(reader.digest_at), Snapshot):
+        snapshot = snapshots.load(reader.digest_at)
+        if isinstance(snapshot, Snapshot):
             click.echo(f"{path}: this release already has a snapshot.")
             return
         head = reader.read_head()
-        state = apply_entries(State(reader.journal_id), _read_contiguous(path, reader, head.seq))
+        if isinstance(snapshot, PartialSnapshot):
+            snapshot = complete_snapshot(reader, snapshot)
+        if isinstance(snapshot, SnapshotIgnored):
+            snapshot = Snapshot(0, State(reader.journal_id))
+        entries = _read_contiguous(path, reader, snapshot.seq + 1, head.seq)
+        state = apply_entries(snapshot.state, entries)
     snapshots.save_for_next_start(head.seq, head.digest, state)
     click.echo(f"{path}: snapshot written; this release starts from entry {head.seq}.")
 
 
-def _read_contiguous(path: Path, reader: Reader, last: int) -> Iterator[Entry]:
-    """Every entry up to `last`. If one is missing there is no snapshot: the start must find it."""
-    next_seq = 1
+def _read_contiguous(path: Path, reader: Reader, first: int, last: int) -> Iterator[Entry]:
+    """Entries `first` to `last`. If one is missing there is no snapshot: the start must find it."""
+    next_seq = first
     with progress_bar(f"replaying {path}", last) as advance:
-        for entry in reader.iter_entries(1, last):
+        for entry in reader.iter_entries(first, last):
             if entry.seq != next_seq:
                 break
             next_seq += 1

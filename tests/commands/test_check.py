@@ -24,7 +24,7 @@ from station.commands import check
 from station.commands.shared import start_problems
 from station.config.station_toml import load_config
 from station.runtime.hardware import emulator_process
-from station.runtime.loop.startup import open_snapshots
+from station.runtime.loop.state_snapshot import open_snapshots
 from station.runtime.process import _run_once
 from station.runtime.service.notify import ServiceManager
 from tests.commands.fixtures_journals import (

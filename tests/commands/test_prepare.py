@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from journal.events import Entry
 from journal.state import encode_state
 from journal.storage.connection import StoreSettings
 from journal.storage.reader import Reader
-from station.runtime.loop import startup
 from station.runtime.loop.startup import Startup
 from tests.commands.fixtures_journals import StationCommand, delete_entry, write_journal
 from tests.runtime.disk.test_archiver import TICK, append_events
+from tests.support.other_release import pretend_other_release
 from tests.support.story import ONLINE, given
 
 SMALL = StoreSettings(grow_bytes=0)
@@ -41,14 +44,32 @@ def write_snapshot(data: Path) -> bytes:
     return encode_state(startup.state)
 
 
-def pretend_other_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        startup, "STATE_MODULES", (*startup.STATE_MODULES, "journal.maintenance.verify")
-    )
+@pytest.fixture
+def ranges_read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Each reading of entries: all of them from a number on, or those of some kinds up to one."""
+    ranges: list[tuple[str, int]] = []
+    entries, entries_of = Reader.iter_entries, Reader.iter_entries_of
+
+    def iter_entries(
+        reader: Reader, first: int = 1, last: int | None = None, **more: Any
+    ) -> Iterator[Entry]:
+        ranges.append(("from", first))
+        return entries(reader, first, last, **more)
+
+    def iter_entries_of(reader: Reader, kinds: Collection[str], last: int) -> Iterator[Entry]:
+        ranges.append(("up to", last))
+        return entries_of(reader, kinds, last)
+
+    monkeypatch.setattr(Reader, "iter_entries", iter_entries)
+    monkeypatch.setattr(Reader, "iter_entries_of", iter_entries_of)
+    return ranges
 
 
 def test_the_next_release_starts_from_the_prepared_snapshot(
-    run_station: StationCommand, journal: Path, monkeypatch: pytest.MonkeyPatch
+    run_station: StationCommand,
+    journal: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ranges_read: list[tuple[str, int]],
 ) -> None:
     data = journal.parent
     old = (data / "snapshot").read_bytes()
@@ -62,16 +83,25 @@ def test_the_next_release_starts_from_the_prepared_snapshot(
     running.save_snapshot(running.store.head, state)
     running.close()
     pretend_other_release(monkeypatch)
-    read: list[int] = []
-    entries = Reader.iter_entries
-
-    def counting(reader: Reader, first: int = 1, last: int | None = None, **more: object) -> object:
-        read.append(first)
-        return entries(reader, first, last, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Reader, "iter_entries", counting)
+    ranges_read.clear()
     assert write_snapshot(data) == encode_state(state)
-    assert read == [len(given(ONLINE).entries) + 1]
+    assert ranges_read == [("from", len(given(ONLINE).entries) + 1)]
+
+
+def test_only_changed_projections_are_replayed(
+    run_station: StationCommand,
+    journal: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ranges_read: list[tuple[str, int]],
+) -> None:
+    last = len(given(ONLINE).entries)
+    state = write_snapshot(journal.parent)
+    pretend_other_release(monkeypatch, "outbox", "evses")
+    ranges_read.clear()
+    assert run_station("prepare", journal).exit_code == 0
+    assert ranges_read == [("up to", last), ("from", last + 1)]
+    (journal.parent / "snapshot").unlink()
+    assert write_snapshot(journal.parent) == state
 
 
 def test_a_release_that_has_a_snapshot_needs_no_other(

@@ -49,7 +49,8 @@ from station.runtime.hardware.emulator_process import (
 )
 from station.runtime.jobs.modem import ModemUnreadable, find_modem_program, read_modem
 from station.runtime.loop.initial_observations import CSMS_ROOT, initial_observations
-from station.runtime.loop.startup import open_snapshots, restore_state
+from station.runtime.loop.startup import restore_state
+from station.runtime.loop.state_snapshot import open_snapshots
 from station.runtime.secrets.references import secrets_in_use
 from station.runtime.secrets.store import SecretStore, is_reference
 

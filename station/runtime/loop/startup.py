@@ -1,8 +1,9 @@
 """Start-up: open the journal, restore the state, and repair a journal that is damaged.
 
-The usual start reads the snapshot and applies the entries after it. The snapshot is disposable: one
-of another release (by fingerprint of the modules that compute the state), of another journal, or
-damaged, is ignored and all entries are applied.
+The usual start reads the snapshot and applies the entries after it; with a snapshot of another
+release, projections whose code has changed are replayed (`state_snapshot.py`). The snapshot is
+disposable: if it is of another journal, of other code or damaged, it is ignored and all entries are
+applied.
 
 What may be wrong, and what follows:
 
@@ -25,44 +26,25 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Final
 
 from journal.codec import Registry, build_registry
 from journal.events import Decision, Observation
 from journal.observations import JournalDamageFound
-from journal.state import State, apply_entries, decode_state, encode_state
+from journal.state import State, apply_entries
 from journal.storage.connection import StoreSettings
 from journal.storage.errors import JournalDamaged
 from journal.storage.quarantine import is_rebuild_unfinished
 from journal.storage.reader import EntryDamage, Head, Reader
-from journal.storage.snapshots import SnapshotFile, SnapshotIgnored, code_fingerprint
+from journal.storage.snapshots import SnapshotFile, SnapshotIgnored
 from journal.storage.store import Store
+from station.runtime.loop.state_snapshot import load_snapshot, open_snapshots
 
 log = logging.getLogger("station.startup")
-
-# Modules that compute the state from entries: all that `journal.state` and the codec import. A
-# release that does not change them can use the snapshot of the release before.
-STATE_MODULES: Final = (
-    "journal.codec",
-    "journal.observations",
-    "journal.immutable",
-    "journal.projections",
-    "journal.state",
-    "journal.events",
-    "journal.upcasters",
-)
 
 
 def event_registry() -> Registry:
     """Every kind of event of this release."""
     return build_registry(Observation, Decision)
-
-
-def open_snapshots(data: Path) -> SnapshotFile[State]:
-    """The snapshot of a data directory, valid for the same STATE_MODULES."""
-    return SnapshotFile(
-        data / "snapshot", code_fingerprint(STATE_MODULES), encode_state, decode_state
-    )
 
 
 class Startup:
@@ -176,7 +158,7 @@ def restore_state(
     Raises:
         JournalFailed: the journal cannot be read.
     """
-    snapshot = snapshots.load(reader.digest_at)
+    snapshot = load_snapshot(reader, snapshots)
     if isinstance(snapshot, SnapshotIgnored):
         if head_seq:
             log.info("snapshot not used: %s; replaying %d entries", snapshot.reason, head_seq)

@@ -11,18 +11,19 @@ import json
 import random
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from hashlib import sha256
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final, cast
 
+from journal.codec import DECODE_ERRORS
 from journal.events import Entry
 from journal.format.segments import MissingRange, Segment, pack_blocks, segment_path
 from journal.maintenance.verify import verify
-from journal.state import decode_state, encode_state
+from journal.state import decode_projections, decode_state, encode_state
 from journal.storage.reader import Reader
-from journal.storage.snapshots import SnapshotFile, SnapshotIgnored
+from journal.storage.snapshots import PartialSnapshot, SnapshotFile, SnapshotIgnored
 from station import cli
 from station.config.hardware import find_hardware_problems
 from station.config.problems import find_problems
@@ -190,7 +191,8 @@ def _mutate_gzip(dice: random.Random, data: bytes, bytes_max: int) -> bytes:
 
 def _snapshot(path: Path) -> Target:
     """A snapshot with a right digest, so that its header and its state are parsed."""
-    snapshot_file = SnapshotFile(path, FINGERPRINT, encode_state, decode_state)
+    parts = {"link": FINGERPRINT, "outbox": FINGERPRINT}
+    snapshot_file = SnapshotFile(path, FINGERPRINT, encode_state, decode_state, lambda: parts)
     snapshot_file.save(1, FINGERPRINT, given(ONLINE, in_transaction(1)).state)
     content = path.read_bytes()
     magic_end = content.index(HEADER_END) + 1
@@ -200,6 +202,9 @@ def _snapshot(path: Path) -> Target:
         path.write_bytes(content[:magic_end] + sha256(data).digest() + data)
         loaded = snapshot_file.load(lambda seq: FINGERPRINT)
         assert not isinstance(loaded, SnapshotIgnored) or loaded.reason
+        if isinstance(loaded, PartialSnapshot):
+            with suppress(*DECODE_ERRORS):
+                decode_projections(loaded.body, loaded.valid_parts)
 
     return Target("snapshot", load, [seed], FILE_BYTES_MAX, cpu_max_s=FILE_CPU_MAX_S)
 

@@ -21,7 +21,8 @@ from journal.state import State
 from journal.storage.connection import StoreSettings
 from journal.storage.errors import JournalFailed
 from journal.storage.snapshots import SnapshotIgnored
-from station.runtime.loop.startup import Startup, open_snapshots
+from station.runtime.loop.startup import Startup
+from station.runtime.loop.state_snapshot import open_snapshots
 from tests.durability.powercut.disk import Image
 from tests.durability.powercut.reference import ExpectedJournal, Reference
 from tests.durability.powercut.session import GROW_BYTES, SEGMENT_ENTRIES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,13 @@ import msgspec
 import pytest
 
 from journal.storage import snapshots
-from journal.storage.snapshots import Snapshot, SnapshotFile, SnapshotIgnored, code_fingerprint
+from journal.storage.snapshots import (
+    PartialSnapshot,
+    Snapshot,
+    SnapshotFile,
+    SnapshotIgnored,
+    code_fingerprint,
+)
 
 DIGEST = b"d" * 32
 
@@ -130,3 +137,73 @@ def test_the_fingerprint_changes_with_the_code_and_what_else_counts(
     assert code_fingerprint(["state_copy.lock"]) == alone
     with pytest.raises(ModuleNotFoundError, match="no module no_such_module"):
         code_fingerprint(["no_such_module"])
+
+
+# --- Snapshots of other code ---------------------------------------------------------------------
+
+
+def open_with_parts(path: Path, fingerprint: bytes, **parts: bytes) -> SnapshotFile[dict[str, int]]:
+    return SnapshotFile(
+        path / "snapshot",
+        fingerprint,
+        msgspec.json.encode,
+        msgspec.json.Decoder(dict[str, int]).decode,
+        lambda: parts,
+    )
+
+
+def test_parts_of_the_same_code_are_valid_in_a_snapshot_of_another_release(tmp_path: Path) -> None:
+    open_with_parts(tmp_path, b"old", a=b"1", b=b"2", c=b"3").save(7, DIGEST, {"a": 1, "b": 2})
+    partial = open_with_parts(tmp_path, b"new", a=b"1", b=b"other", d=b"3").load(digest_at)
+    assert partial == PartialSnapshot(7, DIGEST, memoryview(b'{"a":1,"b":2}'), frozenset({"a"}))
+
+
+def test_a_snapshot_of_another_release_without_valid_parts_is_ignored(tmp_path: Path) -> None:
+    ignored = SnapshotIgnored("another release made it")
+    open_with_parts(tmp_path, b"old", a=b"1").save(7, DIGEST, {"a": 1})
+    assert open_with_parts(tmp_path, b"new", a=b"2").load(digest_at) == ignored
+    assert open_with_parts(tmp_path, b"new").load(digest_at) == ignored
+    open_with_parts(tmp_path, b"old").save(7, DIGEST, {"a": 1})
+    assert open_with_parts(tmp_path, b"new", a=b"1").load(digest_at) == ignored
+
+
+def test_a_prepared_snapshot_is_used_before_parts_of_the_old_one(tmp_path: Path) -> None:
+    open_with_parts(tmp_path, b"old", a=b"1").save(7, DIGEST, {"a": 1})
+    new = open_with_parts(tmp_path, b"new", a=b"1")
+    new.save_for_next_start(7, DIGEST, {"a": 2})
+    assert new.load(digest_at) == Snapshot(7, {"a": 2})
+    newest = open_with_parts(tmp_path, b"newest", a=b"1").load(digest_at)
+    assert isinstance(newest, PartialSnapshot)
+    assert bytes(newest.body) == b'{"a":1}'
+
+
+def test_a_snapshot_of_an_earlier_format_has_no_parts(tmp_path: Path) -> None:
+    header = msgspec.json.encode({"fingerprint": b"old", "seq": 7, "digest": DIGEST}) + b"\n"
+    content = header + b'{"a":1}'
+    magic = b"ocpp-station snapshot 1\n"
+    (tmp_path / "snapshot").write_bytes(magic + sha256(content).digest() + content)
+    assert open_with_parts(tmp_path, b"old", a=b"1").load(digest_at) == Snapshot(7, {"a": 1})
+    ignored = SnapshotIgnored("another release made it")
+    assert open_with_parts(tmp_path, b"new", a=b"1").load(digest_at) == ignored
+
+
+def test_fingerprints_of_parts_are_computed_once_for_a_release(tmp_path: Path) -> None:
+    computed: list[str] = []
+
+    def compute() -> dict[str, bytes]:
+        computed.append("")
+        return {"a": b"1"}
+
+    def open_file() -> SnapshotFile[dict[str, int]]:
+        decode = msgspec.json.Decoder(dict[str, int]).decode
+        path = tmp_path / "snapshot"
+        return SnapshotFile(path, b"f", msgspec.json.encode, decode, compute)
+
+    first = open_file()
+    for value in (1, 2):
+        first.save(7, DIGEST, {"a": value})
+    later = open_file()
+    assert later.load(digest_at) == Snapshot(7, {"a": 2})
+    later.save(7, DIGEST, {"a": 3})
+    assert len(computed) == 1
+    assert isinstance(open_with_parts(tmp_path, b"new", a=b"1").load(digest_at), PartialSnapshot)
