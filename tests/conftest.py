@@ -92,6 +92,7 @@ ALONE: Final = (
     "tests/durability/fuzz",
     "tests/e2e/test_power_limits.py",
     "tests/e2e/test_service.py",
+    "tests/journal/storage/test_reader.py::test_a_commit_takes_no_longer_beside_a_reader",
     "tests/runtime/csms/test_guarded_stream.py",
     "tests/runtime/hardware/test_device_thread.py",
 )
