@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import random
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,11 +15,13 @@ import pytest
 from journal.projections.certificates import CertificateInstalled
 from station.core import x509
 from station.core.certificates import known_facts, parser
-from station.core.signing_certificate import check_signing_certificate
+from station.core.certificates.facts import CertificateFacts
+from station.core.signing_certificate import SigningCertificateRefused, check_signing_certificate
 from station.core.x509 import CertificateUnusable, ExpectedLeaf
 from station.runtime.crypto.frame_certificates import TEXT_CHARS_MAX, read_certificates
 from station.runtime.crypto.program import Answer, ExaminationOrder, Order, execute
 from tests.support.authorities import CertifiedKey, make_authority, make_server_certificate
+from tests.support.signers import encode_pem
 
 NOW = datetime.now(UTC)
 ROOT = make_authority()
@@ -153,3 +157,58 @@ async def test_a_hostile_frame_is_read_as_a_whole(
     forbid_parser(monkeypatch)
     with pytest.raises(CertificateUnusable, match="cannot be read"):
         x509.parse_signed_chain("leaf", chain, roots, NOW, ExpectedLeaf("", "", ""))
+
+
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+async def test_no_decision_on_a_damaged_certificate_needs_the_parser(
+    examiner: Examiner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All three CALLs with chains of right and damaged certificates."""
+    roots = installed_roots(ROOT, OTHER)
+    source = random.Random(7)
+    accepted = 0
+    for _ in range(150):
+        pems = [damage(source, source.choice([ROOT, NEXT, SUB_CA, LEAF, SIGNER])) for _ in range(2)]
+        chain = "".join(pems)
+        for action, payload in (
+            ("InstallCertificate", {"certificate": pems[0]}),
+            ("CertificateSigned", {"certificateChain": chain}),
+            ("UpdateFirmware", {"firmware": {"signingCertificate": chain}}),
+        ):
+            await read_certificates(frame_of(action, payload), roots, examiner)
+        with monkeypatch.context() as patch:
+            forbid_parser(patch)
+            accepted += sum(is_accepted(check) for check in checks_of(pems[0], chain, roots))
+    assert accepted > 40
+    assert len(examiner.orders) > 60
+
+
+def damage(source: random.Random, holder: CertifiedKey) -> str:
+    """The certificate in PEM; of every other one some bytes are changed, inserted or left out."""
+    der = bytearray(base64.b64decode("".join(holder.pem.splitlines()[1:-1])))
+    for _ in range(source.choice([0, 0, 1, 3])):
+        at = source.randrange(len(der))
+        der[at : at + source.randrange(3)] = source.randbytes(source.randrange(3))
+    return encode_pem(bytes(der))
+
+
+def checks_of(
+    pem: str, chain: str, roots: tuple[CertificateInstalled, ...]
+) -> tuple[Callable[[], object], ...]:
+    contents = known_facts.read_block(x509.pem_blocks(pem)[0])
+    key = contents.public_key_sha256 if isinstance(contents, CertificateFacts) else ""
+    expected = ExpectedLeaf(key, "SN-1", "key")
+    return (
+        lambda: x509.parse_root("root", pem, roots, NOW),
+        lambda: x509.parse_successor("root", pem, roots[0], NOW),
+        lambda: x509.parse_signed_chain("leaf", chain, roots, NOW, expected),
+        lambda: check_signing_certificate(chain, [root.pem for root in roots], NOW),
+    )
+
+
+def is_accepted(check: Callable[[], object]) -> bool:
+    try:
+        check()
+    except (CertificateUnusable, SigningCertificateRefused):
+        return False
+    return True
