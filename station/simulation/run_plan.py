@@ -21,7 +21,8 @@ from journal.events import Entry
 from journal.projections.outbox import CallRetryRequested
 from station.simulation.fault_plan import EVENT_ACTIONS, NOISE_MESSAGE_IDS, FaultyDisk, Plan
 from station.simulation.faulty_csms import NO_FAULTS
-from station.simulation.invariants import InvariantChecker, InvariantError, check, own_certificates
+from station.simulation.invariant_error import InvariantError, check
+from station.simulation.invariants import InvariantChecker, own_certificates
 from station.simulation.station_process import ProcessKilledError
 from station.simulation.world import (
     SimulatedWorld,
@@ -214,7 +215,7 @@ def run_plan(plan: Plan) -> RunResult:
         shutil.rmtree(directory)
     if result.violation:
         result.transcript = run.checker.recent_transcript()
-    result.entries, result.resent_count = run.checker.seq, run.checker.resent_count
+    result.entries, result.resent_count = run.checker.seq, run.checker.messages.resent_count
     result.renewals = run.checker.renewals_count
     result.monitor_events = run.checker.monitor_checks.event_count
     result.process_starts = run.world.process_starts

@@ -19,7 +19,8 @@ from station.core.desired import compute_desired_state
 from station.core.display import EvseDisplay, LiveReading, StationDisplay, render_display
 from station.core.display_rows import compose_rows
 from station.core.display_situation import Mood, Words
-from station.simulation.invariants import InvariantChecker, check
+from station.simulation.invariant_error import check
+from station.simulation.invariants import InvariantChecker
 from station.simulation.run_plan import run_plan
 from station.simulation.seeds import make_plan
 from station.texts import LANGUAGES

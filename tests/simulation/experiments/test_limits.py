@@ -22,7 +22,7 @@ from station.core.context import Context
 from station.runtime.hardware.power_sharing import EvseDemand, PowerShare, Shares, share_power
 from station.simulation import evse_double
 from station.simulation.experiments.limits import LimitsExperiment
-from station.simulation.invariants import InvariantError
+from station.simulation.invariant_error import InvariantError
 from station.simulation.world import SimulatedWorld
 
 
