@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,7 @@ import trio
 from msgspec.structs import replace
 
 from journal.events import Entry, Event
+from journal.observations import MeterRead
 from journal.storage.store import Store
 from station.runtime.loop.startup import event_registry
 from station.simulation.evse_double import SimulatedEv
@@ -92,25 +94,38 @@ def endless_entries() -> Iterator[Entry]:
     duration = template.hour[-1].at - template.hour[0].at + timedelta(minutes=5)
     duration_ms = duration // timedelta(milliseconds=1)
     numbers, repetition = range(template.hour[0].seq, template.hour[-1].seq + 1), 0
+    hourly_wh = _energies_of(template.hour)
     while True:
+        energy_wh = {evse_id: repetition * each for evse_id, each in hourly_wh.items()}
         for entry in template.hour:
             yield Entry(
                 entry.seq + repetition * length,
                 entry.at + repetition * duration,
                 entry.uptime_ms + repetition * duration_ms,
-                _shift_entry_numbers(entry.event, numbers, repetition * length),
+                _shift_event(entry.event, numbers, repetition * length, energy_wh),
                 None if entry.cause is None else entry.cause + repetition * length,
             )
         repetition += 1
 
 
-def _shift_entry_numbers(event: Event, numbers: range, offset: int) -> Event:
-    """The event with its entry numbers in `numbers` shifted by `offset`."""
+def _energies_of(hour: tuple[Entry, ...]) -> dict[int, Decimal]:
+    """The energy that each EVSE's meter counts in the hour."""
+    registers: dict[int, list[Decimal]] = {}
+    for entry in hour:
+        if isinstance(entry.event, MeterRead):
+            registers.setdefault(entry.event.evse_id, []).append(entry.event.energy_wh)
+    return {evse_id: each[-1] - each[0] for evse_id, each in registers.items()}
+
+
+def _shift_event(event: Event, numbers: range, offset: int, energy_wh: dict[int, Decimal]) -> Event:
+    """The event of a later hour: entry numbers in `numbers`, and registers by EVSE, are higher."""
     changes: dict[str, Any] = {
         name: value + offset
         for name in ENTRY_NUMBER_FIELDS
         if isinstance(value := getattr(event, name, None), int) and value in numbers
     }
+    if isinstance(event, MeterRead):
+        changes["energy_wh"] = event.energy_wh + energy_wh[event.evse_id]
     summary = getattr(event, "transaction_event", None)
     if summary is not None and getattr(summary, "authorization_seq", 0) in numbers:
         changes["transaction_event"] = replace(
