@@ -45,12 +45,11 @@ from journal.events import Observation
 from journal.observations import EvStoppedCharging, MeterRead, StopButtonPressed
 from station.config.hardware import HardwareSettings
 from station.core.desired import DesiredEvse, DesiredState
-from station.core.display import LiveReading, render_display
-from station.core.display_rows import compose_rows
-from station.core.display_situation import DisplaySituation
+from station.core.display import LiveReading
 from station.profiles.profile import Evse
 from station.runtime.hardware.assembly import StationDrivers
 from station.runtime.hardware.contactors import DigitalOutput
+from station.runtime.hardware.display_output import DisplayOutput
 from station.runtime.hardware.driver_supervisor import DriverSupervisor
 from station.runtime.hardware.fault_registry import FaultRegistry, FaultStatus
 from station.runtime.hardware.inputs import EvseInputs, StationInputs
@@ -71,7 +70,6 @@ log = logging.getLogger("station.hardware")
 TICK_S: Final = 0.1
 LATE_S: Final = 0.05  # a round later than this was delayed by this process
 CATCH_UP_TURNS: Final = 3  # turns of the loop in which all waiting reports are read
-DISPLAY_INTERVAL_S: Final = 1.0  # of new amounts on the display; a new situation is shown at once
 SHUTDOWN_TIMEOUT_S: Final = 3.0  # until contactors are open and the last register is reported
 
 
@@ -146,10 +144,9 @@ class ControlLoop:
         self._lasting_limiters = lasting_limiters
         self._limit_contact = limit_contact
         self._lasting_derating = lasting_derating
-        self._shown_situation: DisplaySituation | None = None
-        self._shown_at = 0.0
-        self._shown_texts: tuple[str, ...] = ()
-        self._shown_since_ms = 0
+        self._display = (
+            None if devices.display is None else DisplayOutput(devices.display, uptime_ms)
+        )
         self._power_max_w = {evse.id: evse.power_max_w for evse in evses}
         self._connector_ids = {evse.id: evse.connectors[0].id for evse in evses}
         self._wiring = devices.wiring
@@ -160,27 +157,13 @@ class ControlLoop:
         self._station_inputs = StationInputs()
         self._power_paths = {evse: self._build_power_path(evse, now) for evse in self._power_max_w}
         self._reporters = {
-            evse.id: Reporter(
-                self._power_paths[evse.id].inputs,
-                self._power_paths[evse.id],
-                evse.connectors[0].id,
-                self._observe,
-                reading_interval_s,
-                settings.meter.silent_s,
-                on_ev_token,
-            )
-            for evse in evses
+            evse_id: self._build_reporter(evse_id, reading_interval_s, on_ev_token)
+            for evse_id in self._power_paths
         }
-        self.fault_registry = FaultRegistry(
-            self._observe, self._has_session, in_field=settings.in_field
-        )
+        faults = FaultRegistry(self._observe, self._has_session, in_field=settings.in_field)
+        self.fault_registry = faults
         self._protections = Protections(
-            self._station_inputs,
-            self._power_paths,
-            self._settings,
-            self._wiring,
-            self.fault_registry,
-            now,
+            self._station_inputs, self._power_paths, settings, self._wiring, faults, now
         )
         self._power_budget = PowerBudget(station_power_max_w, self._limit_hardware)
         self._released_seq = _last_release_seq(desired_state.value)  # a new latch is not meant
@@ -216,6 +199,20 @@ class ControlLoop:
         )
         ev_stopped = partial(self._observe, EvStoppedCharging(evse_id))
         return PowerPath(EvseInputs(evse_id), power_devices, self._settings, ev_stopped, now)
+
+    def _build_reporter(
+        self, evse_id: int, reading_interval_s: float, on_ev_token: Callable[[int, str], None]
+    ) -> Reporter:
+        path = self._power_paths[evse_id]
+        return Reporter(
+            path.inputs,
+            path,
+            self._connector_ids[evse_id],
+            self._observe,
+            reading_interval_s,
+            self._settings.meter.silent_s,
+            on_ev_token,
+        )
 
     def _has_session(self, evse_id: int) -> bool:
         paths = self._power_paths.values() if evse_id == 0 else (self._power_paths[evse_id],)
@@ -423,7 +420,8 @@ class ControlLoop:
             self._reporters[evse_id].report_changes(now, autocharge=desired_state.autocharge)
         self._set_station_outputs(desired_state)
         if repeat:
-            self._update_display(desired_state)
+            if self._display is not None:
+                self._display.update(desired_state.display, self._live_readings, self._clock.now())
             self._publish_status(now)
 
     def _release_faults(self, desired_state: DesiredState) -> None:
@@ -482,22 +480,6 @@ class ControlLoop:
             )
             if hottest_c is not None:
                 yield f"AcDcConverter@{evse_id}.Temperature", str(hottest_c)
-
-    def _update_display(self, desired_state: DesiredState) -> None:
-        """Show a new situation at once, and new amounts once a second."""
-        display, now = self._devices.display, self._clock.now()
-        situation = desired_state.display
-        if display is None or (
-            situation == self._shown_situation and now < self._shown_at + DISPLAY_INTERVAL_S
-        ):
-            return
-        self._shown_situation, self._shown_at = situation, now
-        uptime_ms = self._uptime_ms()
-        rendered = render_display(situation, self._live_readings(now), uptime_ms)
-        if rendered.shown_situations != self._shown_texts:
-            self._shown_texts, self._shown_since_ms = rendered.shown_situations, uptime_ms
-        elapsed_ms = uptime_ms - self._shown_since_ms
-        display.lines = compose_rows(rendered, display.columns, display.rows, elapsed_ms)
 
     def _set_station_outputs(self, desired_state: DesiredState) -> None:
         """What belongs to no EVSE: mains contactor, fan, reader, watchdogs, speed of polling."""
