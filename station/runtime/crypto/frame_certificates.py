@@ -38,6 +38,10 @@ class _Payload(msgspec.Struct, rename="camel"):
     firmware: _Firmware = msgspec.field(default_factory=_Firmware)
 
 
+# Made here and not in the threads: see `journal.codec`.
+_decoder: Final = msgspec.json.Decoder(tuple[int, str, str, _Payload])
+
+
 async def read_certificates(
     frame: str, installed: Iterable[CertificateInstalled], execute: Execute
 ) -> None:
@@ -70,7 +74,7 @@ def _examine_frame(
 def _order_for(frame: str, installed: tuple[CertificateInstalled, ...]) -> ExaminationOrder | None:
     """The certificates in a frame; None: there are none, or the frame is malformed."""
     try:
-        _, _, _, payload = msgspec.json.decode(frame, type=tuple[int, str, str, _Payload])
+        _, _, _, payload = _decoder.decode(frame)
     except (msgspec.DecodeError, RecursionError):
         return None
     blocks = [

@@ -32,6 +32,9 @@ TIMEOUT_S: Final = 10.0  # usually 0.3 s; a CSMS waits for the answer
 JOB_TIMEOUT_S: Final = 60.0  # an RSA key of 4096 bits takes seconds on a small computer
 WORDS_CHARS_MAX: Final = 200  # of its last line in the log
 
+# Made here and not in the threads: see `journal.codec`.
+_decoder: Final[msgspec.json.Decoder[Answer]] = msgspec.json.Decoder(Answer)
+
 Execute: TypeAlias = Callable[[Order], Answer]
 
 
@@ -47,8 +50,7 @@ def execute_apart(order: Order, *, program: tuple[str, ...] = PROGRAM) -> Answer
         done = subprocess.run(
             program, input=msgspec.json.encode(order), capture_output=True, timeout=timeout_s
         )
-        answer: Answer = msgspec.json.decode(done.stdout, type=Answer)
-        return answer
+        return _decoder.decode(done.stdout)
     except OSError as error:
         problem = f"{program[0]}: {error.strerror}"
     except subprocess.TimeoutExpired:
