@@ -40,23 +40,18 @@ from __future__ import annotations
 import base64
 import logging
 import random
-import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
-import h11
 import msgspec
 import trio
 from trio_websocket import (
     ConnectionClosed,
-    ConnectionRejected,
-    HandshakeError,
     WebSocketConnection,
     wrap_client_stream,
 )
-from wsproto.utilities import ProtocolError
 
 from journal.events import Observation
 from journal.observations import (
@@ -73,25 +68,26 @@ from journal.projections.network_profiles import NetworkProfile
 from journal.storage.errors import JournalDamaged, JournalFailed
 from station.core.desired import DesiredCall, DesiredLink, DesiredState
 from station.core.html_text import import_html, is_import_due
-from station.ocpp.csms_url import CsmsUrlError, parse_csms_url
+from station.ocpp.csms_url import parse_csms_url
 from station.runtime.crypto.frame_certificates import read_certificates
 from station.runtime.crypto.process import Execute
 from station.runtime.csms.back_off import BackOff
+from station.runtime.csms.connection_failures import (
+    CONNECT_TIMEOUT_S,
+    CONNECTION_FAILURES,
+    HandshakeRefused,
+    close_reason_text,
+    failure_text,
+)
 from station.runtime.csms.dialer import Dialer
 from station.runtime.csms.frame_filter import FrameFilter
 from station.runtime.csms.guarded_stream import (
     GuardedStream,
-    ReceiveFlood,
-    UpgradeAborted,
-    UpgradeRefused,
 )
 from station.runtime.csms.outgoing import build_call_frame, build_reply_frame
 from station.runtime.csms.receive_quota import LIST_ACTION, Admission, ReceiveQuota
 from station.runtime.csms.slot_rotation import SlotRotation
 from station.runtime.csms.tls import (
-    CsmsCertificateRefused,
-    NoRootError,
-    TlsVersionRefused,
     create_tls_context,
     describe_tls_error,
     first_cause,
@@ -103,11 +99,9 @@ from station.runtime.watched_value import WatchedValue
 log = logging.getLogger("station.csms")
 
 SUBPROTOCOL: Final = "ocpp2.0.1"  # Part 4 §3.1.2
-CONNECT_TIMEOUT_S: Final = 20.0  # for TCP, TLS and the handshake together
 CLOSE_TIMEOUT_S: Final = 2.0  # for the close handshake; the CSMS may be gone already
 ID_SEARCH_MAX: Final = 64  # characters: `[3,"<36 characters>",`
 FRAME_BYTES_MAX: Final = 256 * 1024  # bytes; the largest message of the CSMS is a tenth of it
-ABNORMAL_CLOSURE: Final = 1006  # RFC 6455 §7.4.1: never sent; there was no close frame
 PASSWORD_CHANGED: Final = "the password was renewed"  # reason; reconnect without back-off
 CERTIFICATE_CHANGED: Final = "the certificate of the station was renewed"  # as above
 QUOTA_EXCEEDED: Final = "the CSMS sent more than the quota of a day"  # reason
@@ -278,7 +272,7 @@ class CsmsConnection:
                     nursery.cancel_scope.cancel()
         except* CONNECTION_FAILURES as group:
             cause = first_cause(group)
-            reason, security_event = _failure_text(cause), security_event_for(cause)
+            reason, security_event = failure_text(cause), security_event_for(cause)
         except* (JournalDamaged, JournalFailed):
             raise
         except* Exception as group:
@@ -286,7 +280,7 @@ class CsmsConnection:
                 self._recorder.observe(LinkClosed("internal error of the station"))
                 raise
             log.exception("internal error in an attempt to connect to %s", slot.url)
-            reason = f"internal error of the station: {_failure_text(first_cause(group))}"[:300]
+            reason = f"internal error of the station: {failure_text(first_cause(group))}"[:300]
         if opened:
             log.warning("connection to %s ended: %s", slot.url, reason)
             self._recorder.observe(LinkClosed(reason))
@@ -448,7 +442,7 @@ class CsmsConnection:
             try:
                 reasons.append(await work())
             except ConnectionClosed as closed:
-                reasons.append(_close_reason(closed))
+                reasons.append(close_reason_text(closed))
             except trio.BrokenResourceError:
                 reasons.append("connection broken")
             nursery.cancel_scope.cancel()
@@ -609,37 +603,6 @@ class CsmsConnection:
         return CERTIFICATE_CHANGED
 
 
-class HandshakeRefused(Exception):
-    """The attempt cannot become an OCPP 2.0.1 connection: subprotocol or certificate missing."""
-
-
-ADVICE_BY_STATUS: Final = {
-    400: ". It does not accept this request; check the path of the url",
-    401: ". Check [station] identity and the password of this station at the CSMS",
-    403: ". It does not allow this station; check that its identity is known there",
-    404: ". It does not know this path or identity; check the url and [station] identity",
-}
-
-CONNECTION_FAILURES: Final = (
-    OSError,
-    ssl.SSLError,
-    trio.TooSlowError,
-    trio.BrokenResourceError,
-    trio.ClosedResourceError,
-    HandshakeError,
-    HandshakeRefused,
-    UpgradeRefused,
-    UpgradeAborted,
-    ReceiveFlood,
-    CsmsCertificateRefused,
-    CsmsUrlError,  # of a slot that an older release accepted
-    NoRootError,
-    TlsVersionRefused,
-    h11.ProtocolError,  # trio-websocket passes these two on where the CSMS violates HTTP
-    ProtocolError,
-)
-
-
 async def _close_websocket(websocket: WebSocketConnection, stream: trio.abc.Stream) -> None:
     """Close with a handshake, which a CSMS that is gone does not answer: 2 s at most.
 
@@ -650,44 +613,3 @@ async def _close_websocket(websocket: WebSocketConnection, stream: trio.abc.Stre
             await websocket.aclose()
         if id(stream) != id(websocket):  # a simulated connection is both
             await trio.aclose_forcefully(stream)
-
-
-def _close_reason(error: ConnectionClosed) -> str:
-    reason = error.reason
-    if reason is None or not hasattr(reason, "code"):
-        return "connection lost"
-    if reason.code == ABNORMAL_CLOSURE:
-        return "connection lost without a close frame"
-    return f"closed by the CSMS: {reason.code} {reason.reason or reason.name}"
-
-
-def _failure_text(error: BaseException) -> str:
-    """Why an attempt failed, for log and journal."""
-    match error:
-        case ConnectionRejected(status_code=status) | UpgradeRefused(status=status):
-            advice = ADVICE_BY_STATUS.get(status, "")
-            return (
-                f"the CSMS refused the connection: HTTP {status}{advice}" if status else str(error)
-            )
-        case ReceiveFlood():
-            return f"closed by the station: {error}"
-        case trio.TooSlowError():
-            return f"no connection within {CONNECT_TIMEOUT_S:.0f} s"
-        case CsmsUrlError():
-            return f"the URL cannot be used: {error}"
-        case (
-            CsmsCertificateRefused()
-            | NoRootError()
-            | TlsVersionRefused()
-            | HandshakeRefused()
-            | UpgradeAborted()
-        ):
-            return str(error)
-        case ssl.SSLError():
-            return describe_tls_error(error)
-        case socket.gaierror():
-            return "the host name in the url cannot be resolved; check the url and DNS"
-        case OSError():
-            return (error.strerror or str(error))[:300]
-        case _:
-            return f"{type(error).__name__}: {error}"[:300]

@@ -33,8 +33,7 @@ from station.core.certificates import known_facts
 from station.core.desired import DesiredCall
 from station.core.html_text import import_html
 from station.runtime.crypto.program import Answer, Order, execute
-from station.runtime.csms import connection
-from station.runtime.csms.connection import CONNECT_TIMEOUT_S
+from station.runtime.csms.connection_failures import CONNECT_TIMEOUT_S, failure_text
 from tests.runtime.fixtures_csms import (
     IDENTITY,
     PASSWORD,
@@ -542,7 +541,7 @@ async def test_any_exception_of_an_attempt_is_a_failed_attempt_b10_fr_03(
     ],
 )
 def test_a_failure_is_reported_without_the_names_of_the_library(error: OSError, text: str) -> None:
-    reported = connection._failure_text(error)
+    reported = failure_text(error)
     assert text in reported
     assert "Error" not in reported
     assert "Errno" not in reported
