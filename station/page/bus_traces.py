@@ -12,7 +12,6 @@ import errno
 import os
 import re
 import stat
-import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
 from io import BufferedReader
@@ -319,6 +318,8 @@ def archive_chunks(directory: str, files: list[OpenedFile]) -> Iterator[bytes]:
 
 
 def _tar_chunks(directory: str, files: list[OpenedFile]) -> Iterator[bytes]:
+    import tarfile  # only for an archive
+
     for file in files:
         header = tarfile.TarInfo(f"{directory}/{file.name}")
         header.size, header.mtime, header.mode = file.size, int(file.modified_at), 0o600
