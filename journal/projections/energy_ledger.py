@@ -134,7 +134,10 @@ class EnergyLedger(Projection, frozen=True):
                 return self
 
     def on_evse(self, evse_id: int) -> MeterAccount | None:
-        return next((each for each in self.accounts if each.evse_id == evse_id), None)
+        for account in self.accounts:  # at every reading; a generator takes twice as long
+            if account.evse_id == evse_id:
+                return account
+        return None
 
     def _with_register(
         self, entry: Entry, evse_id: int, energy_wh: Decimal, *, age_ms: int
@@ -219,7 +222,7 @@ class EnergyLedger(Projection, frozen=True):
         )
 
     def _with_account(self, changed: MeterAccount) -> EnergyLedger:
-        others = (each for each in self.accounts if each.evse_id != changed.evse_id)
+        others = [each for each in self.accounts if each.evse_id != changed.evse_id]
         return EnergyLedger((*others, changed))
 
 
