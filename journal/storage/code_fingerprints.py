@@ -109,7 +109,8 @@ class Definitions:
             return [Definition(module, each) for each in names]
         if name in names:
             return names[name].uses
-        return [Definition(f"{module}.{name}", _ALL)]  # `from package import module`
+        # `from package import module`, or bound by a statement that may do more than define it
+        return [Definition(f"{module}.{name}", _ALL), *(Definition(module, each) for each in names)]
 
     def _module(self, module: str) -> dict[str, _Source]:
         """The definitions of a module by their names; empty if there is no such module."""

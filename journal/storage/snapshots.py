@@ -2,25 +2,33 @@
 
 A snapshot is valid for the code that made it and is disposable: whatever is wrong with it, it is
 ignored with a reason, and the journal is replayed from its beginning. A snapshot of other code is
-valid for those parts of the state whose own code is the same.
+valid for those parts of the state whose own code is the same. Code that ran on another version of
+Python or msgspec is other code: decimals, times and texts are read and computed by them.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from journal.codec import DECODE_ERRORS
 from journal.format.sectors import read_regular_file
 from journal.storage.atomic_file import write_atomically
+from journal.storage.errors import JournalDamaged, JournalFailed
 
 State = TypeVar("State")
 
+# What computes a state besides our code.
+RUNTIME_VERSIONS: Final = (
+    f"{sys.implementation.name} {sys.version_info.major}.{sys.version_info.minor}",
+    f"msgspec {msgspec.__version__}",
+)
 _MAGIC = b"ocpp-station snapshot 1\n"
 _DIGEST_BYTES = 32
 _FILE_BYTES_MAX = 64 << 20  # a month of waiting calls is a tenth of it
@@ -55,7 +63,7 @@ class SnapshotIgnored(NamedTuple):
     """There is no valid snapshot: replay the whole journal."""
 
     reason: str
-    seen_seq: int = 0  # its entry, if it is a snapshot for this code; 0: it is none
+    seen_seq: int = 0  # its entry, if the journal has no such entry or another one; else 0
 
 
 def code_fingerprint(modules: Iterable[str], *extra: str) -> bytes:
@@ -148,10 +156,15 @@ class SnapshotFile(Generic[State]):
     ) -> Snapshot[State] | PartialSnapshot | SnapshotIgnored:
         """The snapshot, if it belongs to this journal and this code; else the prepared one.
 
-        If neither does, a snapshot of other code that has parts of the same code.
+        If neither does, a snapshot of other code that has parts of the same code. After a snapshot
+        for another entry, of any code, the prepared one is not used: entries may be missing at the
+        end of the journal.
 
         Args:
             digest_at: the digest of an entry of the journal; None if there is no such entry.
+
+        Raises:
+            JournalDamaged: by `digest_at`.
         """
         snapshot = self._load_from(self._path, digest_at)
         if isinstance(snapshot, Snapshot) or (
@@ -180,10 +193,16 @@ class SnapshotFile(Generic[State]):
             header = msgspec.json.decode(data[start:end], type=_SnapshotHeader)
         except msgspec.MsgspecError as error:
             return SnapshotIgnored(f"its header does not decode: {error}")
+        try:
+            is_of_journal = digest_at(header.seq) == header.digest
+        except JournalDamaged:
+            raise
+        except JournalFailed as failure:  # its segment of the archive was moved elsewhere
+            return SnapshotIgnored(str(failure))
+        if not is_of_journal:
+            return SnapshotIgnored(f"the journal's entry {header.seq} is another one", header.seq)
         if header.fingerprint != self._fingerprint:
             return self._find_valid_parts(header, body)
-        if digest_at(header.seq) != header.digest:
-            return SnapshotIgnored(f"the journal's entry {header.seq} is another one", header.seq)
         try:
             snapshot = Snapshot(header.seq, self._decode(body))
         except DECODE_ERRORS as error:

@@ -1,7 +1,8 @@
 """The code that each projection of the state depends on, and its fingerprints.
 
 That is the class of the projection, the steps of the kinds of event that it handles, and what every
-replay runs. Imported only for a start after an update and for the first snapshot of a release.
+replay runs, with the versions of Python and msgspec. Imported only for a start after an update and
+for the first snapshot of a release.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Final
 from journal.projections.base import Projection
 from journal.state import PROJECTIONS
 from journal.storage.code_fingerprints import Definition, Definitions
+from journal.storage.snapshots import RUNTIME_VERSIONS
 from journal.upcasters import STEPS
 
 # What every replay runs, besides the projections and the steps of their kinds.
@@ -36,7 +38,7 @@ def compute_fingerprints(definitions: Definitions | None = None) -> dict[str, by
         definitions: of the journal; None: those of the sources that are installed.
     """
     definitions = definitions or Definitions("journal")
-    replay_code = definitions.fingerprint(REPLAY_CODE, without=LISTS).hex()
+    replay_code = definitions.fingerprint(REPLAY_CODE, *RUNTIME_VERSIONS, without=LISTS).hex()
     return {
         name: definitions.fingerprint(projection_roots(projection), replay_code)
         for name, projection in PROJECTIONS.items()

@@ -37,6 +37,7 @@ from journal.state import (
 from journal.storage.errors import JournalFailed
 from journal.storage.reader import Reader
 from journal.storage.snapshots import (
+    RUNTIME_VERSIONS,
     PartialSnapshot,
     Snapshot,
     SnapshotFile,
@@ -62,7 +63,7 @@ STATE_MODULES: Final = (
 
 def open_snapshots(data: Path) -> SnapshotFile[State]:
     """The snapshot of a data directory, valid for the same STATE_MODULES."""
-    fingerprint = code_fingerprint(STATE_MODULES)
+    fingerprint = code_fingerprint(STATE_MODULES, *RUNTIME_VERSIONS)
     return SnapshotFile(
         data / "snapshot",
         fingerprint,
@@ -85,10 +86,10 @@ def projection_fingerprints(state_fingerprint: bytes) -> Mapping[str, bytes]:
         from station.runtime.loop import projection_code  # seldom used
 
         fingerprints = projection_code.compute_fingerprints()
-        is_current = code_fingerprint(STATE_MODULES) == state_fingerprint
+        current = code_fingerprint(STATE_MODULES, *RUNTIME_VERSIONS)
     except (ImportError, OSError, UnicodeDecodeError):
         return {}
-    return fingerprints if is_current else {}
+    return fingerprints if current == state_fingerprint else {}
 
 
 def load_snapshot(

@@ -104,6 +104,24 @@ def test_what_a_module_does_besides_defining_names_is_used_by_all_of_it(statemen
     assert any(name.endswith(".one") for name in used(definitions, "A"))
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "x, y = one",
+        "y = x = one",
+        "y = (x := one)",
+        "if True:\n    x = one",
+        "for x in one: ...",
+        "from p.c import *",
+    ],
+)
+def test_names_that_other_statements_bind_are_found_by_other_modules(statement: str) -> None:
+    definitions = sources(
+        a="from p.b import x\n\nA = x\n", b=f"{statement}\n\none = 1\n", c="one = 1\nx = one\n"
+    )
+    assert used(definitions, "A") & {"b.one", "c.one"}
+
+
 def test_the_packages_of_a_module_are_used_by_all_of_it() -> None:
     definitions = Definitions(
         "p",
@@ -169,8 +187,7 @@ def text_of(module: str) -> str:
 
 def top_of(tree: ast.Module) -> list[ast.stmt]:
     """The statements of a module, without its docstring."""
-    is_docstring = isinstance(tree.body[0], ast.Expr)
-    return tree.body[1:] if is_docstring else tree.body
+    return tree.body[1:] if ast.get_docstring(tree) is not None else tree.body
 
 
 def expected_name(statement: ast.stmt) -> str:
@@ -229,12 +246,30 @@ def find_hidden_uses(tree: ast.Module) -> Iterator[str]:
                 yield name
             case ast.FunctionDef(name=name) if name in HOOKS:
                 yield name
-    for node in tree.body:
+            case ast.Global():
+                yield "a definition that a function changes"
+    for node in top_of(tree):
         match node:
+            case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value) if any(
+                isinstance(each, ast.NamedExpr) for each in ast.walk(value)
+            ):
+                yield "two names in one definition"
+            case (
+                ast.Import()
+                | ast.ImportFrom()
+                | ast.ClassDef(decorator_list=[], keywords=[])
+                | ast.FunctionDef(decorator_list=[])
+                | ast.Assign(targets=[ast.Name()])
+                | ast.AnnAssign(target=ast.Name())
+            ):
+                pass
             case ast.ClassDef() | ast.FunctionDef() if node.decorator_list:
                 yield f"a decorator of {node.name}"
-            case ast.ClassDef(keywords=keywords) if "metaclass" in {each.arg for each in keywords}:
-                yield f"a metaclass of {node.name}"
+            case ast.ClassDef(keywords=keywords):
+                if "metaclass" in {each.arg for each in keywords}:
+                    yield f"a metaclass of {node.name}"
+            case _:
+                yield "a statement that defines nothing, or may change another module"
 
 
 @pytest.mark.parametrize("module", STATE_CODE)
@@ -251,6 +286,14 @@ def test_the_code_of_the_state_uses_nothing_that_its_sources_do_not_name(module:
         "class A:\n    def __init_subclass__(cls): ...",
         "@register\nclass A: ...",
         "class A(metaclass=M): ...",
+        "def f():\n    global x\n    x = 1",
+        "x = 1 + (y := 1)",
+        "x = y = 1",
+        "x, y = 1, 2",
+        "other.x = 1",
+        "other.TABLE['x'] = 1",
+        "other.register(x)",
+        "if x:\n    y = 1",
     ],
 )
 def test_hidden_uses_are_noticed(source: str) -> None:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from journal.storage import snapshots
+from journal.storage.errors import JournalDamaged, JournalFailed
 from journal.storage.snapshots import (
     PartialSnapshot,
     Snapshot,
@@ -78,6 +79,39 @@ def test_the_snapshot_of_another_journal_is_ignored(saved_snapshot: Path, digest
     assert open_snapshots(saved_snapshot).load(lambda _: digest) == SnapshotIgnored(
         "the journal's entry 7 is another one", seen_seq=7
     )
+
+
+@pytest.mark.parametrize("digest", [None, b"e" * 32])
+def test_a_snapshot_of_another_release_for_another_entry_is_reported(
+    saved_snapshot: Path, digest: Any
+) -> None:
+    """Entries may be missing at the end: an older snapshot would hide that."""
+    new = open_snapshots(saved_snapshot, b"g" * 32)
+    new.save_for_next_start(5, DIGEST, {"open": 2})
+    digests = {5: DIGEST, 7: digest}
+    assert new.load(digests.get) == SnapshotIgnored(
+        "the journal's entry 7 is another one", seen_seq=7
+    )
+    digests[7] = DIGEST
+    assert new.load(digests.get) == Snapshot(5, {"open": 2})
+
+
+def test_a_snapshot_is_ignored_if_the_archive_with_its_entry_is_elsewhere(
+    saved_snapshot: Path,
+) -> None:
+    def fail(seq: int) -> bytes | None:
+        raise JournalFailed(f"the segment with entry {seq} is missing")
+
+    ignored = SnapshotIgnored("the segment with entry 7 is missing")
+    assert open_snapshots(saved_snapshot).load(fail) == ignored
+
+
+def test_damage_that_hides_the_entry_of_a_snapshot_is_reported(saved_snapshot: Path) -> None:
+    def fail(seq: int) -> bytes | None:
+        raise JournalDamaged(f"entry {seq} is on a damaged page")
+
+    with pytest.raises(JournalDamaged):
+        open_snapshots(saved_snapshot).load(fail)
 
 
 def test_a_state_that_does_not_decode_is_ignored(saved_snapshot: Path) -> None:

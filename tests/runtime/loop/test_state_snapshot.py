@@ -22,7 +22,13 @@ from journal.state import PROJECTIONS, State, apply_entries, encode_state
 from journal.storage.code_fingerprints import Definition, Definitions, read_source
 from journal.storage.connection import StoreSettings
 from journal.storage.reader import Reader
-from journal.storage.snapshots import PartialSnapshot, Snapshot, SnapshotIgnored, code_fingerprint
+from journal.storage.snapshots import (
+    RUNTIME_VERSIONS,
+    PartialSnapshot,
+    Snapshot,
+    SnapshotIgnored,
+    code_fingerprint,
+)
 from journal.upcasters import STEPS
 from station.runtime.loop import projection_code, state_snapshot
 from station.runtime.loop.projection_code import compute_fingerprints, projection_roots
@@ -135,6 +141,12 @@ def test_every_projection_begins_with_the_defaults_of_its_own_class() -> None:
             assert field.default == field.type()
 
 
+def test_every_projection_is_encoded_under_its_name() -> None:
+    """In a state of another release, one with another name would be decoded as an empty one."""
+    for field in msgspec.structs.fields(State):
+        assert field.encode_name == field.name
+
+
 # --- Fingerprints of projections -----------------------------------------------------------------
 
 
@@ -208,6 +220,20 @@ def test_steps_of_a_kind_in_another_order_change_the_projections_that_handle_it(
     assert {name for name in before if before[name] != after[name]} == handling
 
 
+@pytest.mark.parametrize("version", ["cpython 3.99", "msgspec 99.0"])
+def test_other_versions_of_python_and_msgspec_are_other_code(
+    version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, whole = compute_fingerprints(), code_fingerprint(STATE_MODULES, *RUNTIME_VERSIONS)
+    for module in (projection_code, state_snapshot):
+        monkeypatch.setattr(module, "RUNTIME_VERSIONS", (*RUNTIME_VERSIONS[1:], version))
+    after = compute_fingerprints()
+    assert not {name for name in before if before[name] == after[name]}
+    projection_fingerprints.cache_clear()
+    assert projection_fingerprints(whole) == {}
+    projection_fingerprints.cache_clear()
+
+
 def test_every_projection_uses_the_kinds_of_event_that_it_handles() -> None:
     definitions = Definitions("journal")
     for projection in PROJECTIONS.values():
@@ -219,7 +245,7 @@ def test_sources_that_an_update_replaced_have_no_fingerprints(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The package was updated while its program still runs: its snapshot is of the old code."""
-    at_start = code_fingerprint(STATE_MODULES)
+    at_start = code_fingerprint(STATE_MODULES, *RUNTIME_VERSIONS)
     assert projection_fingerprints(at_start).keys() == PROJECTIONS.keys()
     assert projection_fingerprints(b"of other sources") == {}
 
@@ -230,10 +256,10 @@ def test_sources_that_an_update_just_replaces_have_no_fingerprints(
 ) -> None:
     """A snapshot is saved all the same, when the package is removed under a running program."""
 
-    def fail(modules: object) -> bytes:
+    def fail(*_: object) -> bytes:
         raise error(*(("utf-8", b"", 0, 1, "") if error is UnicodeDecodeError else ()))
 
-    at_start = code_fingerprint(STATE_MODULES)
+    at_start = code_fingerprint(STATE_MODULES, *RUNTIME_VERSIONS)
     projection_fingerprints.cache_clear()
     monkeypatch.setattr(state_snapshot, "code_fingerprint", fail)
     assert projection_fingerprints(at_start) == {}
@@ -378,6 +404,20 @@ def test_a_start_after_an_update_replays_the_changed_projection(
         f"snapshot of another release: replaying 1 of {len(PROJECTIONS)} projections"
         f" for {last} entries: outbox"
     ]
+
+
+def test_a_lost_end_is_noticed_by_the_snapshot_of_another_release(
+    updated: Path,
+) -> None:
+    """Entry numbers are in ids: without a new namespace, an id could be used twice."""
+    with open_reader(updated / "journal.db") as reader:
+        last = reader.read_head().seq
+    delete_entry(updated / "journal.db", last)
+    startup = Startup(updated, SMALL)
+    startup.close()
+    [damage] = startup.damage_found
+    assert (damage.first_seq, damage.last_seq) == (last, last)
+    assert damage.id_namespace
 
 
 def test_entries_after_the_snapshot_of_another_release_are_applied(updated: Path) -> None:
