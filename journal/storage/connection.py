@@ -24,6 +24,7 @@ class StoreSettings(msgspec.Struct, frozen=True):
     grow_bytes: int = GROW_BYTES  # of log written in advance and kept, so that commits overwrite
     powersafe_overwrite: bool = True  # False: the disk may harm bytes next to those it writes
     is_one_thread: bool = False  # uses the store, as in simulations: one connection is enough
+    migrates_apart: bool = False  # in a process of its own: sqlite-utils takes 2 MiB
 
 
 def connect_writable(path: Path, settings: StoreSettings) -> sqlite3.Connection:

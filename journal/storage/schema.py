@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import migrations
@@ -13,6 +16,7 @@ from journal.storage.errors import JournalFailed, translate_errors
 
 MIGRATION_SET = "journal"
 MIGRATIONS = Path(migrations.__file__).parent
+MIGRATION_TIMEOUT_S = 60.0  # of their process; usually 0.3 s
 INSERT_ENTRY = (
     "INSERT INTO entry (seq, at, uptime_ms, kind, version, cause, body, digest) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -24,9 +28,12 @@ def prepare_schema(path: Path, journal_id: str, settings: StoreSettings) -> None
     """Run the migrations that the file has not had, and give a new journal its id."""
     connection = connect_writable(path, settings)
     try:
-        pending = _pending_migrations(path, connection)
-        if pending:
-            _run_migrations(path, pending, settings)
+        pending = left = _pending_migrations(path, connection)
+        if pending and settings.migrates_apart:
+            _run_migrations_apart(path, settings)
+            left = _pending_migrations(path, connection)
+        if left:
+            _run_migrations(path, left, settings)
         if connection.execute("SELECT count(*) FROM meta").fetchone() == (0,):
             connection.execute("INSERT INTO meta VALUES (?, ?)", (JOURNAL_FORMAT, journal_id))
     finally:
@@ -65,6 +72,18 @@ def check_release(path: Path, connection: sqlite3.Connection) -> None:
         _pending_migrations(path, connection)
 
 
+def _run_migrations_apart(path: Path, settings: StoreSettings) -> None:
+    """Run `main` in a process of its own. What it leaves out for any reason is still pending."""
+    arguments = (str(path), str(int(settings.powersafe_overwrite)))
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(
+            (sys.executable, "-m", __name__, *arguments),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=MIGRATION_TIMEOUT_S,
+        )
+
+
 def _run_migrations(path: Path, pending: list[Path], settings: StoreSettings) -> None:
     from sqlite_utils import Database, Migrations
 
@@ -78,3 +97,17 @@ def _run_migrations(path: Path, pending: list[Path], settings: StoreSettings) ->
         steps.apply(Database(connection, execute_plugins=False))
     finally:
         connection.close()
+
+
+def main(path: Path, settings: StoreSettings) -> None:
+    """Run the migrations that the file has not had."""
+    connection = connect_writable(path, settings)
+    try:
+        if pending := _pending_migrations(path, connection):
+            _run_migrations(path, pending, settings)
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), StoreSettings(powersafe_overwrite=sys.argv[2] == "1"))

@@ -171,6 +171,7 @@ class StationApp:
             checkpoint_pages=config.journal.checkpoint_pages,
             grow_bytes=config.journal.grow_bytes,
             powersafe_overwrite=config.journal.powersafe_overwrite,
+            migrates_apart=True,
         )
         self.startup = Startup(config.data_directory, settings, damage_reason=damage_reason)
         import_html_for(self.startup.state.driver_information)

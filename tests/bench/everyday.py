@@ -4,8 +4,7 @@ The devices are in a process of their own and exchange the bytes of real ones; o
 measured. Two stations of the same code run at the same time: how much their figures differ is what
 the machine, and not the code, is responsible for.
 
-Measured is the second start: the first one imports what runs the migrations of a new journal,
-2 MiB, and may have to compile the program, 1 MiB.
+Measured is the second start: the first one may have to compile the program, 1 MiB.
 """
 
 from __future__ import annotations
