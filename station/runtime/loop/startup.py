@@ -77,6 +77,7 @@ class Startup:
         """
         data.mkdir(parents=True, exist_ok=True)
         self.damage_found: list[JournalDamageFound] = []
+        self._is_damage_recorded = False
         self._path = data / "journal.db"
         self._settings, self._entropy = settings, entropy
         self._snapshots = open_snapshots(data)
@@ -127,7 +128,13 @@ class Startup:
         log.error("journal: %s", summary)
 
     def save_snapshot(self, head: Head, state: State) -> None:
-        """Save the state at `head`. If that fails, only the next start takes longer."""
+        """Save the state at `head`. If that fails, only the next start takes longer.
+
+        A state without the damage that was found is not saved: a start from it would not find the
+        damage again, and it would never be reported.
+        """
+        if not self._is_damage_in(state):
+            return
         try:
             self._snapshots.save(head.seq, head.digest, state)
         except OSError as error:
@@ -136,6 +143,11 @@ class Startup:
                 head.seq,
                 error.strerror,
             )
+
+    def _is_damage_in(self, state: State) -> bool:
+        if self.damage_found and not self._is_damage_recorded:
+            self._is_damage_recorded = self.damage_found[-1] in state.health.journal_damages
+        return self._is_damage_recorded or not self.damage_found
 
     def close(self) -> None:
         self.store.close()

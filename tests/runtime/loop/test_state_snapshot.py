@@ -448,6 +448,26 @@ def test_a_start_that_cannot_use_the_snapshot_replays_everything_and_reports_dam
     assert "snapshot not used: another release made it, and" in caplog.text
 
 
+def test_a_state_without_the_damage_that_was_found_is_not_saved(updated: Path) -> None:
+    """A station that is stopped at once finds the damage again and reports it."""
+    (updated / "snapshot").unlink()
+    change_entries(updated / "journal.db", "body = '{'", "seq = 5")
+    for _ in range(2):
+        startup = Startup(updated, SMALL)
+        startup.save_snapshot(startup.store.head, startup.state)
+        startup.close()
+        assert [damage.first_seq for damage in startup.damage_found] == [5]
+        assert not (updated / "snapshot").exists()
+    startup = Startup(updated, SMALL)
+    append_events(startup, [*startup.damage_found, TICK])
+    startup.save_snapshot(startup.store.head, startup.state)
+    startup.close()
+    startup = Startup(updated, SMALL)
+    startup.close()
+    assert startup.damage_found == []
+    assert (updated / "snapshot").exists()
+
+
 def test_the_usual_start_computes_no_fingerprints_of_projections_and_keeps_them(
     updated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
