@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Annotated, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -31,6 +31,7 @@ RUNTIME_VERSIONS: Final = (
 )
 _MAGIC = b"ocpp-station snapshot 1\n"
 _DIGEST_BYTES = 32
+_SEQ_MAX: Final = (1 << 63) - 1  # of SQLite: a greater one would be taken for a damaged journal
 _FILE_BYTES_MAX = 64 << 20  # a month of waiting calls is a tenth of it
 
 
@@ -38,7 +39,7 @@ class _SnapshotHeader(msgspec.Struct, frozen=True):
     """The code and the entry that a snapshot belongs to."""
 
     fingerprint: bytes  # of the code of the state
-    seq: int  # the last entry in the state
+    seq: Annotated[int, msgspec.Meta(ge=0, le=_SEQ_MAX)]  # the last entry in the state
     digest: bytes  # of entry `seq`
     parts: dict[str, bytes] = {}  # fingerprints of the code of each part; none in older files
 

@@ -7,6 +7,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -446,6 +447,23 @@ def test_a_start_that_cannot_use_the_snapshot_replays_everything_and_reports_dam
     assert encode_state(startup.state) == expected
     assert [damage.first_seq for damage in startup.damage_found] == [5]
     assert "snapshot not used: another release made it, and" in caplog.text
+
+
+@pytest.mark.parametrize("seq", [-1, 1 << 63, 1 << 70])
+def test_an_impossible_entry_number_is_no_damage_of_the_journal(updated: Path, seq: int) -> None:
+    file = updated / "snapshot"
+    magic, (header, body) = file.read_bytes()[:24], file.read_bytes()[56:].split(b"\n", 1)
+    header = re.sub(rb'"seq":\d+', b'"seq":%d' % seq, header)
+    content = header + b"\n" + body
+    file.write_bytes(magic + sha256(content).digest() + content)
+    startup = Startup(updated, SMALL)
+    startup.close()
+    assert startup.damage_found == []
+    with open_reader(updated / "journal.db") as reader:
+        ignored = open_snapshots(updated).load(reader.digest_at)
+        assert encode_state(startup.state) == encode_state(replay(reader))
+    assert isinstance(ignored, SnapshotIgnored)
+    assert "its header does not decode" in ignored.reason
 
 
 def test_a_state_without_the_damage_that_was_found_is_not_saved(updated: Path) -> None:
