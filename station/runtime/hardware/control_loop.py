@@ -338,8 +338,9 @@ class ControlLoop:
             case DigitalInputs():
                 return self._on_digital_inputs(number, report, now)
             case GroupOutput(group=group) if group in self._power_paths:
-                self._power_paths[group].inputs.apply_report(report, now, 0)
-                return self._power_paths[group].is_powered
+                path = self._power_paths[group]
+                changed = path.inputs.apply_report(report, now, 0)
+                return path.is_powered and (changed or path.output.may_be_excessive)
             case ModuleState() | ModuleLimits() | ModuleSilent():
                 self._station_inputs.apply_module_report(report)
                 self._station_inputs.module_count = self._devices.power_modules.module_count

@@ -31,6 +31,8 @@ from drivers.ports import (
 )
 from drivers.wiring import Channel
 
+LARGE_CHANGE_V: Final = 1  # of the output between two reports: judged at once
+LARGE_CHANGE_A: Final = 1
 FEEDBACKS_MIN: Final = 3  # contradicting readings in a row before they count
 
 
@@ -136,10 +138,8 @@ class EvseInputs(msgspec.Struct):
             case PowerRequest():
                 changed, self.power_request = report != self.power_request, report
                 return changed
-            case GroupOutput(voltage_mv=voltage_mv, current_ma=current_ma):
-                self.output_v = Decimal(voltage_mv).scaleb(-3)
-                self.output_a = Decimal(current_ma).scaleb(-3)
-                self.output_at = now
+            case GroupOutput():
+                return self._apply_output(report, now)
             case InsulationReading():
                 self._apply_insulation(report, now, alarm_ohm)
             case MeterReading():
@@ -165,6 +165,17 @@ class EvseInputs(msgspec.Struct):
             self.ev = EvInformation()
         changed, self.pilot = letter != self.pilot, letter
         return changed
+
+    def _apply_output(self, report: GroupOutput, now: float) -> bool:
+        """Keep it. A small change, such as noise, is judged in the next regular round."""
+        output_v = Decimal(report.voltage_mv).scaleb(-3)
+        output_a = Decimal(report.current_ma).scaleb(-3)
+        is_large = (
+            abs(output_v - self.output_v) >= LARGE_CHANGE_V
+            or abs(output_a - self.output_a) >= LARGE_CHANGE_A
+        )
+        self.output_v, self.output_a, self.output_at = output_v, output_a, now
+        return is_large
 
     def _apply_insulation(self, report: InsulationReading, now: float, alarm_ohm: int) -> None:
         self.insulation, self.insulation_at = report, now

@@ -93,6 +93,11 @@ class PowerOutput:
     def has_over_current(self) -> bool:
         return self._over_current.is_lasting()
 
+    @property
+    def may_be_excessive(self) -> bool:
+        """The newest measurement was above a limit: each further one is judged at once."""
+        return self._over_voltage.is_pending or self._over_current.is_pending
+
     def compare_measurements(self, in_session: bool, now: float, real_now: float) -> None:
         """Compare the output with the order.
 
@@ -249,6 +254,10 @@ class _Excess:
             return
         self._newest = _Measured(measured_at, now, real_now)
         self._first = self._first or self._newest
+
+    @property
+    def is_pending(self) -> bool:
+        return self._first is not None
 
     def is_lasting(self) -> bool:
         first, newest = self._first, self._newest

@@ -130,8 +130,10 @@ async def test_a_lasting_excess_needs_no_second_measurement(
     bench: PowerPathBench, volts: int, amperes: int, seconds: float
 ) -> None:
     bench.start_charging()
+    assert not bench.path.output.may_be_excessive
     measure(bench, volts, amperes)
     assert not has_excess(bench)
+    assert bench.path.output.may_be_excessive, "the next measurement is judged at once"
     bench.now += seconds + 0.01
     bench.report(TRANSFER)
     assert has_excess(bench)
