@@ -9,7 +9,7 @@
     trio_websocket   reads the release of trio with importlib.metadata, which brings a parser of
                      e-mail, zip files and CSV
 
-All of it would stay in the process: 3.5 MiB. `station run` imports this module first. It imports
+All of it would stay in the process: 3.2 MiB. `station run` imports this module first. It imports
 these libraries while those modules are hidden or replaced. The stand-in of a module that may be
 needed later imports it then.
 """

@@ -24,7 +24,6 @@ from station.runtime.crypto.process import Execute
 from station.runtime.crypto.program import ExaminationOrder, Examined
 
 ACTIONS: Final = ("InstallCertificate", "CertificateSigned", "UpdateFirmware")
-ACTION_SEARCH_MAX: Final = 200  # characters of a frame: `[2,"<36 characters>","<action>",`
 TEXT_CHARS_MAX: Final = 10_000  # of certificateChain, the longest; the schema refuses more
 
 
@@ -52,11 +51,16 @@ async def read_certificates(
         installed: all installed certificates.
         execute: reads certificates; blocks.
     """
-    if any(f'"{action}"' in frame[:ACTION_SEARCH_MAX] for action in ACTIONS):
+    if _may_have_certificates(frame):
         examination = await trio.to_thread.run_sync(
             _examine_frame, frame, tuple(installed), execute, abandon_on_cancel=True
         )
         known_facts.remember(examination)
+
+
+def _may_have_certificates(frame: str) -> bool:
+    """Whether a frame has such an action; the name may be escaped, and anywhere in the frame."""
+    return "\\u" in frame or any(f'"{action}"' in frame for action in ACTIONS)
 
 
 def _examine_frame(

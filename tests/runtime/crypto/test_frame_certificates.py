@@ -71,6 +71,23 @@ def forbid_parser(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(parser, name, None)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"InstallCertificate"', '"Install\\u0043ertificate"'),
+        ('"InstallCertificate"', f'{" " * 1_000}"InstallCertificate"'),
+    ],
+    ids=["escaped", "padded"],
+)
+async def test_an_action_is_found_however_its_frame_is_written(
+    old: str, new: str, examiner: Examiner
+) -> None:
+    frame = install(ROOT).replace(old, new)
+    assert json.loads(frame) == json.loads(install(ROOT))
+    await read_certificates(frame, (), examiner)
+    assert known_facts.knows((ROOT.pem,), (), ())
+
+
 @pytest.mark.parametrize("chain", [(LEAF, SUB_CA), (LEAF, SUB_CA, ROOT)])
 async def test_a_chain_is_decided_without_the_parser_a02_fr_06(
     chain: tuple[CertifiedKey, ...], examiner: Examiner, monkeypatch: pytest.MonkeyPatch

@@ -354,20 +354,26 @@ async def test_frames_go_both_ways(autojump_clock: trio.testing.MockClock) -> No
         nursery.cancel_scope.cancel()
 
 
-async def test_certificates_are_read_before_their_frame_is_observed_and_in_order() -> None:
-    certificate = make_authority().pem
-    payload = json.dumps({"certificateType": "CSMSRootCertificate", "certificate": certificate})
-    frames = [f'[2,"1","InstallCertificate",{payload}]', '[2,"2","Reset",{}]']
+def serve_frames(*frames: str) -> Callable[[WebSocketRequest], Awaitable[None]]:
+    """A CSMS that sends these frames and then waits."""
 
-    async def send_frames(request: WebSocketRequest) -> None:
+    async def serve(request: WebSocketRequest) -> None:
         websocket = await accept_request(request)
         for frame in frames:
             await websocket.send_message(frame)
         await until_closed(websocket)
 
+    return serve
+
+
+async def test_certificates_are_read_before_their_frame_is_observed_and_in_order() -> None:
+    certificate = make_authority().pem
+    payload = json.dumps({"certificateType": "CSMSRootCertificate", "certificate": certificate})
+    frames = [f'[2,"1","InstallCertificate",{payload}]', '[2,"2","Reset",{}]']
+
     async with trio.open_nursery() as nursery:
         recorder, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
-        network.servers["a"] = send_frames
+        network.servers["a"] = serve_frames(*frames)
         observed_before: list[list[Observation]] = []
 
         def examine(order: Order) -> Answer:
@@ -391,11 +397,6 @@ async def test_html_is_imported_before_its_frame_is_observed(
     monkeypatch.delitem(sys.modules, "html", raising=False)
     imported_before: list[int] = []
 
-    async def send_text(request: WebSocketRequest) -> None:
-        websocket = await accept_request(request)
-        await websocket.send_message('[3,"1",{"format":"HTML"}]')
-        await until_closed(websocket)
-
     async def run_blocking(act: Callable[[], Any]) -> Any:
         if act is import_html:
             imported_before.append(len(recorder.observed))
@@ -403,7 +404,7 @@ async def test_html_is_imported_before_its_frame_is_observed(
 
     async with trio.open_nursery() as nursery:
         recorder, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
-        network.servers["a"] = send_text
+        network.servers["a"] = serve_frames('[3,"1",{"format":"HTML"}]')
         nursery.start_soon(make_link(recorder, network, run_blocking=run_blocking).run)
         await recorder.wait_for_observation(FrameReceived)
         assert imported_before == [1]  # LinkOpened
@@ -425,15 +426,9 @@ async def test_a_long_frame_is_filtered_in_a_thread_and_keeps_its_place() -> Non
 
     frames = ['[2,"1","Reset",{}]', f'[2,"2","DataTransfer",["{"x" * 100}"]]', '[2,"3","Reset",{}]']
 
-    async def send_frames(request: WebSocketRequest) -> None:
-        websocket = await accept_request(request)
-        for frame in frames:
-            await websocket.send_message(frame)
-        await until_closed(websocket)
-
     async with trio.open_nursery() as nursery:
         recorder, network = FakeRecorder(desired_link("a")), MemoryNetwork(nursery)
-        network.servers["a"] = send_frames
+        network.servers["a"] = serve_frames(*frames)
         frame_filter = ThreadFilter()
         nursery.start_soon(make_link(recorder, network, frame_filter).run)
         with trio.fail_after(30):
