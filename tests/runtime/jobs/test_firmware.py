@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,7 +18,14 @@ from journal.projections.firmware import FirmwareUpdateOrdered
 from journal.state import State
 from station.core.desired import DesiredFirmware, DesiredState
 from station.runtime.crypto.process import Execute
-from station.runtime.crypto.program import Answer, Order, Refused, SignatureOrder, SignatureValid
+from station.runtime.crypto.program import (
+    Answer,
+    Order,
+    Refused,
+    SignatureOrder,
+    SignatureValid,
+    execute,
+)
 from station.runtime.jobs.firmware import FirmwareUpdateJob
 from station.runtime.watched_value import WatchedValue
 from tests.support.story import JOURNAL_ID, load_product
@@ -49,6 +57,17 @@ async def download_outcome(directory: Path, root_pem: str = "") -> Observation:
         not_after="",
     )
     state = replace(State(JOURNAL_ID), certificates=Certificates((root,)))
+    [observation] = await observe_step(directory, DOWNLOAD_STEP, state)
+    return observation
+
+
+async def observe_step(
+    directory: Path,
+    step: DesiredFirmware,
+    state: State = State(JOURNAL_ID),  # noqa: B008  # frozen
+    execute: Execute = execute,
+) -> list[Observation]:
+    """What is observed in a step of an update, up to its first observation."""
     observed: list[Observation] = []
     job = FirmwareUpdateJob(
         load_product(),
@@ -58,15 +77,15 @@ async def download_outcome(directory: Path, root_pem: str = "") -> Observation:
         observe=observed.append,
         current_state=lambda: state,
         read_secret=lambda reference: None,
+        execute=execute,
     )
     with trio.move_on_after(10):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(job.run, WatchedValue(DesiredState(firmware=DOWNLOAD_STEP)))
+            nursery.start_soon(job.run, WatchedValue(DesiredState(firmware=step)))
             while not observed:
                 await trio.sleep(0.01)
             nursery.cancel_scope.cancel()
-    [observation] = observed
-    return observation
+    return observed
 
 
 async def test_a_directory_that_cannot_be_made_fails_the_download_l01_fr_30(tmp_path: Path) -> None:
@@ -84,28 +103,6 @@ async def test_roots_that_cannot_be_loaded_fail_the_download_l01_fr_30(tmp_path:
     assert ended.reason.startswith("trusted roots: ")
 
 
-async def signature_outcome(directory: Path, execute: Execute) -> list[Observation]:
-    """What is observed in the step `verify` of the file in a directory."""
-    observed: list[Observation] = []
-    job = FirmwareUpdateJob(
-        load_product(),
-        directory,
-        installer_command=("false",),
-        installer_base=directory,
-        observe=observed.append,
-        current_state=lambda: State(JOURNAL_ID),
-        read_secret=lambda reference: None,
-        execute=execute,
-    )
-    with trio.move_on_after(10):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(job.run, WatchedValue(DesiredState(firmware=VERIFY_STEP)))
-            while not observed:
-                await trio.sleep(0.01)
-            nursery.cancel_scope.cancel()
-    return observed
-
-
 @pytest.mark.parametrize("problem", ["", "the signature does not match the file"])
 async def test_the_signature_of_the_whole_file_is_checked_l01_fr_04(
     problem: str, tmp_path: Path
@@ -118,7 +115,7 @@ async def test_the_signature_of_the_whole_file_is_checked_l01_fr_04(
         orders.append(order)
         return Refused(problem) if problem else SignatureValid()
 
-    [checked] = await signature_outcome(tmp_path, execute)
+    [checked] = await observe_step(tmp_path, VERIFY_STEP, execute=execute)
     assert checked == FirmwareSignatureChecked(3, not problem, problem)
     digest = sha256(image.read_bytes()).digest()
     assert orders == [SignatureOrder(ORDERED.signing_certificate, digest, ORDERED.signature)]
@@ -135,7 +132,7 @@ async def test_no_stop_waits_for_the_check_of_a_signature(tmp_path: Path) -> Non
 
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(signature_outcome, tmp_path, execute)
+            nursery.start_soon(partial(observe_step, tmp_path, VERIFY_STEP, execute=execute))
             await started.wait()
             nursery.cancel_scope.cancel()
         assert not release.is_set()
